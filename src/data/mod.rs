@@ -1,0 +1,9 @@
+//! Interaction data: the mapped file, importing, filtering, splitting, generating.
+
+pub mod builder;
+pub mod ids;
+pub mod interactions;
+
+pub use builder::{Edges, InteractionsBuilder};
+pub use ids::Ids;
+pub use interactions::{Csr, Interactions, Split};

@@ -1,0 +1,12 @@
+//! A hand-tuned engine for recommendation without popularity bias.
+
+pub mod atomic_file;
+#[doc(hidden)]
+pub mod cli;
+pub mod data;
+pub mod error;
+pub mod model;
+
+pub use data::{Csr, Edges, Ids, Interactions, InteractionsBuilder, Split};
+pub use error::{Error, Result};
+pub use model::{Branch, Metadata, Model, Ranking};
