@@ -1,0 +1,324 @@
+//! Batches of (user, positive, negative): the paper's user-uniform sampler and a true pass over the interactions.
+
+use std::{fmt, str::FromStr};
+
+use super::{
+    negatives::{NegativeSampler, Negatives, below},
+    permutation::Permutation,
+    philox::philox,
+};
+use crate::{
+    data::{Csr, Interactions, Split},
+    error::{Error, Result},
+};
+
+/// How the positives of a batch are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SamplerKind {
+    /// B distinct users uniformly, then one of each user's items: the reference code's sampler. An epoch is
+    /// floor(nnz / B) + 1 steps and not a pass over the data.
+    #[default]
+    UserUniform,
+    /// Every interaction once per epoch, in a new random order each time; the last batch may be smaller.
+    Interaction,
+}
+
+impl SamplerKind {
+    /// Names as on the command line.
+    pub const NAMES: [&str; 2] = ["user-uniform", "interaction"];
+}
+
+impl fmt::Display for SamplerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SamplerKind::NAMES[*self as usize])
+    }
+}
+
+impl FromStr for SamplerKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.replace('_', "-").as_str() {
+            "user-uniform" => Ok(SamplerKind::UserUniform),
+            "interaction" => Ok(SamplerKind::Interaction),
+            _ => Err(Error::unknown("sampler", text, SamplerKind::NAMES)),
+        }
+    }
+}
+
+/// Draws the samples of any step; see [`Sampler::draw`].
+#[derive(Debug)]
+pub struct Sampler<'a> {
+    data: &'a Interactions,
+    kind: SamplerKind,
+    negatives: NegativeSampler,
+    batch: u32,
+    seed: u64,
+    /// User-uniform: users that have both a positive and a negative to draw.
+    eligible: Vec<u32>,
+    /// Interaction sampler only.
+    positions: Positions,
+}
+
+/// The interactions of the eligible users, numbered one after the other: what an epoch passes over.
+#[derive(Debug, Default)]
+struct Positions {
+    /// `[eligible + 1]`: interactions before each eligible user.
+    before: Vec<u64>,
+    /// The eligible user of every [`BLOCK`]-th interaction, where the search for an interaction's user begins.
+    block_user: Vec<u32>,
+}
+
+/// Interactions per entry of [`Positions::block_user`].
+const BLOCK: u64 = 64;
+
+impl Positions {
+    fn new(eligible: &[u32], train: Csr<'_>) -> Self {
+        let mut before = Vec::with_capacity(eligible.len() + 1);
+        let (mut total, mut block_user) = (0, Vec::new());
+        for (k, &user) in eligible.iter().enumerate() {
+            before.push(total);
+            total += u64::from(train.degree(user));
+            while block_user.len() as u64 * BLOCK < total {
+                block_user.push(k as u32);
+            }
+        }
+        before.push(total);
+        Positions { before, block_user }
+    }
+
+    fn count(&self) -> u64 {
+        self.before.last().copied().unwrap_or(0)
+    }
+
+    /// The eligible user of interaction `e`, and the place of `e` in that user's row.
+    fn find(&self, e: u64) -> (usize, usize) {
+        let mut k = self.block_user[(e / BLOCK) as usize] as usize;
+        while self.before[k + 1] <= e {
+            k += 1;
+        }
+        (k, (e - self.before[k]) as usize)
+    }
+}
+
+impl<'a> Sampler<'a> {
+    /// The sampler of a training on the train split of `data` with batches of `batch` rows.
+    ///
+    /// Users without training items, or with all items, have no sample and are passed over.
+    ///
+    /// # Errors
+    /// [`Error::Data`] without any usable training interaction; [`Error::Config`] if a batch of distinct users is
+    /// larger than the number of users there are, or than an epoch.
+    pub fn new(
+        data: &'a Interactions,
+        kind: SamplerKind,
+        negatives: Negatives,
+        batch: u32,
+        seed: u64,
+    ) -> Result<Self> {
+        let train = data.by_user(Split::Train);
+        let eligible: Vec<u32> =
+            (0..data.users()).filter(|&u| (1..data.items()).contains(&train.degree(u))).collect();
+        if eligible.is_empty() {
+            return Err(Error::data(
+                "there is nothing to train on: no user has both an item in the train split and an item outside it",
+                "import data with a train split of more than one item",
+            ));
+        }
+        if batch == 0 {
+            return Err(Error::config("batch-size", batch, "a batch needs a row", "use at least 1"));
+        }
+        let sampler = Sampler {
+            negatives: NegativeSampler::new(negatives, data.by_item(Split::Train)),
+            positions: match kind {
+                SamplerKind::UserUniform => Positions::default(),
+                SamplerKind::Interaction => Positions::new(&eligible, train),
+            },
+            data,
+            kind,
+            batch,
+            seed,
+            eligible,
+        };
+        match kind {
+            SamplerKind::UserUniform if batch as usize > sampler.eligible.len() => Err(Error::config(
+                "batch-size",
+                batch,
+                format!(
+                    "the user-uniform sampler draws distinct users, and only {} users have training items",
+                    sampler.eligible.len()
+                ),
+                "lower --batch-size or use --sampler interaction",
+            )),
+            SamplerKind::Interaction if sampler.positions.count() > u64::from(u32::MAX) => {
+                Err(Error::config(
+                    "sampler",
+                    kind,
+                    "the interaction sampler orders at most 2^32 interactions",
+                    "use --sampler user-uniform",
+                ))
+            }
+            _ => Ok(sampler),
+        }
+    }
+
+    /// Steps of one epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        match self.kind {
+            SamplerKind::UserUniform => self.data.count(Split::Train) / u64::from(self.batch) + 1,
+            SamplerKind::Interaction => self.positions.count().div_ceil(u64::from(self.batch)),
+        }
+    }
+
+    /// Rows of the batch of step `step` (counted from 0 over the whole training).
+    pub fn rows(&self, step: u64) -> u32 {
+        match self.kind {
+            SamplerKind::UserUniform => self.batch,
+            SamplerKind::Interaction => {
+                let first = step % self.steps_per_epoch() * u64::from(self.batch);
+                (self.positions.count() - first).min(u64::from(self.batch)) as u32
+            }
+        }
+    }
+
+    /// Largest number of rows that a step can have.
+    pub fn batch(&self) -> u32 {
+        self.batch
+    }
+
+    /// True if no user occurs twice in a batch.
+    pub fn users_are_distinct(&self) -> bool {
+        self.kind == SamplerKind::UserUniform
+    }
+
+    /// Draws the batch of `step` into `users`, `positives` and `negatives` (cleared first; `[rows(step)]` each).
+    pub fn draw(&self, step: u64, users: &mut Vec<u32>, positives: &mut Vec<u32>, negatives: &mut Vec<u32>) {
+        let rows = self.rows(step);
+        let train = self.data.by_user(Split::Train);
+        let key = [self.seed as u32, (self.seed >> 32) as u32];
+        let steps = self.steps_per_epoch();
+        // User-uniform: a permutation of the users for each step. Interaction: one of the interactions for each epoch.
+        let (permutation, first) = match self.kind {
+            SamplerKind::UserUniform => (Permutation::new(self.eligible.len() as u32, self.seed, step), 0),
+            SamplerKind::Interaction => (
+                Permutation::new(self.positions.count() as u32, self.seed, step / steps),
+                (step % steps) as u32 * self.batch,
+            ),
+        };
+        for out in [&mut *users, positives, negatives] {
+            out.clear();
+            out.reserve(rows as usize);
+        }
+        for row in 0..rows {
+            let counter = [row, step as u32, (step >> 32) as u32, 0];
+            let words = philox(counter, key);
+            let index = permutation.get(first + row);
+            let (user, place) = match self.kind {
+                SamplerKind::UserUniform => (self.eligible[index as usize], None),
+                SamplerKind::Interaction => {
+                    let (k, place) = self.positions.find(u64::from(index));
+                    (self.eligible[k], Some(place))
+                }
+            };
+            let seen = train.row(user);
+            users.push(user);
+            positives.push(seen[place.unwrap_or_else(|| below(words[0], seen.len() as u32) as usize)]);
+            negatives.push(self.negatives.draw(seen, words, counter, key));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Edges, InteractionsBuilder};
+
+    /// 40 users x 30 items; user 3 has nothing, user 5 everything.
+    fn world() -> Interactions {
+        let pairs = (0..40u32).flat_map(|u| {
+            let degree = if u == 3 {
+                0
+            } else if u == 5 {
+                30
+            } else {
+                1 + u % 7
+            };
+            (0..degree).map(move |k| (u, if u == 5 { k } else { (u * 11 + k * k * 3 + k) % 30 }))
+        });
+        InteractionsBuilder::new(40, 30).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap()
+    }
+
+    fn draw(sampler: &Sampler<'_>, step: u64) -> [Vec<u32>; 3] {
+        let mut out = [Vec::new(), Vec::new(), Vec::new()];
+        let [users, positives, negatives] = &mut out;
+        sampler.draw(step, users, positives, negatives);
+        out
+    }
+
+    #[test]
+    fn samples_are_what_they_are_called() {
+        let data = world();
+        let train = data.by_user(Split::Train);
+        for kind in [SamplerKind::UserUniform, SamplerKind::Interaction] {
+            for negatives in [Negatives::Uniform, Negatives::Popularity(1.0)] {
+                let sampler = Sampler::new(&data, kind, negatives, 16, 9).unwrap();
+                for step in 0..50 {
+                    let [users, positives, negatives] = draw(&sampler, step);
+                    assert_eq!(users.len() as u32, sampler.rows(step));
+                    for ((&u, i), j) in users.iter().zip(&positives).zip(&negatives) {
+                        assert!(u != 3 && u != 5);
+                        assert!(
+                            train.row(u).binary_search(i).is_ok() && train.row(u).binary_search(j).is_err()
+                        );
+                        assert!(*j < 30);
+                    }
+                    if sampler.users_are_distinct() {
+                        let mut distinct = users.clone();
+                        distinct.sort_unstable();
+                        distinct.dedup();
+                        assert_eq!(distinct.len(), users.len());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_interaction_epoch_is_a_pass() {
+        let data = world();
+        let sampler = Sampler::new(&data, SamplerKind::Interaction, Negatives::Uniform, 16, 9).unwrap();
+        let mut epochs = Vec::new();
+        for epoch in 0..2 {
+            let mut pairs = Vec::new();
+            for step in 0..sampler.steps_per_epoch() {
+                let [users, positives, _] = draw(&sampler, epoch * sampler.steps_per_epoch() + step);
+                pairs.extend(users.into_iter().zip(positives));
+            }
+            epochs.push(pairs.clone());
+            pairs.sort_unstable();
+            let train = data.by_user(Split::Train);
+            let all: Vec<_> =
+                (0..40).filter(|&u| u != 5).flat_map(|u| train.row(u).iter().map(move |&i| (u, i))).collect();
+            assert_eq!(pairs, all);
+        }
+        assert_ne!(epochs[0], epochs[1]);
+    }
+
+    #[test]
+    fn samples_depend_on_seed_and_step_alone() {
+        let data = world();
+        let sampler =
+            |seed| Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, 8, seed).unwrap();
+        assert_eq!(draw(&sampler(1), 7), draw(&sampler(1), 7));
+        assert_ne!(draw(&sampler(1), 7), draw(&sampler(1), 8));
+        assert_ne!(draw(&sampler(1), 7), draw(&sampler(2), 7));
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_users_is_refused() {
+        let data = world();
+        let error = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, 39, 0).unwrap_err();
+        assert!(error.to_string().contains("only 38 users"), "{error}");
+        assert!(Sampler::new(&data, SamplerKind::Interaction, Negatives::Uniform, 1000, 0).is_ok());
+    }
+}

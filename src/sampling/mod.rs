@@ -1,0 +1,11 @@
+//! Which users, positives and negatives a step sees: pure functions of (seed, step, index).
+//!
+//! Nothing here has state that advances, so samples do not depend on threads, order or device.
+
+pub mod batch;
+pub mod negatives;
+pub mod permutation;
+pub mod philox;
+
+pub use batch::{Sampler, SamplerKind};
+pub use negatives::Negatives;
