@@ -1,0 +1,239 @@
+//! The state of a training on the CPU, and the sequence of operations of one step.
+
+use std::sync::{Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+use super::{
+    all_pairs::all_pairs,
+    apply::{Side, Update, apply},
+    gather::{Gathered, adam_step, export, gather},
+    sample::{Plan, Scratch},
+    simd::LANES,
+    step::{Scalars, scores, stage},
+    table::{Table, fill_uniform},
+};
+use crate::{
+    objective::{Objective, PARTS},
+    optim::{Adam, CatchUp, Rules},
+    sampling::Sampler,
+};
+
+/// Steps whose samples are drawn together, in parallel.
+const DRAWN_AHEAD: usize = 16;
+/// Streams of the initialisation.
+const USERS: u32 = 0;
+const ITEMS: u32 = 1;
+const USER_BRANCH: u32 = 2;
+const ITEM_BRANCH: u32 = 3;
+
+/// What a training is made of, apart from its data.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Embedding size D.
+    pub dim: usize,
+    /// Adam's constants.
+    pub adam: Adam,
+    /// How rows that a step does not touch are kept up with.
+    pub catch_up: CatchUp,
+    /// L2 coefficient lambda.
+    pub l2: f32,
+    /// Seed of initialisation and samples.
+    pub seed: u64,
+}
+
+/// A branch vector with its moments, `[stride]` each; dense Adam.
+#[derive(Debug)]
+struct Branch {
+    weight: Vec<f32>,
+    moments: [Vec<f32>; 2],
+}
+
+impl Branch {
+    /// Xavier-uniform, +-sqrt(6 / (D + 1)).
+    fn new(dim: usize, seed: u64, stream: u32) -> Self {
+        let mut weight = vec![0f32; dim.next_multiple_of(LANES)];
+        fill_uniform(&mut weight[..dim], (6.0 / (dim + 1) as f64).sqrt(), seed, stream, 0);
+        Branch { moments: [vec![0.0; weight.len()], vec![0.0; weight.len()]], weight }
+    }
+
+    fn update(&mut self, gradient: &[f32], adam: &Adam, step: u64) {
+        let rate = adam.rate(step) as f32;
+        let [m, v] = &mut self.moments;
+        for (((p, m), v), &g) in self.weight.iter_mut().zip(m).zip(v).zip(gradient) {
+            (*p, *m, *v) = adam_step(*p, *m, *v, g, rate, adam);
+        }
+    }
+}
+
+/// Final embeddings and branch vectors, without padding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameters {
+    /// `[U, D]`.
+    pub users: Vec<f32>,
+    /// `[I, D]`.
+    pub items: Vec<f32>,
+    /// `[D]`.
+    pub user_branch: Option<Vec<f32>>,
+    /// `[D]`.
+    pub item_branch: Option<Vec<f32>>,
+}
+
+/// A training on the CPU.
+#[derive(Debug)]
+pub struct Cpu<'a> {
+    sampler: Sampler<'a>,
+    objective: Box<dyn Objective>,
+    settings: Settings,
+    users: Table,
+    items: Table,
+    user_branch: Option<Branch>,
+    item_branch: Option<Branch>,
+    /// Steps done.
+    step: u64,
+    plans: Vec<Plan>,
+    scratch: Mutex<Vec<Scratch>>,
+    gathered_users: Gathered,
+    gathered_items: Gathered,
+    scalars: Scalars,
+}
+
+impl<'a> Cpu<'a> {
+    /// A training at its first step.
+    pub fn new(
+        (users, items): (u32, u32),
+        sampler: Sampler<'a>,
+        objective: Box<dyn Objective>,
+        settings: Settings,
+    ) -> Self {
+        let Settings { dim, seed, adam, .. } = settings;
+        Cpu {
+            users: Table::xavier(users as usize, dim, seed, USERS),
+            items: Table::xavier(items as usize, dim, seed, ITEMS),
+            user_branch: objective.user_branch().then(|| Branch::new(dim, seed, USER_BRANCH)),
+            item_branch: objective.item_branch().then(|| Branch::new(dim, seed, ITEM_BRANCH)),
+            sampler,
+            objective,
+            settings,
+            step: 0,
+            plans: (0..DRAWN_AHEAD).map(|_| Plan::new(adam)).collect(),
+            scratch: Mutex::default(),
+            gathered_users: Gathered::default(),
+            gathered_items: Gathered::default(),
+            scalars: Scalars::default(),
+        }
+    }
+
+    /// Where samples come from.
+    pub fn sampler(&self) -> &Sampler<'a> {
+        &self.sampler
+    }
+
+    /// Runs `steps` steps. Returns the parts of the loss and, last, its L2 term, summed over the steps.
+    pub fn run(&mut self, steps: u64) -> [f64; PARTS + 1] {
+        let mut total = [0f64; PARTS + 1];
+        let end = self.step + steps;
+        while self.step < end {
+            let ahead = DRAWN_AHEAD.min((end - self.step) as usize);
+            self.draw(ahead);
+            let plans = std::mem::take(&mut self.plans);
+            for plan in &plans[..ahead] {
+                for (total, loss) in total.iter_mut().zip(self.one_step(plan)) {
+                    *total += loss;
+                }
+            }
+            self.plans = plans;
+        }
+        total
+    }
+
+    fn draw(&mut self, ahead: usize) {
+        let (step, sampler, scratch) = (self.step, &self.sampler, &self.scratch);
+        let (users, items) = (self.users.rows(), self.items.rows());
+        self.plans[..ahead].par_iter_mut().enumerate().for_each(|(k, plan)| {
+            let pool = || scratch.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut mine = pool().pop().unwrap_or_else(|| Scratch::new(users, items));
+            plan.draw(step + k as u64, sampler, &mut mine);
+            pool().push(mine);
+        });
+    }
+
+    fn one_step(&mut self, plan: &Plan) -> [f64; PARTS + 1] {
+        let Settings { adam, catch_up, l2, .. } = self.settings;
+        let (stride, rows, rules) = (self.users.stride(), plan.rows, &plan.rules);
+        let vector = |branch: &'_ Option<Branch>| branch.as_ref().map(|b| b.weight.clone());
+        let (user_vector, item_vector) = (vector(&self.user_branch), vector(&self.item_branch));
+
+        let how = (&adam, catch_up);
+        gather(&self.users, &plan.users, rules, how, user_vector.as_deref(), &mut self.gathered_users);
+        gather(&self.items, &plan.items, rules, how, item_vector.as_deref(), &mut self.gathered_items);
+        scores(plan, &self.gathered_users, &self.gathered_items, stride, &mut self.scalars);
+        if let Some(form) = self.objective.all_pairs() {
+            all_pairs(self.objective.as_ref(), form, rows, &mut self.scalars);
+        }
+        let parts = stage(self.objective.as_ref(), rows, &mut self.scalars);
+
+        // A user is counted once a row, and so half for each of the row's two samples.
+        let l2_sample = l2 / rows as f32;
+        let norms = |touched: &super::sample::Touched, gathered: &Gathered, weight: f64| -> f64 {
+            let of_slot = |s: usize| touched.samples(s).len() as f64 * f64::from(gathered.norm[s]);
+            weight * (0..touched.rows.len()).map(of_slot).sum::<f64>()
+        };
+        let l2_loss = f64::from(l2_sample) / 2.0
+            * (norms(&plan.users, &self.gathered_users, 0.5) + norms(&plan.items, &self.gathered_items, 1.0));
+
+        let update = Update { adam: &adam, catch_up, rules };
+        let side = |own_is_user: bool| {
+            let sides = [(&plan.users, &self.gathered_users), (&plan.items, &self.gathered_items)];
+            let [(touched, own), (other, partners)] = if own_is_user { sides } else { [sides[1], sides[0]] };
+            let logit_gradient =
+                if own_is_user { &self.scalars.user_gradient } else { &self.scalars.item_gradient };
+            let vector = if own_is_user { &user_vector } else { &item_vector };
+            Side {
+                touched,
+                own,
+                partner_slot: &other.slot,
+                partners: &partners.rows,
+                score_gradient: &self.scalars.score_gradient,
+                branch: vector.as_deref().map(|v| (logit_gradient.as_slice(), v)),
+                l2: if own_is_user { l2_sample / 2.0 } else { l2_sample },
+            }
+        };
+        let user_gradient = apply(&mut self.users, side(true), update);
+        let item_gradient = apply(&mut self.items, side(false), update);
+        self.step += 1;
+        for (branch, gradient) in
+            [(&mut self.user_branch, user_gradient), (&mut self.item_branch, item_gradient)]
+        {
+            if let Some(branch) = branch {
+                branch.update(&gradient, &adam, self.step);
+            }
+        }
+        let [main, item, user] = parts;
+        [main, item, user, l2_loss]
+    }
+
+    /// The parameters after the steps done so far, every row caught up; the training's own state is not touched.
+    pub fn parameters(&self) -> Parameters {
+        let Settings { dim, adam, catch_up, .. } = self.settings;
+        let rules = Rules::new(adam, self.step);
+        let vector = |branch: &Option<Branch>| branch.as_ref().map(|b| b.weight[..dim].to_vec());
+        Parameters {
+            users: export(&self.users, &rules, &adam, catch_up),
+            items: export(&self.items, &rules, &adam, catch_up),
+            user_branch: vector(&self.user_branch),
+            item_branch: vector(&self.item_branch),
+        }
+    }
+
+    /// The tables of users and items, as the steps left them.
+    pub fn tables(&self) -> [&Table; 2] {
+        [&self.users, &self.items]
+    }
+
+    /// First moments of the branch vectors (users, items), `[D]`.
+    pub fn branch_moments(&self) -> [Option<&[f32]>; 2] {
+        let dim = self.settings.dim;
+        [&self.user_branch, &self.item_branch].map(|b| b.as_ref().map(|b| &b.moments[0][..dim]))
+    }
+}

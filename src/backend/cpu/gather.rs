@@ -1,0 +1,137 @@
+//! `gather`: the touched rows of a table, caught up to the state before the step, side by side in a buffer.
+//!
+//! A row moves 3 x 4D bytes in and 4D out; the buffer of a batch stays in the cache for `step` and `apply`.
+
+use rayon::prelude::*;
+
+use super::{
+    sample::Touched,
+    simd::{dot, prefetch, vectorised},
+    table::{Record, Table},
+};
+use crate::optim::{Adam, CatchUp, Rule, Rules};
+
+/// Slots per task.
+pub const SLOTS: usize = 64;
+/// Rows that are asked for ahead of their use.
+const AHEAD: usize = 6;
+
+/// The touched rows of one table, by slot.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// `[n, stride]`: parameters before the step.
+    pub rows: Vec<f32>,
+    /// `[n]`: branch logit, 0 without a branch.
+    pub logit: Vec<f32>,
+    /// `[n]`: squared norm.
+    pub norm: Vec<f32>,
+}
+
+/// Fills `out` for the rows that `touched` names; `branch` is `[stride]` where there is one.
+pub fn gather(
+    table: &Table,
+    touched: &Touched,
+    rules: &Rules,
+    (adam, catch_up): (&Adam, CatchUp),
+    branch: Option<&[f32]>,
+    out: &mut Gathered,
+) {
+    let (n, stride) = (touched.rows.len(), table.stride());
+    out.rows.resize(n * stride, 0.0);
+    out.logit.resize(n, 0.0);
+    out.norm.resize(n, 0.0);
+    out.rows
+        .par_chunks_mut(SLOTS * stride)
+        .zip(out.logit.par_chunks_mut(SLOTS))
+        .zip(out.norm.par_chunks_mut(SLOTS))
+        .zip(touched.rows.par_chunks(SLOTS))
+        .for_each(|(((rows, logits), norms), ids)| {
+            gather_chunk(table, ids, rules, adam, catch_up, branch, rows, logits, norms);
+        });
+}
+
+vectorised! {
+    fn gather_chunk(
+        table: &Table,
+        ids: &[u32],
+        rules: &Rules,
+        adam: &Adam,
+        catch_up: CatchUp,
+        branch: Option<&[f32]>,
+        rows: &mut [f32],
+        logits: &mut [f32],
+        norms: &mut [f32],
+    ) {
+        for &id in ids.iter().take(AHEAD) {
+            prefetch(table.run(id));
+        }
+        for (k, out) in rows.chunks_exact_mut(table.stride()).enumerate() {
+            if let Some(&next) = ids.get(k + AHEAD) {
+                prefetch(table.run(next));
+            }
+            current(table.record(ids[k]), table.last(ids[k]), rules, adam, catch_up, out);
+            logits[k] = branch.map_or(0.0, |branch| dot(branch, out));
+            norms[k] = dot(out, out);
+        }
+    }
+}
+
+/// Parameters of a row that was last touched in step `last`, brought to the state that `rules` are for.
+#[inline(always)]
+pub fn current(
+    [p, m, v]: Record<'_>,
+    last: u64,
+    rules: &Rules,
+    adam: &Adam,
+    catch_up: CatchUp,
+    out: &mut [f32],
+) {
+    match catch_up {
+        _ if last == rules.now() || last == 0 => out.copy_from_slice(p),
+        CatchUp::Quadrature => by_rule(p, m, v, &rules.get(last), adam.epsilon, out),
+        CatchUp::Replay => {
+            for k in 0..out.len() {
+                let (mut p, mut m, mut v) = (p[k], m[k], v[k]);
+                for t in last + 1..=rules.now() {
+                    (p, m, v) = adam_step(p, m, v, 0.0, adam.rate(t) as f32, adam);
+                }
+                out[k] = p;
+            }
+        }
+    }
+}
+
+/// `p - m (w0 / (s r0 + eps) + w1 / (s r1 + eps))` with s = sqrt(v), over one common denominator.
+#[inline(always)]
+fn by_rule(p: &[f32], m: &[f32], v: &[f32], rule: &Rule, epsilon: f32, out: &mut [f32]) {
+    let ([w0, w1], [r0, r1]) = (rule.weight, rule.root);
+    for (((out, &p), &m), &v) in out.iter_mut().zip(p).zip(m).zip(v) {
+        let s = v.sqrt();
+        let (d0, d1) = (s.mul_add(r0, epsilon), s.mul_add(r1, epsilon));
+        *out = p - m * w0.mul_add(d1, w1 * d0) / (d0 * d1);
+    }
+}
+
+/// One step of dense Adam for one element: the oracle's order of operations.
+#[inline(always)]
+pub fn adam_step(p: f32, m: f32, v: f32, g: f32, rate: f32, adam: &Adam) -> (f32, f32, f32) {
+    let m = adam.beta1.mul_add(m, (1.0 - adam.beta1) * g);
+    let v = adam.beta2.mul_add(v, (1.0 - adam.beta2) * g * g);
+    (p - rate * m / (v.sqrt() + adam.epsilon), m, v)
+}
+
+/// A copy of the whole table, every row caught up: `[rows, D]`, for evaluation and for the model file.
+pub fn export(table: &Table, rules: &Rules, adam: &Adam, catch_up: CatchUp) -> Vec<f32> {
+    let dim = table.dim();
+    let mut out = vec![0f32; table.rows() * dim];
+    out.par_chunks_mut(SLOTS * dim).enumerate().for_each(|(chunk, out)| {
+        let ids: Vec<u32> = (0..(out.len() / dim) as u32).map(|k| (chunk * SLOTS) as u32 + k).collect();
+        let mut rows = vec![0f32; ids.len() * table.stride()];
+        let (mut logits, mut norms) = (vec![0f32; ids.len()], vec![0f32; ids.len()]);
+        gather_chunk(table, &ids, rules, adam, catch_up, None, &mut rows, &mut logits, &mut norms);
+        for (out, row) in out.chunks_exact_mut(dim).zip(rows.chunks_exact(table.stride())) {
+            out.copy_from_slice(&row[..dim]);
+        }
+    });
+    out
+}

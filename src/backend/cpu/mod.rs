@@ -1,0 +1,12 @@
+//! The CPU backend: rayon over fixed chunks, vector loops of fixed lane order. The same bits at any thread count.
+
+pub mod all_pairs;
+pub mod apply;
+mod engine;
+pub mod gather;
+pub mod sample;
+pub mod simd;
+pub mod step;
+pub mod table;
+
+pub use engine::{Cpu, Parameters, Settings};

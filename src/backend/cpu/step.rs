@@ -1,0 +1,78 @@
+//! `step`: match scores of every sample, the objective's scalar stage, and what it hands to `apply`.
+
+use rayon::prelude::*;
+
+use super::{
+    gather::Gathered,
+    sample::Plan,
+    simd::{dot, vectorised},
+};
+use crate::objective::{NEGATIVE, Objective, PARTS, POSITIVE, TILE, Tile};
+
+/// Scalars of a batch. Samples s < B are the positives, samples B + r the negatives.
+#[derive(Debug, Default)]
+pub struct Scalars {
+    /// Tiles of up to [`TILE`] rows, in the order of the rows.
+    pub tiles: Vec<Tile>,
+    /// `[2B]`: dL/da by sample.
+    pub score_gradient: Vec<f32>,
+    /// `[2B]`: dL/dy_u by sample: the row's sum at its positive, 0 at its negative.
+    pub user_gradient: Vec<f32>,
+    /// `[2B]`: dL/dy_i by sample.
+    pub item_gradient: Vec<f32>,
+}
+
+/// Computes match scores and fetches branch logits: the inputs of every tile.
+pub fn scores(plan: &Plan, users: &Gathered, items: &Gathered, stride: usize, out: &mut Scalars) {
+    out.tiles.resize_with(plan.rows.div_ceil(TILE), Tile::default);
+    out.tiles.par_iter_mut().enumerate().for_each(|(k, tile)| {
+        score_tile(plan, k * TILE, users, items, stride, tile);
+    });
+}
+
+vectorised! {
+    fn score_tile(plan: &Plan, first: usize, users: &Gathered, items: &Gathered, stride: usize, tile: &mut Tile) {
+        *tile = Tile { weight: 1.0 / plan.rows as f32, ..Tile::default() };
+        for (lane, row) in (first..plan.rows.min(first + TILE)).enumerate() {
+            let user = plan.users.slot[row] as usize;
+            let p = &users.rows[user * stride..][..stride];
+            tile.user_logit[lane] = users.logit[user];
+            for sample in [POSITIVE, NEGATIVE] {
+                let item = plan.items.slot[sample * plan.rows + row] as usize;
+                tile.score[sample][lane] = dot(p, &items.rows[item * stride..][..stride]);
+                tile.item_logit[sample][lane] = items.logit[item];
+            }
+        }
+    }
+}
+
+/// Runs the scalar stage on every tile and lays its gradients out by sample. Returns the loss's parts.
+pub fn stage(objective: &dyn Objective, rows: usize, scalars: &mut Scalars) -> [f64; PARTS] {
+    let Scalars { tiles, score_gradient, user_gradient, item_gradient } = scalars;
+    for gradient in [&mut *score_gradient, &mut *user_gradient, &mut *item_gradient] {
+        gradient.resize(2 * rows, 0.0);
+    }
+    tiles.par_iter_mut().for_each(|tile| run_stage(objective, tile));
+    let mut loss = [0f64; PARTS];
+    for (k, tile) in tiles.iter().enumerate() {
+        let first = k * TILE;
+        let n = TILE.min(rows - first);
+        for sample in [POSITIVE, NEGATIVE] {
+            let at = sample * rows + first..sample * rows + first + n;
+            score_gradient[at.clone()].copy_from_slice(&tile.score_gradient[sample][..n]);
+            item_gradient[at].copy_from_slice(&tile.item_gradient[sample][..n]);
+        }
+        user_gradient[first..first + n].copy_from_slice(&tile.user_gradient[..n]);
+        for (sum, lanes) in loss.iter_mut().zip(&tile.loss) {
+            *sum += lanes[..n].iter().map(|&l| f64::from(l)).sum::<f64>();
+        }
+    }
+    user_gradient[rows..].fill(0.0);
+    loss
+}
+
+vectorised! {
+    fn run_stage(objective: &dyn Objective, tile: &mut Tile) {
+        objective.stage(tile);
+    }
+}

@@ -1,0 +1,130 @@
+//! A parameter table with its optimiser state, laid out so that one touched row is one run of memory.
+
+use super::simd::LANES;
+use crate::sampling::philox::philox;
+
+/// `[rows, 3, stride]` f32: parameters, first and second moments side by side; stride is D padded with zeros.
+///
+/// Padding stays zero: its gradient is.
+#[derive(Debug, Clone)]
+pub struct Table {
+    dim: usize,
+    stride: usize,
+    records: Vec<f32>,
+    /// `[rows]`: the step (from 1) that last touched each row, 0 before the first.
+    last: Vec<u64>,
+}
+
+/// One row's parameters, first and second moments.
+pub type Record<'a> = [&'a [f32]; 3];
+
+impl Table {
+    /// Xavier-uniform parameters, +-sqrt(6 / (rows + D)) as in the reference code (its fan-in is the number of
+    /// rows), and moments of zero. `stream` tells tables of one seed apart.
+    pub fn xavier(rows: usize, dim: usize, seed: u64, stream: u32) -> Self {
+        let bound = (6.0 / (rows + dim) as f64).sqrt();
+        let mut table = Table::zeros(rows, dim);
+        let stride = table.stride;
+        for (row, record) in table.records.chunks_exact_mut(3 * stride).enumerate() {
+            fill_uniform(&mut record[..dim], bound, seed, stream, row as u64);
+        }
+        table
+    }
+
+    fn zeros(rows: usize, dim: usize) -> Self {
+        let stride = dim.next_multiple_of(LANES);
+        Table { dim, stride, records: vec![0.0; rows * 3 * stride], last: vec![0; rows] }
+    }
+
+    /// Embedding size D.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// D padded to the lanes of a vector loop.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.last.len()
+    }
+
+    /// The step that last touched `row`.
+    pub fn last(&self, row: u32) -> u64 {
+        self.last[row as usize]
+    }
+
+    /// All three parts of `row` as one run of memory, for prefetching.
+    #[inline(always)]
+    pub fn run(&self, row: u32) -> &[f32] {
+        let width = 3 * self.stride;
+        &self.records[row as usize * width..][..width]
+    }
+
+    /// Parameters, first and second moments of `row`, padded.
+    #[inline(always)]
+    pub fn record(&self, row: u32) -> Record<'_> {
+        let (p, rest) = self.run(row).split_at(self.stride);
+        let (m, v) = rest.split_at(self.stride);
+        [p, m, v]
+    }
+
+    /// Access to distinct rows from several threads at once.
+    pub fn shared(&mut self) -> SharedTable<'_> {
+        SharedTable {
+            stride: self.stride,
+            rows: self.last.len(),
+            records: self.records.as_mut_ptr(),
+            last: self.last.as_mut_ptr(),
+            table: std::marker::PhantomData,
+        }
+    }
+}
+
+/// Fills `out` with uniform numbers in [-bound, bound), four to a Philox block keyed by (seed; stream, row).
+pub fn fill_uniform(out: &mut [f32], bound: f64, seed: u64, stream: u32, row: u64) {
+    let key = [seed as u32, (seed >> 32) as u32];
+    for (block, out) in out.chunks_mut(4).enumerate() {
+        // The last word keeps these counters apart from the samplers'.
+        let words = philox([block as u32, row as u32, (row >> 32) as u32, 0x494e_4954 + stream], key);
+        for (out, word) in out.iter_mut().zip(words) {
+            *out = ((f64::from(word) + 0.5) / 2_147_483_648.0 - 1.0).mul_add(bound, 0.0) as f32;
+        }
+    }
+}
+
+/// A [`Table`] whose distinct rows may be written by several threads at once.
+#[derive(Debug)]
+pub struct SharedTable<'a> {
+    stride: usize,
+    rows: usize,
+    records: *mut f32,
+    last: *mut u64,
+    table: std::marker::PhantomData<&'a mut Table>,
+}
+
+// SAFETY: the pointers come from one exclusive borrow of the table, and `row_mut` makes its caller promise that no
+// row is held twice.
+unsafe impl Sync for SharedTable<'_> {}
+
+impl SharedTable<'_> {
+    /// The row's record (three times the stride) and its last step.
+    ///
+    /// # Safety
+    /// While the result lives, nobody else may hold the same row.
+    #[allow(clippy::mut_from_ref)]
+    #[inline(always)]
+    pub unsafe fn row_mut(&self, row: u32) -> (&mut [f32], &mut u64) {
+        assert!((row as usize) < self.rows, "row {row} of {}", self.rows);
+        let width = 3 * self.stride;
+        // SAFETY: the row is inside the table, whose buffers outlive self; the caller promises that it is not aliased.
+        unsafe {
+            (
+                std::slice::from_raw_parts_mut(self.records.add(row as usize * width), width),
+                &mut *self.last.add(row as usize),
+            )
+        }
+    }
+}

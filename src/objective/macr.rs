@@ -1,0 +1,156 @@
+//! MACR (Wei et al., KDD 2021): the match score gated by sigma(y_i) sigma(y_u), trained with three cross-entropies.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AllPairs, Lanes, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, TILE, Tile,
+    scalar::{bce, bce_eps, sigmoid},
+};
+use crate::error::{Error, Result};
+
+/// Which gates a match score meets in the main loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pairing {
+    /// Its own row's: the paper's equation 7.
+    #[default]
+    Rows,
+    /// Every row's of the batch: what the reference code computes, by broadcasting `[B]` with `[B, 1]`.
+    AllPairs,
+}
+
+impl Pairing {
+    /// Names as on the command line.
+    pub const NAMES: [&str; 2] = ["rows", "all_pairs"];
+}
+
+impl fmt::Display for Pairing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Pairing::NAMES[*self as usize])
+    }
+}
+
+impl FromStr for Pairing {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.replace('-', "_").as_str() {
+            "rows" => Ok(Pairing::Rows),
+            "all_pairs" => Ok(Pairing::AllPairs),
+            _ => Err(Error::unknown("pairing", text, Pairing::NAMES)),
+        }
+    }
+}
+
+/// L = L_O + alpha L_I + beta L_U (equation 7), with the main loss over rows or over all pairs.
+///
+/// Without a branch its gate is 1 and its loss is gone: the ablations of Table 3. (The other two ablations are
+/// alpha = 0 and beta = 0.)
+#[derive(Debug, Clone, Copy)]
+pub struct Macr {
+    alpha: f32,
+    beta: f32,
+    pairing: Pairing,
+    user_branch: bool,
+    item_branch: bool,
+    eps_compat: bool,
+}
+
+/// Labels of the positive and the negative sample.
+const LABEL: [f32; 2] = [1.0, 0.0];
+
+impl Macr {
+    /// MACR with these settings.
+    pub fn new(config: &ObjectiveConfig) -> Self {
+        let &ObjectiveConfig { alpha, beta, pairing, user_branch, item_branch, eps_compat } = config;
+        Macr { alpha, beta, pairing, user_branch, item_branch, eps_compat }
+    }
+
+    /// The cross-entropy of the form that was asked for.
+    #[inline(always)]
+    fn term(&self, z: f32, y: f32) -> (f32, f32) {
+        if self.eps_compat { bce_eps(z, y, 1e-10) } else { bce(z, y) }
+    }
+}
+
+impl Objective for Macr {
+    fn name(&self) -> &'static str {
+        "macr"
+    }
+
+    fn parts(&self) -> &'static [&'static str] {
+        &["main", "item", "user"]
+    }
+
+    fn user_branch(&self) -> bool {
+        self.user_branch
+    }
+
+    fn item_branch(&self) -> bool {
+        self.item_branch
+    }
+
+    fn all_pairs(&self) -> Option<AllPairs> {
+        match (self.pairing, self.eps_compat) {
+            (Pairing::Rows, _) => None,
+            (Pairing::AllPairs, false) => Some(AllPairs::Interpolated),
+            (Pairing::AllPairs, true) => Some(AllPairs::EpsCompat),
+        }
+    }
+
+    #[inline(always)]
+    fn gates(&self, tile: &Tile) -> [Lanes; 2] {
+        let mut gates = [[1.0; TILE]; 2];
+        for (gate, logit) in gates.iter_mut().zip(&tile.item_logit) {
+            for r in 0..TILE {
+                let user = if self.user_branch { sigmoid(tile.user_logit[r]) } else { 1.0 };
+                gate[r] = user * if self.item_branch { sigmoid(logit[r]) } else { 1.0 };
+            }
+        }
+        gates
+    }
+
+    #[inline(always)]
+    fn stage(&self, tile: &mut Tile) {
+        for r in 0..TILE {
+            let w = tile.weight;
+            let user = if self.user_branch { sigmoid(tile.user_logit[r]) } else { 1.0 };
+            let (mut main, mut item_loss, mut user_loss, mut user_gradient) = (0.0, 0.0, 0.0, 0.0);
+            for sample in [POSITIVE, NEGATIVE] {
+                let y = LABEL[sample];
+                let item = if self.item_branch { sigmoid(tile.item_logit[sample][r]) } else { 1.0 };
+                let gate = user * item;
+                // dL/da and dL/dg: from the row itself, or given by the sums over all pairs.
+                let gate_gradient = match self.pairing {
+                    Pairing::Rows => {
+                        let a = tile.score[sample][r];
+                        let (loss, slope) = self.term(a * gate, y);
+                        main += loss * w;
+                        tile.score_gradient[sample][r] = slope * gate * w;
+                        slope * a * w
+                    }
+                    Pairing::AllPairs => tile.gate_gradient[sample][r],
+                };
+                if self.item_branch {
+                    let (loss, slope) = self.term(tile.item_logit[sample][r], y);
+                    item_loss += self.alpha * loss * w;
+                    tile.item_gradient[sample][r] =
+                        gate_gradient * gate * (1.0 - item) + self.alpha * slope * w;
+                }
+                if self.user_branch {
+                    let (loss, slope) = self.term(tile.user_logit[r], y);
+                    user_loss += self.beta * loss * w;
+                    user_gradient += gate_gradient * gate * (1.0 - user) + self.beta * slope * w;
+                }
+            }
+            if self.pairing == Pairing::Rows {
+                tile.loss[0][r] = main;
+            }
+            tile.loss[1][r] = item_loss;
+            tile.loss[2][r] = user_loss;
+            tile.user_gradient[r] = user_gradient;
+        }
+    }
+}
