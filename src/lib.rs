@@ -10,6 +10,7 @@ pub mod model;
 pub mod objective;
 pub mod optim;
 pub mod sampling;
+mod simd;
 
 pub use data::{Csr, Edges, Ids, Interactions, InteractionsBuilder, Split};
 pub use error::{Error, Result};

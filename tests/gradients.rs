@@ -63,7 +63,14 @@ fn the_first_step_follows_the_gradient() {
     }
 }
 
-fn check(data: &Interactions, name: &str, config: &ObjectiveConfig, kind: SamplerKind, batch: u32, dim: usize) {
+fn check(
+    data: &Interactions,
+    name: &str,
+    config: &ObjectiveConfig,
+    kind: SamplerKind,
+    batch: u32,
+    dim: usize,
+) {
     let l2 = 0.05;
     let sampler = Sampler::new(data, kind, Negatives::Uniform, batch, 5).unwrap();
     let mut drawn = Batch::default();

@@ -5,6 +5,7 @@ use super::{
     NEGATIVE, Objective, POSITIVE, TILE, Tile,
     scalar::{bce, bce_eps},
 };
+use crate::simd::vectorised;
 
 /// L = 1/B sum_r [softplus(-a+_r) + softplus(a-_r)].
 #[derive(Debug, Clone, Copy)]
@@ -13,17 +14,29 @@ pub struct Bce {
     pub eps_compat: bool,
 }
 
+impl Bce {
+    /// The cross-entropy of the form that was asked for.
+    #[inline(always)]
+    fn term(&self, z: f32, y: f32) -> (f32, f32) {
+        if self.eps_compat { bce_eps(z, y, 1e-9) } else { bce(z, y) }
+    }
+}
+
 impl Objective for Bce {
     fn name(&self) -> &'static str {
         "bce"
     }
 
-    #[inline(always)]
     fn stage(&self, tile: &mut Tile) {
+        stage(self, tile);
+    }
+}
+
+vectorised! {
+    fn stage(this: &Bce, tile: &mut Tile) {
         for r in 0..TILE {
-            let term = |z, y| if self.eps_compat { bce_eps(z, y, 1e-9) } else { bce(z, y) };
-            let (positive, d_positive) = term(tile.score[POSITIVE][r], 1.0);
-            let (negative, d_negative) = term(tile.score[NEGATIVE][r], 0.0);
+            let (positive, d_positive) = this.term(tile.score[POSITIVE][r], 1.0);
+            let (negative, d_negative) = this.term(tile.score[NEGATIVE][r], 0.0);
             tile.loss[0][r] = (positive + negative) * tile.weight;
             tile.score_gradient[POSITIVE][r] = d_positive * tile.weight;
             tile.score_gradient[NEGATIVE][r] = d_negative * tile.weight;

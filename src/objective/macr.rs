@@ -8,7 +8,10 @@ use super::{
     AllPairs, Lanes, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, TILE, Tile,
     scalar::{bce, bce_eps, sigmoid},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    simd::vectorised,
+};
 
 /// Which gates a match score meets in the main loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -100,52 +103,62 @@ impl Objective for Macr {
         }
     }
 
-    #[inline(always)]
     fn gates(&self, tile: &Tile) -> [Lanes; 2] {
+        gates(self, tile)
+    }
+
+    fn stage(&self, tile: &mut Tile) {
+        stage(self, tile);
+    }
+}
+
+vectorised! {
+    fn gates(this: &Macr, tile: &Tile) -> [Lanes; 2] {
         let mut gates = [[1.0; TILE]; 2];
         for (gate, logit) in gates.iter_mut().zip(&tile.item_logit) {
             for r in 0..TILE {
-                let user = if self.user_branch { sigmoid(tile.user_logit[r]) } else { 1.0 };
-                gate[r] = user * if self.item_branch { sigmoid(logit[r]) } else { 1.0 };
+                let user = if this.user_branch { sigmoid(tile.user_logit[r]) } else { 1.0 };
+                gate[r] = user * if this.item_branch { sigmoid(logit[r]) } else { 1.0 };
             }
         }
         gates
     }
+}
 
-    #[inline(always)]
-    fn stage(&self, tile: &mut Tile) {
+vectorised! {
+    fn stage(this: &Macr, tile: &mut Tile) {
         for r in 0..TILE {
             let w = tile.weight;
-            let user = if self.user_branch { sigmoid(tile.user_logit[r]) } else { 1.0 };
+            let user = if this.user_branch { sigmoid(tile.user_logit[r]) } else { 1.0 };
             let (mut main, mut item_loss, mut user_loss, mut user_gradient) = (0.0, 0.0, 0.0, 0.0);
             for sample in [POSITIVE, NEGATIVE] {
                 let y = LABEL[sample];
-                let item = if self.item_branch { sigmoid(tile.item_logit[sample][r]) } else { 1.0 };
+                let item = if this.item_branch { sigmoid(tile.item_logit[sample][r]) } else { 1.0 };
                 let gate = user * item;
                 // dL/da and dL/dg: from the row itself, or given by the sums over all pairs.
-                let gate_gradient = match self.pairing {
+                let gate_gradient = match this.pairing {
                     Pairing::Rows => {
                         let a = tile.score[sample][r];
-                        let (loss, slope) = self.term(a * gate, y);
+                        let (loss, slope) = this.term(a * gate, y);
                         main += loss * w;
                         tile.score_gradient[sample][r] = slope * gate * w;
                         slope * a * w
                     }
                     Pairing::AllPairs => tile.gate_gradient[sample][r],
                 };
-                if self.item_branch {
-                    let (loss, slope) = self.term(tile.item_logit[sample][r], y);
-                    item_loss += self.alpha * loss * w;
+                if this.item_branch {
+                    let (loss, slope) = this.term(tile.item_logit[sample][r], y);
+                    item_loss += this.alpha * loss * w;
                     tile.item_gradient[sample][r] =
-                        gate_gradient * gate * (1.0 - item) + self.alpha * slope * w;
+                        gate_gradient * gate * (1.0 - item) + this.alpha * slope * w;
                 }
-                if self.user_branch {
-                    let (loss, slope) = self.term(tile.user_logit[r], y);
-                    user_loss += self.beta * loss * w;
-                    user_gradient += gate_gradient * gate * (1.0 - user) + self.beta * slope * w;
+                if this.user_branch {
+                    let (loss, slope) = this.term(tile.user_logit[r], y);
+                    user_loss += this.beta * loss * w;
+                    user_gradient += gate_gradient * gate * (1.0 - user) + this.beta * slope * w;
                 }
             }
-            if self.pairing == Pairing::Rows {
+            if this.pairing == Pairing::Rows {
                 tile.loss[0][r] = main;
             }
             tile.loss[1][r] = item_loss;

@@ -83,7 +83,8 @@ pub fn loss(objective: &str, c: &ObjectiveConfig, l2: f64, params: &Params, [us,
             other => panic!("the oracle does not know {other}: add it"),
         }
         let norm = |row: &[f64]| dot(row, row);
-        total += l2 / n / 2.0 * (norm(params.user(us[r])) + norm(params.item(is[r])) + norm(params.item(js[r])));
+        total +=
+            l2 / n / 2.0 * (norm(params.user(us[r])) + norm(params.item(is[r])) + norm(params.item(js[r])));
     }
     total
 }

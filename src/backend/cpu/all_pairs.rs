@@ -9,13 +9,13 @@
 
 use rayon::prelude::*;
 
-use super::{
-    simd::{LANES, vectorised},
-    step::Scalars,
-};
-use crate::objective::{
-    AllPairs, Lanes, NEGATIVE, Objective, POSITIVE, TILE,
-    scalar::{bce_eps, sigmoid, sigmoid_softplus},
+use super::step::Scalars;
+use crate::{
+    objective::{
+        AllPairs, Lanes, NEGATIVE, Objective, POSITIVE, TILE,
+        scalar::{bce_eps, sigmoid, sigmoid_softplus},
+    },
+    simd::{LANES, fold, vectorised},
 };
 
 /// Beyond this many nodes brute force is used: scores have then left every useful range.
@@ -173,7 +173,7 @@ impl Interval {
 
     /// Chebyshev points of the first kind.
     fn points(self, n: usize) -> Vec<f64> {
-        (0..n).map(|k| self.half.mul_add(libm::cos(angle(k, n)), self.centre)).collect()
+        (0..n).map(|k| self.centre + self.half * libm::cos(angle(k, n))).collect()
     }
 }
 
@@ -292,7 +292,7 @@ vectorised! {
                 for lane in 0..LANES {
                     sum[lane] = now[lane] + now[lane + LANES];
                 }
-                *out += f64::from(super::simd::fold(sum));
+                *out += f64::from(fold(sum));
                 for lane in 0..2 * LANES {
                     // T_{l+1} = 2 t T_l - T_{l-1}, begun with T_{-1} = T_1.
                     let next = (2.0 * t[lane]).mul_add(now[lane], -before[lane]);

@@ -8,10 +8,12 @@ use rayon::prelude::*;
 use super::{
     gather::{Gathered, SLOTS, adam_step},
     sample::Touched,
-    simd::{LANES, prefetch, vectorised},
     table::{SharedTable, Table},
 };
-use crate::optim::{Adam, CatchUp, Rules};
+use crate::{
+    optim::{Adam, CatchUp, Rules},
+    simd::{LANES, prefetch, vectorised},
+};
 
 /// What `apply` needs to know of one side (users or items) of a batch.
 #[derive(Debug, Clone, Copy)]
@@ -96,7 +98,10 @@ vectorised! {
                 *g = l2.mul_add(own, *g);
             }
             if let Some((logit_gradient, branch)) = side.branch {
-                let upstream: f32 = samples.iter().map(|&s| logit_gradient[s as usize]).sum();
+                let mut upstream = 0.0;
+                for &sample in samples {
+                    upstream += logit_gradient[sample as usize];
+                }
                 for (((g, out), &branch), &own) in
                     gradient.iter_mut().zip(&mut *branch_gradient).zip(branch).zip(own)
                 {

@@ -9,7 +9,6 @@ use super::{
     apply::{Side, Update, apply},
     gather::{Gathered, adam_step, export, gather},
     sample::{Plan, Scratch},
-    simd::LANES,
     step::{Scalars, scores, stage},
     table::{Table, fill_uniform},
 };
@@ -17,6 +16,7 @@ use crate::{
     objective::{Objective, PARTS},
     optim::{Adam, CatchUp, Rules},
     sampling::Sampler,
+    simd::LANES,
 };
 
 /// Steps whose samples are drawn together, in parallel.

@@ -6,10 +6,12 @@ use rayon::prelude::*;
 
 use super::{
     sample::Touched,
-    simd::{dot, prefetch, vectorised},
     table::{Record, Table},
 };
-use crate::optim::{Adam, CatchUp, Rule, Rules};
+use crate::{
+    optim::{Adam, CatchUp, Rule, Rules},
+    simd::{dot, prefetch, vectorised},
+};
 
 /// Slots per task.
 pub const SLOTS: usize = 64;
@@ -38,6 +40,7 @@ pub fn gather(
 ) {
     let (n, stride) = (touched.rows.len(), table.stride());
     out.rows.resize(n * stride, 0.0);
+    // Without a branch the logits stay what they are: 0.
     out.logit.resize(n, 0.0);
     out.norm.resize(n, 0.0);
     out.rows
@@ -70,7 +73,9 @@ vectorised! {
                 prefetch(table.run(next));
             }
             current(table.record(ids[k]), table.last(ids[k]), rules, adam, catch_up, out);
-            logits[k] = branch.map_or(0.0, |branch| dot(branch, out));
+            if let Some(branch) = branch {
+                logits[k] = dot(branch, out);
+            }
             norms[k] = dot(out, out);
         }
     }

@@ -5,7 +5,6 @@ pub mod apply;
 mod engine;
 pub mod gather;
 pub mod sample;
-pub mod simd;
 pub mod step;
 pub mod table;
 

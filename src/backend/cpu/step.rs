@@ -2,12 +2,11 @@
 
 use rayon::prelude::*;
 
-use super::{
-    gather::Gathered,
-    sample::Plan,
+use super::{gather::Gathered, sample::Plan};
+use crate::{
+    objective::{NEGATIVE, Objective, PARTS, POSITIVE, TILE, Tile},
     simd::{dot, vectorised},
 };
-use crate::objective::{NEGATIVE, Objective, PARTS, POSITIVE, TILE, Tile};
 
 /// Scalars of a batch. Samples s < B are the positives, samples B + r the negatives.
 #[derive(Debug, Default)]
@@ -52,7 +51,7 @@ pub fn stage(objective: &dyn Objective, rows: usize, scalars: &mut Scalars) -> [
     for gradient in [&mut *score_gradient, &mut *user_gradient, &mut *item_gradient] {
         gradient.resize(2 * rows, 0.0);
     }
-    tiles.par_iter_mut().for_each(|tile| run_stage(objective, tile));
+    tiles.par_iter_mut().for_each(|tile| objective.stage(tile));
     let mut loss = [0f64; PARTS];
     for (k, tile) in tiles.iter().enumerate() {
         let first = k * TILE;
@@ -69,10 +68,4 @@ pub fn stage(objective: &dyn Objective, rows: usize, scalars: &mut Scalars) -> [
     }
     user_gradient[rows..].fill(0.0);
     loss
-}
-
-vectorised! {
-    fn run_stage(objective: &dyn Objective, tile: &mut Tile) {
-        objective.stage(tile);
-    }
 }

@@ -1,7 +1,6 @@
 //! A parameter table with its optimiser state, laid out so that one touched row is one run of memory.
 
-use super::simd::LANES;
-use crate::sampling::philox::philox;
+use crate::{sampling::philox::philox, simd::LANES};
 
 /// `[rows, 3, stride]` f32: parameters, first and second moments side by side; stride is D padded with zeros.
 ///
@@ -90,7 +89,7 @@ pub fn fill_uniform(out: &mut [f32], bound: f64, seed: u64, stream: u32, row: u6
         // The last word keeps these counters apart from the samplers'.
         let words = philox([block as u32, row as u32, (row >> 32) as u32, 0x494e_4954 + stream], key);
         for (out, word) in out.iter_mut().zip(words) {
-            *out = ((f64::from(word) + 0.5) / 2_147_483_648.0 - 1.0).mul_add(bound, 0.0) as f32;
+            *out = (((f64::from(word) + 0.5) / 2_147_483_648.0 - 1.0) * bound) as f32;
         }
     }
 }
