@@ -15,6 +15,46 @@ pub struct Ranking {
     pub tau: f32,
 }
 
+/// A branch that scores one side alone: the item branch (y_i) or the user branch (y_u).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Branch {
+    /// `y = w . x`.
+    Linear {
+        /// `[D]`.
+        weight: Vec<f32>,
+    },
+    /// `y = b2 + w2 . relu(W1 x + b1)`.
+    Mlp {
+        /// `[H, D]`, row-major.
+        w1: Vec<f32>,
+        /// `[H]`.
+        b1: Vec<f32>,
+        /// `[H]`.
+        w2: Vec<f32>,
+        /// Scalar.
+        b2: f32,
+    },
+}
+
+impl Branch {
+    /// The branch's logit for one embedding `x` of length D, accumulated in f64.
+    pub fn logit(&self, x: &[f32]) -> f64 {
+        let dot = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+        };
+        match self {
+            Branch::Linear { weight } => dot(weight, x),
+            Branch::Mlp { w1, b1, w2, b2 } => {
+                let hidden = w1.chunks_exact(x.len()).zip(b1).zip(w2);
+                f64::from(*b2)
+                    + hidden
+                        .map(|((w, &b), &o)| f64::from(o) * (dot(w, x) + f64::from(b)).max(0.0))
+                        .sum::<f64>()
+            }
+        }
+    }
+}
+
 /// What a model is and where it came from; written into `model.safetensors`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
@@ -43,10 +83,10 @@ pub struct Model {
     pub user_embedding: Vec<f32>,
     /// `[I, D]`, row-major.
     pub item_embedding: Vec<f32>,
-    /// `[D]`, v of y_u = v . p_u, where the objective has a user branch.
-    pub user_branch: Option<Vec<f32>>,
-    /// `[D]`, w of y_i = w . q_i, where the objective has an item branch.
-    pub item_branch: Option<Vec<f32>>,
+    /// Scores users alone, where the objective has a user branch.
+    pub user_branch: Option<Branch>,
+    /// Scores items alone, where the objective has an item branch.
+    pub item_branch: Option<Branch>,
     /// `[I]`: training interactions of each item, n_i.
     pub item_popularity: Vec<u32>,
     /// What it is.

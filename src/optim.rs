@@ -10,6 +10,8 @@
 
 use std::{collections::VecDeque, fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// Adam's constants.
@@ -48,7 +50,8 @@ impl Adam {
 }
 
 /// How rows are brought up to date.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum CatchUp {
     /// Two evaluations, whatever the gap.
     #[default]
@@ -65,6 +68,20 @@ impl CatchUp {
 impl fmt::Display for CatchUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(CatchUp::NAMES[*self as usize])
+    }
+}
+
+impl TryFrom<String> for CatchUp {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<CatchUp> for String {
+    fn from(value: CatchUp) -> String {
+        value.to_string()
     }
 }
 

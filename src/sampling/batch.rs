@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     negatives::{NegativeSampler, Negatives, below},
     permutation::Permutation,
@@ -13,7 +15,8 @@ use crate::{
 };
 
 /// How the positives of a batch are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum SamplerKind {
     /// B distinct users uniformly, then one of each user's items: the reference code's sampler. An epoch is
     /// floor(nnz / B) + 1 steps and not a pass over the data.
@@ -31,6 +34,20 @@ impl SamplerKind {
 impl fmt::Display for SamplerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(SamplerKind::NAMES[*self as usize])
+    }
+}
+
+impl TryFrom<String> for SamplerKind {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<SamplerKind> for String {
+    fn from(value: SamplerKind) -> String {
+        value.to_string()
     }
 }
 

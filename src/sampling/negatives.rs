@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::{Deserialize, Serialize};
+
 use super::philox::philox;
 use crate::{
     data::Csr,
@@ -9,7 +11,8 @@ use crate::{
 };
 
 /// Distribution that negatives are drawn from, among the items that the user has not seen in training.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Negatives {
     /// All unseen items alike: the paper's sampler.
     #[default]
@@ -24,6 +27,20 @@ impl fmt::Display for Negatives {
             Negatives::Uniform => f.write_str("uniform"),
             Negatives::Popularity(a) => write!(f, "popularity:{a}"),
         }
+    }
+}
+
+impl TryFrom<String> for Negatives {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<Negatives> for String {
+    fn from(value: Negatives) -> String {
+        value.to_string()
     }
 }
 

@@ -1,0 +1,80 @@
+//! The paper's settings, from `datasets/*.toml`, built into the program.
+
+use crate::error::{Error, Result};
+
+/// Dataset descriptors by name.
+const DATASETS: &[(&str, &str)] = &[
+    ("adressa", include_str!("../../datasets/adressa.toml")),
+    ("globo", include_str!("../../datasets/globo.toml")),
+    ("ml10m", include_str!("../../datasets/ml10m.toml")),
+    ("yelp2018", include_str!("../../datasets/yelp2018.toml")),
+    ("gowalla", include_str!("../../datasets/gowalla.toml")),
+];
+
+/// A recipe, as found.
+#[derive(Debug)]
+pub struct Recipe {
+    /// DATASET/NAME.
+    pub name: String,
+    /// The settings that it changes.
+    pub settings: toml::Table,
+}
+
+/// Finds `[DATASET/]NAME`. Without a dataset: the one whose numbers of users and items the data has, else Adressa.
+///
+/// # Errors
+/// [`Error::Unknown`] naming the nearest dataset or recipe.
+pub fn find(name: &str, users: u32, items: u32) -> Result<Recipe> {
+    let parsed: Vec<(&str, toml::Table)> = DATASETS
+        .iter()
+        .map(|&(dataset, text)| text.parse().map(|table| (dataset, table)))
+        .collect::<Result<_, _>>()
+        .map_err(|e| Error::config("recipe", name, e.to_string(), "report this: the built-in recipes are broken"))?;
+    let (dataset, recipe) = match name.split_once('/') {
+        Some((dataset, recipe)) => (
+            parsed
+                .iter()
+                .find(|(known, _)| *known == dataset)
+                .ok_or_else(|| Error::unknown("dataset", dataset, parsed.iter().map(|(known, _)| known)))?,
+            recipe,
+        ),
+        None => {
+            let count = |table: &toml::Table, key: &str| table.get(key).and_then(toml::Value::as_integer);
+            let fits = |table: &toml::Table| {
+                count(table, "users") == Some(users.into()) && count(table, "items") == Some(items.into())
+            };
+            (parsed.iter().find(|(_, table)| fits(table)).unwrap_or(&parsed[0]), name)
+        }
+    };
+    let recipes = dataset.1.get("recipes").and_then(toml::Value::as_table);
+    let known = || recipes.into_iter().flat_map(toml::Table::keys);
+    let settings = recipes
+        .and_then(|recipes| recipes.get(recipe))
+        .and_then(toml::Value::as_table)
+        .ok_or_else(|| Error::unknown("recipe", recipe, known()))?;
+    Ok(Recipe { name: format!("{}/{recipe}", dataset.0), settings: settings.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn every_recipe_is_a_valid_configuration() {
+        for (dataset, text) in DATASETS {
+            let table: toml::Table = text.parse().unwrap();
+            for name in table["recipes"].as_table().unwrap().keys() {
+                let recipe = find(&format!("{dataset}/{name}"), 0, 0).unwrap();
+                Config::default().with(recipe.settings).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn the_dataset_is_found_by_its_size() {
+        assert_eq!(find("mf", 29_858, 40_981).unwrap().name, "gowalla/mf");
+        assert_eq!(find("mf", 1, 1).unwrap().name, "adressa/mf");
+        assert!(find("macr", 1, 1).unwrap_err().to_string().contains("macr_mf"));
+    }
+}

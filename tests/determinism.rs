@@ -1,0 +1,93 @@
+//! The same bits at any thread count; the two ways of keeping up Adam agree; all pairs by interpolation and term by term.
+
+use macr::{
+    Edges, Interactions, InteractionsBuilder, Split,
+    backend::cpu::{Cpu, Parameters, Settings, all_pairs},
+    objective::{self, ObjectiveConfig, Pairing},
+    optim::{Adam, CatchUp},
+    sampling::{Negatives, Sampler, SamplerKind},
+};
+
+fn world() -> Interactions {
+    let pairs = (0..700u32).flat_map(|u| (0..2 + u % 9).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 211)));
+    InteractionsBuilder::new(700, 211).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap()
+}
+
+fn train(name: &str, pairing: Pairing, kind: SamplerKind, catch_up: CatchUp) -> Parameters {
+    let data = world();
+    let sampler = Sampler::new(&data, kind, Negatives::Popularity(0.5), 130, 3).unwrap();
+    let config = ObjectiveConfig {
+        alpha: 1e-2,
+        beta: 1e-3,
+        pairing,
+        user_branch: true,
+        item_branch: true,
+        eps_compat: false,
+    };
+    let settings = Settings { dim: 24, adam: Adam::default(), catch_up, l2: 1e-4, seed: 3 };
+    let objective = objective::build(name, &config).unwrap();
+    let mut engine = Cpu::new((700, 211), sampler, objective, settings);
+    // An evaluation in between must not change what follows.
+    engine.run(33);
+    engine.parameters();
+    engine.run(40);
+    engine.parameters()
+}
+
+fn on_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+}
+
+#[test]
+fn any_thread_count_gives_the_same_bits() {
+    for (name, ..) in objective::REGISTRY {
+        for pairing in [Pairing::Rows, Pairing::AllPairs] {
+            for kind in [SamplerKind::UserUniform, SamplerKind::Interaction] {
+                let run = |threads| on_threads(threads, || train(name, pairing, kind, CatchUp::Quadrature));
+                let one = run(1);
+                for threads in [2, 5] {
+                    assert_eq!(one, run(threads), "{name} {pairing} {kind}, {threads} threads");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn quadrature_and_replay_agree() {
+    let run = |catch_up| train("macr", Pairing::Rows, SamplerKind::UserUniform, catch_up);
+    let (quadrature, replay) = (run(CatchUp::Quadrature), run(CatchUp::Replay));
+    for (a, b) in quadrature.users.iter().chain(&quadrature.items).zip(replay.users.iter().chain(&replay.items)) {
+        // Adam divides by sqrt(v): where v is tiny, rounding grows; a step is 1e-3.
+        assert!((a - b).abs() < 2e-5, "{a} and {b}");
+    }
+}
+
+#[test]
+fn interpolated_sums_are_the_sums() {
+    let mut state = 1u32;
+    let mut uniform = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        f64::from(state >> 8) / 16_777_216.0
+    };
+    for (batch, low, high) in [(1, 0.0, 1.0), (64, -0.1, 0.1), (1024, -5.0, 20.0), (1000, -40.0, 10.0), (129, 3.0, 9.0)] {
+        let a: Vec<f32> = (0..batch).map(|_| (low + (high - low) * uniform()) as f32).collect();
+        let g: Vec<f32> = (0..batch).map(|_| (uniform() * uniform()) as f32).collect();
+        for label in [0.0, 1.0] {
+            let exact = all_pairs::brute_force(&a, &g, label, None);
+            let fast = all_pairs::interpolated(&a, &g, label).expect("few nodes are enough here");
+            for (what, exact, fast) in [
+                ("loss", &exact.loss, &fast.loss),
+                ("score", &exact.score_gradient, &fast.score_gradient),
+                ("gate", &exact.gate_gradient, &fast.gate_gradient),
+            ] {
+                let largest = exact.iter().fold(0f32, |a, x| a.max(x.abs()));
+                for (exact, fast) in exact.iter().zip(fast) {
+                    // f32 polynomials of up to 100 terms.
+                    let error = (exact - fast).abs() / largest;
+                    assert!(error < 1e-5, "{what}, B {batch}, a in {low}..{high}, label {label}: {fast} for {exact}");
+                }
+            }
+        }
+    }
+}
