@@ -18,7 +18,8 @@ fn exact(adam: &Adam, p: f32, m: f32, v: f32, last: u64, now: u64) -> f64 {
     for t in last + 1..=now {
         m *= b1;
         v *= b2;
-        let rate = f64::from(adam.learning_rate) * (1.0 - b2.powf(t as f64)).sqrt() / (1.0 - b1.powf(t as f64));
+        let rate =
+            f64::from(adam.learning_rate) * (1.0 - b2.powf(t as f64)).sqrt() / (1.0 - b1.powf(t as f64));
         p -= rate * m / (v.sqrt() + f64::from(adam.epsilon));
     }
     p
@@ -32,7 +33,8 @@ fn two_nodes_are_the_sum_of_the_missed_steps() {
         for n in [1u64, 2, 3, 5, 13, 50, 255, 256, 257, 400, 5000] {
             let rules = Rules::new(adam, last + n);
             let rows = 256;
-            let v: Vec<f32> = (0..rows).map(|_| 10f64.powf(-18.0 + 12.0 * uniform(&mut state)) as f32).collect();
+            let v: Vec<f32> =
+                (0..rows).map(|_| 10f64.powf(-18.0 + 12.0 * uniform(&mut state)) as f32).collect();
             let m: Vec<f32> = v.iter().map(|v| v.sqrt() * (4.0 * uniform(&mut state) - 2.0) as f32).collect();
             let p: Vec<f32> = (0..rows).map(|_| (0.1 * uniform(&mut state) - 0.05) as f32).collect();
             let mut out = vec![0f32; rows];
@@ -43,7 +45,11 @@ fn two_nodes_are_the_sum_of_the_missed_steps() {
                 let moved = (expected - f64::from(p[k])).abs();
                 let tolerance = 1.2e-7 * f64::from(p[k]).abs().max(expected.abs()) + 1e-6 * moved;
                 let error = (f64::from(out[k]) - expected).abs();
-                assert!(error <= tolerance, "last {last}, n {n}, row {k}: {} for {expected}, off by {error:e}", out[k]);
+                assert!(
+                    error <= tolerance,
+                    "last {last}, n {n}, row {k}: {} for {expected}, off by {error:e}",
+                    out[k]
+                );
             }
         }
     }

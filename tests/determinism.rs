@@ -2,7 +2,7 @@
 
 use macr::{
     Edges, Interactions, InteractionsBuilder, Split,
-    backend::cpu::{Cpu, Parameters, Settings, all_pairs},
+    backend::cpu::{Cpu, Parameters, Settings, all_pairs, team::Team},
     objective::{self, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
@@ -57,7 +57,9 @@ fn any_thread_count_gives_the_same_bits() {
 fn quadrature_and_replay_agree() {
     let run = |catch_up| train("macr", Pairing::Rows, SamplerKind::UserUniform, catch_up);
     let (quadrature, replay) = (run(CatchUp::Quadrature), run(CatchUp::Replay));
-    for (a, b) in quadrature.users.iter().chain(&quadrature.items).zip(replay.users.iter().chain(&replay.items)) {
+    for (a, b) in
+        quadrature.users.iter().chain(&quadrature.items).zip(replay.users.iter().chain(&replay.items))
+    {
         // Adam divides by sqrt(v): where v is tiny, rounding grows; a step is 1e-3.
         assert!((a - b).abs() < 2e-5, "{a} and {b}");
     }
@@ -70,12 +72,15 @@ fn interpolated_sums_are_the_sums() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         f64::from(state >> 8) / 16_777_216.0
     };
-    for (batch, low, high) in [(1, 0.0, 1.0), (64, -0.1, 0.1), (1024, -5.0, 20.0), (1000, -40.0, 10.0), (129, 3.0, 9.0)] {
+    for (batch, low, high) in
+        [(1, 0.0, 1.0), (64, -0.1, 0.1), (1024, -5.0, 20.0), (1000, -40.0, 10.0), (129, 3.0, 9.0)]
+    {
         let a: Vec<f32> = (0..batch).map(|_| (low + (high - low) * uniform()) as f32).collect();
         let g: Vec<f32> = (0..batch).map(|_| (uniform() * uniform()) as f32).collect();
         for label in [0.0, 1.0] {
-            let exact = all_pairs::brute_force(&a, &g, label, None);
-            let fast = all_pairs::interpolated(&a, &g, label).expect("few nodes are enough here");
+            let exact = Team::enter(|team| all_pairs::brute_force(team, &a, &g, label, None));
+            let fast = Team::enter(|team| all_pairs::interpolated(team, &a, &g, label));
+            let fast = fast.expect("few nodes are enough here");
             for (what, exact, fast) in [
                 ("loss", &exact.loss, &fast.loss),
                 ("score", &exact.score_gradient, &fast.score_gradient),
@@ -85,7 +90,10 @@ fn interpolated_sums_are_the_sums() {
                 for (exact, fast) in exact.iter().zip(fast) {
                     // f32 polynomials of up to 100 terms.
                     let error = (exact - fast).abs() / largest;
-                    assert!(error < 1e-5, "{what}, B {batch}, a in {low}..{high}, label {label}: {fast} for {exact}");
+                    assert!(
+                        error < 1e-5,
+                        "{what}, B {batch}, a in {low}..{high}, label {label}: {fast} for {exact}"
+                    );
                 }
             }
         }

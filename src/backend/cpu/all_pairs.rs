@@ -7,9 +7,7 @@
 //! n x n matrix of sigmoids, and each sample evaluates a polynomial. The loss is the integral of A, known at a = 0.
 //! B^2 sigmoids become n^2, n about 30. Term by term (the oracle, and the form with epsilon): [`brute_force`].
 
-use rayon::prelude::*;
-
-use super::step::Scalars;
+use super::{step::Scalars, team::Team};
 use crate::{
     objective::{
         AllPairs, Lanes, NEGATIVE, Objective, POSITIVE, TILE,
@@ -24,7 +22,7 @@ const MOST_NODES: usize = 192;
 const TOLERANCE: f64 = 1e-8;
 
 /// Fills every tile's main loss, dL/da and dL/dg from its scores and gates.
-pub fn all_pairs(objective: &dyn Objective, form: AllPairs, rows: usize, scalars: &mut Scalars) {
+pub fn all_pairs(team: &Team, objective: &dyn Objective, form: AllPairs, rows: usize, scalars: &mut Scalars) {
     let gates: Vec<[Lanes; 2]> = scalars.tiles.iter().map(|tile| objective.gates(tile)).collect();
     for sample in [POSITIVE, NEGATIVE] {
         let column = |lanes: &mut dyn Iterator<Item = &Lanes>| -> Vec<f32> {
@@ -37,9 +35,9 @@ pub fn all_pairs(objective: &dyn Objective, form: AllPairs, rows: usize, scalars
         let label = if sample == POSITIVE { 1.0 } else { 0.0 };
         let sums = match form {
             AllPairs::Interpolated => {
-                interpolated(&a, &g, label).unwrap_or_else(|| brute_force(&a, &g, label, None))
+                interpolated(team, &a, &g, label).unwrap_or_else(|| brute_force(team, &a, &g, label, None))
             }
-            AllPairs::EpsCompat => brute_force(&a, &g, label, Some(1e-10)),
+            AllPairs::EpsCompat => brute_force(team, &a, &g, label, Some(1e-10)),
         };
         for (k, tile) in scalars.tiles.iter_mut().enumerate() {
             let at = k * TILE..rows.min((k + 1) * TILE);
@@ -66,15 +64,15 @@ pub struct Sums {
 }
 
 /// Term by term; `epsilon` selects the reference code's loss.
-pub fn brute_force(a: &[f32], g: &[f32], label: f32, epsilon: Option<f32>) -> Sums {
+pub fn brute_force(team: &Team, a: &[f32], g: &[f32], label: f32, epsilon: Option<f32>) -> Sums {
     let weight = 1.0 / (a.len() as f64 * a.len() as f64);
     let side = |own: &[f32], other: &[f32]| -> Vec<(f32, f32)> {
-        own.par_iter()
-            .map(|&x| {
-                let (loss, slope) = pair_sums(x, other, label, epsilon);
-                ((loss * weight) as f32, (slope * weight) as f32)
-            })
-            .collect()
+        let mut out: Vec<(f32, f32)> = own.iter().map(|&x| (x, 0.0)).collect();
+        team.for_each(&mut out, |pair| {
+            let (loss, slope) = pair_sums(pair.0, other, label, epsilon);
+            *pair = ((loss * weight) as f32, (slope * weight) as f32);
+        });
+        out
     };
     let (loss, score_gradient) = side(a, g).into_iter().unzip();
     Sums { loss, score_gradient, gate_gradient: side(g, a).into_iter().map(|(_, slope)| slope).collect() }
@@ -107,7 +105,7 @@ vectorised! {
 }
 
 /// By interpolation; None where it would need more than [`MOST_NODES`] nodes.
-pub fn interpolated(a: &[f32], g: &[f32], label: f32) -> Option<Sums> {
+pub fn interpolated(team: &Team, a: &[f32], g: &[f32], label: f32) -> Option<Sums> {
     // The box holds a = 0, where the loss is known.
     let (a_box, g_box) = (Interval::around(a, true), Interval::around(g, false));
     let n_a = a_box.nodes(g_box.largest())?;
@@ -117,7 +115,7 @@ pub fn interpolated(a: &[f32], g: &[f32], label: f32) -> Option<Sums> {
     let label = f64::from(label);
 
     // sum_r g_r f(g_r) = sum_l nu_l f(gamma_l), and the same for a.
-    let (nu_g, nu_a) = (node_weights(g, g_box, n_g), node_weights(a, a_box, n_a));
+    let (nu_g, nu_a) = (node_weights(team, g, g_box, n_g), node_weights(team, a, a_box, n_a));
     let (alpha, gamma) = (a_box.points(n_a), g_box.points(n_g));
     let residual: Vec<f64> = alpha
         .iter()
@@ -137,9 +135,9 @@ pub fn interpolated(a: &[f32], g: &[f32], label: f32) -> Option<Sums> {
     let at_zero = evaluate64(&loss, -a_box.centre / a_box.half);
     loss[0] += std::f64::consts::LN_2 / batch - at_zero;
     Some(Sums {
-        loss: evaluate(a, a_box, &loss),
-        score_gradient: evaluate(a, a_box, &match_side),
-        gate_gradient: evaluate(g, g_box, &gate_side),
+        loss: evaluate(team, a, a_box, &loss),
+        score_gradient: evaluate(team, a, a_box, &match_side),
+        gate_gradient: evaluate(team, g, g_box, &gate_side),
     })
 }
 
@@ -186,11 +184,12 @@ fn dot64(a: &[f64], b: &[f64]) -> f64 {
 }
 
 /// Weights nu such that sum_r x_r f(x_r) = sum_l nu_l f(node_l) for polynomials f of degree below n.
-fn node_weights(x: &[f32], interval: Interval, n: usize) -> Vec<f64> {
+fn node_weights(team: &Team, x: &[f32], interval: Interval, n: usize) -> Vec<f64> {
     const BLOCK: usize = 512;
-    let partial: Vec<Vec<f64>> = x.par_chunks(BLOCK).map(|block| moments(block, interval, n)).collect();
+    let mut partial: Vec<(&[f32], Vec<f64>)> = x.chunks(BLOCK).map(|block| (block, Vec::new())).collect();
+    team.for_each(&mut partial, |(block, out)| *out = moments(block, interval, n));
     let mut moment = vec![0f64; n];
-    for partial in &partial {
+    for (_, partial) in &partial {
         for (sum, part) in moment.iter_mut().zip(partial) {
             *sum += part;
         }
@@ -241,10 +240,11 @@ fn evaluate64(c: &[f64], x: f64) -> f64 {
 }
 
 /// The series at every x, in parallel.
-fn evaluate(x: &[f32], interval: Interval, c: &[f64]) -> Vec<f32> {
+fn evaluate(team: &Team, x: &[f32], interval: Interval, c: &[f64]) -> Vec<f32> {
     let c: Vec<f32> = c.iter().map(|&c| c as f32).collect();
     let mut out = vec![0f32; x.len()];
-    out.par_chunks_mut(TILE).zip(x.par_chunks(TILE)).for_each(|(out, x)| clenshaw(x, interval, &c, out));
+    let mut tasks: Vec<(&mut [f32], &[f32])> = out.chunks_mut(TILE).zip(x.chunks(TILE)).collect();
+    team.for_each(&mut tasks, |(out, x)| clenshaw(x, interval, &c, out));
     out
 }
 

@@ -3,12 +3,10 @@
 //! A row belongs to one slot and a slot to one task, so there are no races and the order of every sum is fixed. A
 //! sample moves 4D bytes (a partner row, from the cache), a slot 2 x 3 x 4D.
 
-use rayon::prelude::*;
-
 use super::{
     gather::{Gathered, SLOTS, adam_step},
     sample::Touched,
-    table::{SharedTable, Table},
+    table::SharedTable,
 };
 use crate::{
     optim::{Adam, CatchUp, Rules},
@@ -45,25 +43,51 @@ pub struct Update<'a> {
     pub rules: &'a Rules,
 }
 
-/// Updates the touched rows of `table`. Returns dL/d(branch vector), `[stride]`, zero without a branch.
-pub fn apply(table: &mut Table, side: Side<'_>, update: Update<'_>) -> Vec<f32> {
+/// [`SLOTS`] touched rows to update.
+#[derive(Debug)]
+pub struct Task<'a> {
+    table: &'a SharedTable<'a>,
+    side: &'a Side<'a>,
+    first: usize,
+    gradient: Vec<f32>,
+    /// `[stride]`: this task's part of dL/d(branch vector); empty without a branch.
+    branch_gradient: Vec<f32>,
+}
+
+/// Cuts the update of one side's touched rows into tasks.
+pub fn tasks<'a>(table: &'a SharedTable<'a>, side: &'a Side<'a>) -> impl Iterator<Item = Task<'a>> {
     let stride = table.stride();
-    let shared = table.shared();
-    let partial: Vec<Vec<f32>> = side
-        .touched
-        .rows
-        .par_chunks(SLOTS)
-        .enumerate()
-        .map(|(chunk, ids)| {
-            let mut branch_gradient = vec![0f32; if side.branch.is_some() { stride } else { 0 }];
-            let mut gradient = vec![0f32; stride];
-            apply_chunk(&shared, ids, chunk * SLOTS, &side, &update, &mut gradient, &mut branch_gradient);
-            branch_gradient
-        })
-        .collect();
+    (0..side.touched.rows.len()).step_by(SLOTS).map(move |first| Task {
+        table,
+        side,
+        first,
+        gradient: vec![0.0; stride],
+        branch_gradient: vec![0.0; if side.branch.is_some() { stride } else { 0 }],
+    })
+}
+
+impl Task<'_> {
+    /// Updates the rows.
+    pub fn run(&mut self, update: &Update<'_>) {
+        let rows = &self.side.touched.rows;
+        let ids = &rows[self.first..rows.len().min(self.first + SLOTS)];
+        apply_chunk(
+            self.table,
+            ids,
+            self.first,
+            self.side,
+            update,
+            &mut self.gradient,
+            &mut self.branch_gradient,
+        );
+    }
+}
+
+/// dL/d(branch vector): the tasks' parts, summed in their order.
+pub fn branch_gradient(tasks: &[Task<'_>], stride: usize) -> Vec<f32> {
     let mut sum = vec![0f32; stride];
-    for partial in &partial {
-        for (sum, &part) in sum.iter_mut().zip(partial) {
+    for task in tasks {
+        for (sum, &part) in sum.iter_mut().zip(&task.branch_gradient) {
             *sum += part;
         }
     }

@@ -2,15 +2,14 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use rayon::prelude::*;
-
 use super::{
     all_pairs::all_pairs,
-    apply::{Side, Update, apply},
-    gather::{Gathered, adam_step, export, gather},
-    sample::{Plan, Scratch},
-    step::{Scalars, scores, stage},
+    apply::{self, Side, Update},
+    gather::{Gathered, Source, adam_step, export},
+    sample::{Plan, Scratch, Touched},
+    step::{Scalars, collect, scores},
     table::{Table, fill_uniform},
+    team::Team,
 };
 use crate::{
     objective::{Objective, PARTS},
@@ -64,6 +63,17 @@ impl Branch {
             (*p, *m, *v) = adam_step(*p, *m, *v, g, rate, adam);
         }
     }
+}
+
+/// The vector of a branch, where there is one.
+fn weight(branch: &Option<Branch>) -> Option<&[f32]> {
+    branch.as_ref().map(|b| b.weight.as_slice())
+}
+
+/// Squared norms of the rows, each as often as it has samples.
+fn norms(touched: &Touched, gathered: &Gathered) -> f64 {
+    let counts = touched.starts.windows(2).map(|w| f64::from(w[1] - w[0]));
+    counts.zip(&gathered.norm).map(|(count, &norm)| count * f64::from(norm)).sum()
 }
 
 /// Final embeddings and branch vectors, without padding.
@@ -131,76 +141,98 @@ impl<'a> Cpu<'a> {
 
     /// Runs `steps` steps. Returns the parts of the loss and, last, its L2 term, summed over the steps.
     pub fn run(&mut self, steps: u64) -> [f64; PARTS + 1] {
-        let mut total = [0f64; PARTS + 1];
-        let end = self.step + steps;
-        while self.step < end {
-            let ahead = DRAWN_AHEAD.min((end - self.step) as usize);
-            self.draw(ahead);
-            let plans = std::mem::take(&mut self.plans);
-            for plan in &plans[..ahead] {
-                for (total, loss) in total.iter_mut().zip(self.one_step(plan)) {
-                    *total += loss;
+        Team::enter(|team| {
+            let mut total = [0f64; PARTS + 1];
+            let end = self.step + steps;
+            while self.step < end {
+                let ahead = DRAWN_AHEAD.min((end - self.step) as usize);
+                self.draw(team, ahead);
+                let plans = std::mem::take(&mut self.plans);
+                for plan in &plans[..ahead] {
+                    for (total, loss) in total.iter_mut().zip(self.one_step(team, plan)) {
+                        *total += loss;
+                    }
                 }
+                self.plans = plans;
             }
-            self.plans = plans;
-        }
-        total
+            total
+        })
     }
 
-    fn draw(&mut self, ahead: usize) {
+    fn draw(&mut self, team: &Team, ahead: usize) {
         let (step, sampler, scratch) = (self.step, &self.sampler, &self.scratch);
         let (users, items) = (self.users.rows(), self.items.rows());
-        self.plans[..ahead].par_iter_mut().enumerate().for_each(|(k, plan)| {
+        let mut tasks: Vec<(u64, &mut Plan)> = (step..).zip(&mut self.plans[..ahead]).collect();
+        team.for_each(&mut tasks, |(step, plan)| {
             let pool = || scratch.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut mine = pool().pop().unwrap_or_else(|| Scratch::new(users, items));
-            plan.draw(step + k as u64, sampler, &mut mine);
+            let taken = pool().pop();
+            let mut mine = taken.unwrap_or_else(|| Scratch::new(users, items));
+            plan.draw(*step, sampler, &mut mine);
             pool().push(mine);
         });
     }
 
-    fn one_step(&mut self, plan: &Plan) -> [f64; PARTS + 1] {
+    fn one_step(&mut self, team: &Team, plan: &Plan) -> [f64; PARTS + 1] {
         let Settings { adam, catch_up, l2, .. } = self.settings;
         let (stride, rows, rules) = (self.users.stride(), plan.rows, &plan.rules);
-        let vector = |branch: &'_ Option<Branch>| branch.as_ref().map(|b| b.weight.clone());
-        let (user_vector, item_vector) = (vector(&self.user_branch), vector(&self.item_branch));
+        let objective = self.objective.as_ref();
 
-        let how = (&adam, catch_up);
-        gather(&self.users, &plan.users, rules, how, user_vector.as_deref(), &mut self.gathered_users);
-        gather(&self.items, &plan.items, rules, how, item_vector.as_deref(), &mut self.gathered_items);
-        scores(plan, &self.gathered_users, &self.gathered_items, stride, &mut self.scalars);
-        if let Some(form) = self.objective.all_pairs() {
-            all_pairs(self.objective.as_ref(), form, rows, &mut self.scalars);
+        let user_source =
+            Source { table: &self.users, ids: &plan.users.rows, branch: weight(&self.user_branch) };
+        let item_source =
+            Source { table: &self.items, ids: &plan.items.rows, branch: weight(&self.item_branch) };
+        let mut tasks: Vec<_> = self.gathered_users.tasks(user_source).collect();
+        tasks.extend(self.gathered_items.tasks(item_source));
+        team.for_each(&mut tasks, |task| task.run(rules, &adam, catch_up));
+        drop(tasks);
+
+        let gathered = (&self.gathered_users, &self.gathered_items);
+        match objective.all_pairs() {
+            None => scores(team, plan, gathered, stride, Some(objective), &mut self.scalars),
+            Some(form) => {
+                scores(team, plan, gathered, stride, None, &mut self.scalars);
+                all_pairs(team, objective, form, rows, &mut self.scalars);
+                team.for_each(&mut self.scalars.tiles, |tile| objective.stage(tile));
+            }
         }
-        let parts = stage(self.objective.as_ref(), rows, &mut self.scalars);
+        let [main, item, user] = collect(rows, &mut self.scalars);
 
         // A user is counted once a row, and so half for each of the row's two samples.
-        let l2_sample = l2 / rows as f32;
-        let norms = |touched: &super::sample::Touched, gathered: &Gathered, weight: f64| -> f64 {
-            let of_slot = |s: usize| touched.samples(s).len() as f64 * f64::from(gathered.norm[s]);
-            weight * (0..touched.rows.len()).map(of_slot).sum::<f64>()
-        };
-        let l2_loss = f64::from(l2_sample) / 2.0
-            * (norms(&plan.users, &self.gathered_users, 0.5) + norms(&plan.items, &self.gathered_items, 1.0));
+        let l2_item = l2 / rows as f32;
+        let l2_user = l2_item / 2.0;
+        let l2_loss = 0.5
+            * (f64::from(l2_user) * norms(&plan.users, &self.gathered_users)
+                + f64::from(l2_item) * norms(&plan.items, &self.gathered_items));
 
-        let update = Update { adam: &adam, catch_up, rules };
-        let side = |own_is_user: bool| {
-            let sides = [(&plan.users, &self.gathered_users), (&plan.items, &self.gathered_items)];
-            let [(touched, own), (other, partners)] = if own_is_user { sides } else { [sides[1], sides[0]] };
-            let logit_gradient =
-                if own_is_user { &self.scalars.user_gradient } else { &self.scalars.item_gradient };
-            let vector = if own_is_user { &user_vector } else { &item_vector };
-            Side {
-                touched,
-                own,
-                partner_slot: &other.slot,
-                partners: &partners.rows,
-                score_gradient: &self.scalars.score_gradient,
-                branch: vector.as_deref().map(|v| (logit_gradient.as_slice(), v)),
-                l2: if own_is_user { l2_sample / 2.0 } else { l2_sample },
-            }
+        let (user_vector, item_vector) = (weight(&self.user_branch), weight(&self.item_branch));
+        let Scalars { score_gradient, user_gradient, item_gradient, .. } = &self.scalars;
+        let user_side = Side {
+            touched: &plan.users,
+            own: &self.gathered_users,
+            partner_slot: &plan.items.slot,
+            partners: &self.gathered_items.rows,
+            score_gradient,
+            branch: user_vector.map(|v| (user_gradient.as_slice(), v)),
+            l2: l2_user,
         };
-        let user_gradient = apply(&mut self.users, side(true), update);
-        let item_gradient = apply(&mut self.items, side(false), update);
+        let item_side = Side {
+            touched: &plan.items,
+            own: &self.gathered_items,
+            partner_slot: &plan.users.slot,
+            partners: &self.gathered_users.rows,
+            score_gradient,
+            branch: item_vector.map(|w| (item_gradient.as_slice(), w)),
+            l2: l2_item,
+        };
+        let update = Update { adam: &adam, catch_up, rules };
+        let (users, items) = (self.users.shared(), self.items.shared());
+        // The long item sums first: what is left for the end of the phase is short.
+        let mut tasks: Vec<_> = apply::tasks(&items, &item_side).collect();
+        let item_tasks = tasks.len();
+        tasks.extend(apply::tasks(&users, &user_side));
+        team.for_each(&mut tasks, |task| task.run(&update));
+        let item_gradient = apply::branch_gradient(&tasks[..item_tasks], stride);
+        let user_gradient = apply::branch_gradient(&tasks[item_tasks..], stride);
         self.step += 1;
         for (branch, gradient) in
             [(&mut self.user_branch, user_gradient), (&mut self.item_branch, item_gradient)]
@@ -209,7 +241,6 @@ impl<'a> Cpu<'a> {
                 branch.update(&gradient, &adam, self.step);
             }
         }
-        let [main, item, user] = parts;
         [main, item, user, l2_loss]
     }
 

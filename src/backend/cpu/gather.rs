@@ -4,10 +4,7 @@
 
 use rayon::prelude::*;
 
-use super::{
-    sample::Touched,
-    table::{Record, Table},
-};
+use super::table::{Record, Table};
 use crate::{
     optim::{Adam, CatchUp, Rule, Rules},
     simd::{dot, prefetch, vectorised},
@@ -29,28 +26,52 @@ pub struct Gathered {
     pub norm: Vec<f32>,
 }
 
-/// Fills `out` for the rows that `touched` names; `branch` is `[stride]` where there is one.
-pub fn gather(
-    table: &Table,
-    touched: &Touched,
-    rules: &Rules,
-    (adam, catch_up): (&Adam, CatchUp),
-    branch: Option<&[f32]>,
-    out: &mut Gathered,
-) {
-    let (n, stride) = (touched.rows.len(), table.stride());
-    out.rows.resize(n * stride, 0.0);
-    // Without a branch the logits stay what they are: 0.
-    out.logit.resize(n, 0.0);
-    out.norm.resize(n, 0.0);
-    out.rows
-        .par_chunks_mut(SLOTS * stride)
-        .zip(out.logit.par_chunks_mut(SLOTS))
-        .zip(out.norm.par_chunks_mut(SLOTS))
-        .zip(touched.rows.par_chunks(SLOTS))
-        .for_each(|(((rows, logits), norms), ids)| {
-            gather_chunk(table, ids, rules, adam, catch_up, branch, rows, logits, norms);
-        });
+/// One table's part in a phase of gathering.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Where the rows are.
+    pub table: &'a Table,
+    /// Which of them are wanted, by slot.
+    pub ids: &'a [u32],
+    /// `[stride]`, where there is a branch.
+    pub branch: Option<&'a [f32]>,
+}
+
+/// [`SLOTS`] rows to fetch, and where to.
+#[derive(Debug)]
+pub struct Task<'a> {
+    source: Source<'a>,
+    rows: &'a mut [f32],
+    logits: &'a mut [f32],
+    norms: &'a mut [f32],
+}
+
+impl Gathered {
+    /// Makes room for the rows of `source` and cuts the work into tasks.
+    pub fn tasks<'a>(&'a mut self, source: Source<'a>) -> impl Iterator<Item = Task<'a>> {
+        let (n, stride) = (source.ids.len(), source.table.stride());
+        self.rows.resize(n * stride, 0.0);
+        // Without a branch the logits stay what they are: 0.
+        self.logit.resize(n, 0.0);
+        self.norm.resize(n, 0.0);
+        let chunks = self.rows.chunks_mut(SLOTS * stride).zip(source.ids.chunks(SLOTS));
+        chunks.zip(self.logit.chunks_mut(SLOTS)).zip(self.norm.chunks_mut(SLOTS)).map(
+            move |(((rows, ids), logits), norms)| Task {
+                source: Source { ids, ..source },
+                rows,
+                logits,
+                norms,
+            },
+        )
+    }
+}
+
+impl Task<'_> {
+    /// Fetches the rows.
+    pub fn run(&mut self, rules: &Rules, adam: &Adam, catch_up: CatchUp) {
+        let Source { table, ids, branch } = self.source;
+        gather_chunk(table, ids, rules, adam, catch_up, branch, self.rows, self.logits, self.norms);
+    }
 }
 
 vectorised! {

@@ -7,5 +7,6 @@ pub mod gather;
 pub mod sample;
 pub mod step;
 pub mod table;
+pub mod team;
 
 pub use engine::{Cpu, Parameters, Settings};

@@ -1,8 +1,6 @@
 //! `step`: match scores of every sample, the objective's scalar stage, and what it hands to `apply`.
 
-use rayon::prelude::*;
-
-use super::{gather::Gathered, sample::Plan};
+use super::{gather::Gathered, sample::Plan, team::Team};
 use crate::{
     objective::{NEGATIVE, Objective, PARTS, POSITIVE, TILE, Tile},
     simd::{dot, vectorised},
@@ -21,11 +19,22 @@ pub struct Scalars {
     pub item_gradient: Vec<f32>,
 }
 
-/// Computes match scores and fetches branch logits: the inputs of every tile.
-pub fn scores(plan: &Plan, users: &Gathered, items: &Gathered, stride: usize, out: &mut Scalars) {
+/// Match scores and branch logits of every tile and, where an objective is given, its scalar stage.
+pub fn scores(
+    team: &Team,
+    plan: &Plan,
+    (users, items): (&Gathered, &Gathered),
+    stride: usize,
+    stage: Option<&dyn Objective>,
+    out: &mut Scalars,
+) {
     out.tiles.resize_with(plan.rows.div_ceil(TILE), Tile::default);
-    out.tiles.par_iter_mut().enumerate().for_each(|(k, tile)| {
-        score_tile(plan, k * TILE, users, items, stride, tile);
+    let mut tasks: Vec<(usize, &mut Tile)> = out.tiles.iter_mut().enumerate().collect();
+    team.for_each(&mut tasks, |(k, tile)| {
+        score_tile(plan, *k * TILE, users, items, stride, tile);
+        if let Some(objective) = stage {
+            objective.stage(tile);
+        }
     });
 }
 
@@ -45,13 +54,12 @@ vectorised! {
     }
 }
 
-/// Runs the scalar stage on every tile and lays its gradients out by sample. Returns the loss's parts.
-pub fn stage(objective: &dyn Objective, rows: usize, scalars: &mut Scalars) -> [f64; PARTS] {
+/// Lays the tiles' gradients out by sample. Returns the loss's parts.
+pub fn collect(rows: usize, scalars: &mut Scalars) -> [f64; PARTS] {
     let Scalars { tiles, score_gradient, user_gradient, item_gradient } = scalars;
     for gradient in [&mut *score_gradient, &mut *user_gradient, &mut *item_gradient] {
         gradient.resize(2 * rows, 0.0);
     }
-    tiles.par_iter_mut().for_each(|tile| objective.stage(tile));
     let mut loss = [0f64; PARTS];
     for (k, tile) in tiles.iter().enumerate() {
         let first = k * TILE;

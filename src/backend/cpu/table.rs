@@ -109,6 +109,11 @@ pub struct SharedTable<'a> {
 unsafe impl Sync for SharedTable<'_> {}
 
 impl SharedTable<'_> {
+    /// D padded to the lanes of a vector loop.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// The row's record (three times the stride) and its last step.
     ///
     /// # Safety

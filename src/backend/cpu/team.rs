@@ -1,0 +1,211 @@
+//! The threads of a training: phases of a few microseconds, handed out without sleeping and waking between them.
+//!
+//! [`Team::enter`] borrows the workers of the caller's rayon pool for as long as a run of steps lasts. Within it,
+//! [`Team::for_each`] is one phase. Whoever is there claims tasks from a counter; the leader (the calling thread)
+//! claims too and waits only for tasks that somebody has begun, so a pool that is busy elsewhere, or has one thread,
+//! slows a training down but cannot block it. Tasks are fixed by the data, never by the threads: the same bits
+//! whoever runs them.
+
+use std::{
+    cell::UnsafeCell,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
+
+/// Fields of the ticket: phase number (16 bits), number of tasks (24 bits), next task (24 bits). One atomic, so that
+/// a claim cannot mix two phases.
+const FIELD: u32 = 24;
+const MASK: u64 = (1 << FIELD) - 1;
+/// Turns of the waiting loop before the thread offers its core to others.
+const SPINS: u32 = 2_000;
+
+/// A phase's closure, its type forgotten.
+#[derive(Clone, Copy)]
+struct Job {
+    run: unsafe fn(*const (), usize),
+    data: *const (),
+}
+
+/// The leader and whoever of the pool joins in.
+pub struct Team {
+    ticket: AtomicU64,
+    finished: AtomicU64,
+    over: AtomicBool,
+    job: UnsafeCell<Option<Job>>,
+}
+
+impl std::fmt::Debug for Team {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Team").finish_non_exhaustive()
+    }
+}
+
+// SAFETY: `job` is written by the leader only while no task is claimable or running, and read only after a claim,
+// which the ticket's release and acquire order behind the write.
+unsafe impl Sync for Team {}
+
+/// Runs its closure when dropped, also when a task panics, so that nobody waits for it for ever.
+struct Finally<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for Finally<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+impl Team {
+    /// Runs `lead` with a team of the current rayon pool.
+    pub fn enter<R: Send>(lead: impl FnOnce(&Team) -> R + Send) -> R {
+        let team = Team {
+            ticket: AtomicU64::new(0),
+            finished: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            job: UnsafeCell::new(None),
+        };
+        rayon::scope(|scope| {
+            for _ in 1..rayon::current_num_threads() {
+                scope.spawn(|_| team.help());
+            }
+            let _over = Finally(|| team.over.store(true, Ordering::Release));
+            lead(&team)
+        })
+    }
+
+    /// One phase: `f` on every task, each once, by whoever is free. Only the leader may call it, and not from `f`.
+    pub fn for_each<T: Send>(&self, tasks: &mut [T], f: impl Fn(&mut T) + Sync) {
+        struct Phase<T, F> {
+            tasks: *mut T,
+            f: F,
+        }
+        /// # Safety
+        /// `data` is a live `Phase<T, F>`, `index` is below its number of tasks and is claimed by nobody else.
+        unsafe fn run<T, F: Fn(&mut T)>(data: *const (), index: usize) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let phase = &*data.cast::<Phase<T, F>>();
+                (phase.f)(&mut *phase.tasks.add(index));
+            }
+        }
+        fn job<T, F: Fn(&mut T)>(phase: &Phase<T, F>) -> Job {
+            Job { run: run::<T, F>, data: std::ptr::from_ref(phase).cast() }
+        }
+        let count = tasks.len() as u64;
+        assert!(count < MASK - 4096, "{count} tasks");
+        let phase = Phase { tasks: tasks.as_mut_ptr(), f };
+        let number = (self.ticket.load(Ordering::Relaxed) >> (2 * FIELD)).wrapping_add(1) & 0xffff;
+        self.finished.store(0, Ordering::Relaxed);
+        // SAFETY: the last phase is finished, so no claim can be made and nobody reads.
+        unsafe { *self.job.get() = Some(job(&phase)) };
+        self.ticket.store(number << (2 * FIELD) | count << FIELD, Ordering::Release);
+        // The phase must outlive the tasks of the others, also when a task of the leader's own panics; what nobody has
+        // begun is then passed over.
+        let _finished = Finally(|| {
+            let mut spins = 0;
+            while self.finished.load(Ordering::Acquire) < count {
+                if thread::panicking() && self.claim().is_some() {
+                    self.finished.fetch_add(1, Ordering::Release);
+                } else {
+                    wait(&mut spins);
+                }
+            }
+        });
+        while self.work() {}
+    }
+
+    /// Claims the next task of the current phase, if one is left.
+    fn claim(&self) -> Option<usize> {
+        let left = |ticket: u64| ticket & MASK < ticket >> FIELD & MASK;
+        // Looking first keeps idle threads from running the counter up.
+        if !left(self.ticket.load(Ordering::Relaxed)) {
+            return None;
+        }
+        let ticket = self.ticket.fetch_add(1, Ordering::AcqRel);
+        left(ticket).then_some((ticket & MASK) as usize)
+    }
+
+    /// Claims and runs a task; false if none is left.
+    fn work(&self) -> bool {
+        let Some(index) = self.claim() else { return false };
+        let _done = Finally(|| {
+            self.finished.fetch_add(1, Ordering::Release);
+        });
+        // SAFETY: the claim is valid, so the phase's leader waits for `finished`: the job and its tasks live, and
+        // no other claim has this index.
+        unsafe {
+            if let Some(job) = *self.job.get() {
+                (job.run)(job.data, index);
+            }
+        }
+        true
+    }
+
+    fn help(&self) {
+        let mut spins = 0;
+        while !self.over.load(Ordering::Acquire) {
+            if self.work() {
+                spins = 0;
+            } else {
+                wait(&mut spins);
+            }
+        }
+    }
+}
+
+fn wait(spins: &mut u32) {
+    if *spins < SPINS {
+        *spins += 1;
+        std::hint::spin_loop();
+    } else {
+        thread::yield_now();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once_in_every_phase() {
+        for threads in [1, 2, 7] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                Team::enter(|team| {
+                    let mut counts = vec![0u32; 100];
+                    for phase in 1..=2000u32 {
+                        let n = (phase as usize * 7) % 100;
+                        team.for_each(&mut counts[..n], |count| *count += 1);
+                        let expected = counts[..n].to_vec();
+                        counts[..n].fill(0);
+                        assert!(expected.iter().all(|&c| c == 1), "phase {phase}: {expected:?}");
+                    }
+                });
+            });
+        }
+    }
+
+    #[test]
+    fn teams_side_by_side_do_not_block_each_other() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let train = || {
+            Team::enter(|team| {
+                let mut sum = vec![0u64; 32];
+                for _ in 0..500 {
+                    team.for_each(&mut sum, |x| *x += 1);
+                }
+                sum.iter().sum::<u64>()
+            })
+        };
+        assert_eq!(pool.install(|| rayon::join(train, train)), (16_000, 16_000));
+    }
+
+    #[test]
+    fn a_panic_in_a_task_ends_the_team() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pool.install(|| {
+                Team::enter(|team| team.for_each(&mut [0, 1, 2, 3], |x| assert!(*x != 2, "planted")));
+            });
+        }));
+        assert!(result.is_err());
+    }
+}
