@@ -26,7 +26,7 @@ fn train(name: &str, pairing: Pairing, kind: SamplerKind, catch_up: CatchUp) -> 
     };
     let settings = Settings { dim: 24, adam: Adam::default(), catch_up, l2: 1e-4, seed: 3 };
     let objective = objective::build(name, &config).unwrap();
-    let mut engine = Cpu::new((700, 211), sampler, objective, settings);
+    let mut engine = Cpu::new((700, 211), sampler, objective, settings).unwrap();
     // An evaluation in between must not change what follows.
     engine.run(33);
     engine.parameters();

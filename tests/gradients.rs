@@ -79,7 +79,7 @@ fn check(
     let settings =
         Settings { dim, adam: Adam::default(), catch_up: CatchUp::Quadrature, l2: l2 as f32, seed: 5 };
     let objective = objective::build(name, config).unwrap();
-    let mut engine = Cpu::new((USERS, ITEMS), sampler, objective, settings);
+    let mut engine = Cpu::new((USERS, ITEMS), sampler, objective, settings).unwrap();
     let start = engine.parameters();
     let params = Params {
         dim,

@@ -91,7 +91,7 @@ impl<'a> Trainer<'a> {
         };
         let by_item = data.by_item(Split::Train);
         Ok(Trainer {
-            engine: Cpu::new((data.users(), data.items()), sampler, objective, settings),
+            engine: Cpu::new((data.users(), data.items()), sampler, objective, settings)?,
             popularity: (0..data.items()).map(|i| by_item.degree(i)).collect(),
             data,
             config,

@@ -12,6 +12,7 @@ use super::{
     team::Team,
 };
 use crate::{
+    error::Result,
     objective::{Objective, PARTS},
     optim::{Adam, CatchUp, Rules},
     sampling::Sampler,
@@ -110,16 +111,19 @@ pub struct Cpu<'a> {
 
 impl<'a> Cpu<'a> {
     /// A training at its first step.
+    ///
+    /// # Errors
+    /// If the tables do not fit into memory.
     pub fn new(
         (users, items): (u32, u32),
         sampler: Sampler<'a>,
         objective: Box<dyn Objective>,
         settings: Settings,
-    ) -> Self {
+    ) -> Result<Self> {
         let Settings { dim, seed, adam, .. } = settings;
-        Cpu {
-            users: Table::xavier(users as usize, dim, seed, USERS),
-            items: Table::xavier(items as usize, dim, seed, ITEMS),
+        Ok(Cpu {
+            users: Table::xavier(users as usize, dim, seed, USERS)?,
+            items: Table::xavier(items as usize, dim, seed, ITEMS)?,
             user_branch: objective.user_branch().then(|| Branch::new(dim, seed, USER_BRANCH)),
             item_branch: objective.item_branch().then(|| Branch::new(dim, seed, ITEM_BRANCH)),
             sampler,
@@ -131,7 +135,7 @@ impl<'a> Cpu<'a> {
             gathered_users: Gathered::default(),
             gathered_items: Gathered::default(),
             scalars: Scalars::default(),
-        }
+        })
     }
 
     /// Where samples come from.

@@ -1,15 +1,23 @@
 //! A parameter table with its optimiser state, laid out so that one touched row is one run of memory.
 
-use crate::{sampling::philox::philox, simd::LANES};
+use memmap2::MmapMut;
+
+use crate::{
+    error::{Error, Result},
+    sampling::philox::philox,
+    simd::LANES,
+};
 
 /// `[rows, 3, stride]` f32: parameters, first and second moments side by side; stride is D padded with zeros.
 ///
 /// Padding stays zero: its gradient is.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Table {
     dim: usize,
     stride: usize,
-    records: Vec<f32>,
+    /// Anonymous memory in huge pages where the system has them: touched rows lie far apart, and each would cost a
+    /// walk of the page table.
+    records: MmapMut,
     /// `[rows]`: the step (from 1) that last touched each row, 0 before the first.
     last: Vec<u64>,
 }
@@ -20,19 +28,27 @@ pub type Record<'a> = [&'a [f32]; 3];
 impl Table {
     /// Xavier-uniform parameters, +-sqrt(6 / (rows + D)) as in the reference code (its fan-in is the number of
     /// rows), and moments of zero. `stream` tells tables of one seed apart.
-    pub fn xavier(rows: usize, dim: usize, seed: u64, stream: u32) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there is not enough memory.
+    pub fn xavier(rows: usize, dim: usize, seed: u64, stream: u32) -> Result<Self> {
         let bound = (6.0 / (rows + dim) as f64).sqrt();
-        let mut table = Table::zeros(rows, dim);
-        let stride = table.stride;
-        for (row, record) in table.records.chunks_exact_mut(3 * stride).enumerate() {
+        let stride = dim.next_multiple_of(LANES);
+        let bytes = rows * 3 * stride * size_of::<f32>();
+        let mut records = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
+            Error::data(
+                format!("a table of {rows} rows x {dim} with its moments needs {bytes} bytes, and there are not so many ({e})"),
+                "lower --dim, or train on a machine with more memory",
+            )
+        })?;
+        // A wish: without huge pages everything works, slower.
+        #[cfg(target_os = "linux")]
+        let _ = records.advise(memmap2::Advice::HugePage);
+        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut records[..bytes]);
+        for (row, record) in values.chunks_exact_mut(3 * stride).enumerate() {
             fill_uniform(&mut record[..dim], bound, seed, stream, row as u64);
         }
-        table
-    }
-
-    fn zeros(rows: usize, dim: usize) -> Self {
-        let stride = dim.next_multiple_of(LANES);
-        Table { dim, stride, records: vec![0.0; rows * 3 * stride], last: vec![0; rows] }
+        Ok(Table { dim, stride, records, last: vec![0; rows] })
     }
 
     /// Embedding size D.
@@ -58,8 +74,8 @@ impl Table {
     /// All three parts of `row` as one run of memory, for prefetching.
     #[inline(always)]
     pub fn run(&self, row: u32) -> &[f32] {
-        let width = 3 * self.stride;
-        &self.records[row as usize * width..][..width]
+        let width = 3 * self.stride * size_of::<f32>();
+        bytemuck::cast_slice(&self.records[row as usize * width..][..width])
     }
 
     /// Parameters, first and second moments of `row`, padded.
@@ -75,7 +91,7 @@ impl Table {
         SharedTable {
             stride: self.stride,
             rows: self.last.len(),
-            records: self.records.as_mut_ptr(),
+            records: self.records.as_mut_ptr().cast(),
             last: self.last.as_mut_ptr(),
             table: std::marker::PhantomData,
         }
