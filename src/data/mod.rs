@@ -3,6 +3,7 @@
 pub mod builder;
 pub mod ids;
 pub mod interactions;
+mod table;
 
 pub use builder::{Edges, InteractionsBuilder};
 pub use ids::Ids;
