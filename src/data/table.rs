@@ -87,7 +87,7 @@ impl Table {
     fn merge_duplicates(&self, total: u64) -> Vec<u64> {
         let users = self.starts.len();
         let end_of = |user: usize| self.starts.get(user + 1).copied().unwrap_or(total);
-        let kept: Vec<Vec<u64>> = even_ranges(users, |user| end_of(user))
+        let kept: Vec<Vec<u64>> = even_ranges(users, end_of)
             .into_par_iter()
             .map(|range| {
                 let mut row: Vec<Entry> = Vec::new();
