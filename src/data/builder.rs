@@ -5,6 +5,7 @@ use memmap2::MmapMut;
 use super::{
     ids::Ids,
     interactions::{Interactions, Layout, Section, Split, WHOLE, in_memory},
+    table::{Columns, Table},
 };
 use crate::error::{Error, Result};
 
@@ -48,7 +49,7 @@ pub struct InteractionsBuilder {
     items: u32,
     user_ids: Ids<'static>,
     item_ids: Ids<'static>,
-    splits: [Option<Edges>; 3],
+    splits: [Option<Vec<Edges>>; 3],
     provenance: String,
 }
 
@@ -72,8 +73,13 @@ impl InteractionsBuilder {
     }
 
     /// Sets the interactions of `split`.
-    pub fn split(mut self, split: Split, edges: Edges) -> Self {
-        self.splits[split as usize] = Some(edges);
+    pub fn split(self, split: Split, edges: Edges) -> Self {
+        self.parts(split, vec![edges])
+    }
+
+    /// Sets the interactions of `split` from several parts, which need not be joined first.
+    pub fn parts(mut self, split: Split, parts: Vec<Edges>) -> Self {
+        self.splits[split as usize] = Some(parts);
         self
     }
 
@@ -83,7 +89,25 @@ impl InteractionsBuilder {
         self
     }
 
+    /// Number of users.
+    pub fn users(&self) -> u32 {
+        self.users
+    }
+
+    /// Number of items.
+    pub fn items(&self) -> u32 {
+        self.items
+    }
+
+    /// Number of interactions given for all splits, duplicates included.
+    pub fn given(&self) -> u64 {
+        self.splits.iter().flatten().flatten().map(|part| part.len() as u64).sum()
+    }
+
     /// Builds the data in memory; [`Interactions::save`] writes it to a file.
+    ///
+    /// The result does not depend on the order of the edges, on their parts or on the number of threads. Besides
+    /// the edges, which are dropped on the way, and the result, it needs 8 bytes an edge (16 with times).
     ///
     /// # Errors
     /// [`Error::Data`] if an id is out of range, a column has another length than its edges, or ids do not match
@@ -98,22 +122,22 @@ impl InteractionsBuilder {
             }
         }
         let mut tables = Vec::new();
-        for split in Split::ALL {
-            if let Some(edges) = &self.splits[split as usize] {
-                tables.push((split, Table::sort(edges, self.users, self.items)?));
+        for (split, parts) in Split::ALL.into_iter().zip(self.splits) {
+            if let Some(parts) = parts {
+                tables.push((split, Table::sort(parts, self.users, self.items)?));
             }
         }
         let mut sections: Vec<(Section, u32, u64)> = Vec::new();
         for (split, table) in &tables {
-            let (s, nnz) = (*split as u32, table.user_items.len() as u64);
+            let (s, nnz) = (*split as u32, table.nnz());
             sections.push((Section::UserOffsets, s, 8 * (u64::from(self.users) + 1)));
             sections.push((Section::UserItems, s, 4 * nnz));
             sections.push((Section::ItemOffsets, s, 8 * (u64::from(self.items) + 1)));
             sections.push((Section::ItemUsers, s, 4 * nnz));
-            if table.timestamps.is_some() {
+            if table.timed() {
                 sections.push((Section::Timestamps, s, 8 * nnz));
             }
-            if table.weights.is_some() {
+            if table.weighted() {
                 sections.push((Section::Weights, s, 4 * nnz));
             }
         }
@@ -131,111 +155,28 @@ impl InteractionsBuilder {
         let layout = Layout::new(self.users, self.items, &sections);
         let mut file = MmapMut::map_anon(layout.file_bytes()).map_err(Error::io("allocate", in_memory()))?;
         let mut slices = layout.sections(&mut file).into_iter();
-        let mut fill = |bytes: &[u8]| {
-            if let Some(section) = slices.next() {
-                section.copy_from_slice(bytes);
-            }
-        };
-        for (_, table) in &tables {
-            fill(bytemuck::cast_slice(&table.user_offsets));
-            fill(bytemuck::cast_slice(&table.user_items));
-            fill(bytemuck::cast_slice(&table.item_offsets));
-            fill(bytemuck::cast_slice(&table.item_users));
-            if let Some(timestamps) = &table.timestamps {
-                fill(bytemuck::cast_slice(timestamps));
-            }
-            if let Some(weights) = &table.weights {
-                fill(bytemuck::cast_slice(weights));
-            }
+        // In the order of `sections`.
+        let mut next = || slices.next().unwrap_or_default();
+        for (_, table) in tables {
+            let columns = Columns {
+                user_offsets: bytemuck::cast_slice_mut(next()),
+                user_items: bytemuck::cast_slice_mut(next()),
+                item_offsets: bytemuck::cast_slice_mut(next()),
+                item_users: bytemuck::cast_slice_mut(next()),
+                timestamps: if table.timed() { bytemuck::cast_slice_mut(next()) } else { &mut [] },
+                weights: if table.weighted() { bytemuck::cast_slice_mut(next()) } else { &mut [] },
+            };
+            table.fill(columns);
         }
         for ids in [&self.user_ids, &self.item_ids] {
             if let Ids::Text { offsets, bytes } = ids {
-                fill(bytemuck::cast_slice(offsets));
-                fill(bytes);
+                next().copy_from_slice(bytemuck::cast_slice(offsets));
+                next().copy_from_slice(bytes);
             }
         }
-        fill(self.provenance.as_bytes());
-        drop(slices);
+        next().copy_from_slice(self.provenance.as_bytes());
         layout.seal(&mut file);
         let bytes = file.make_read_only().map_err(Error::io("allocate", in_memory()))?;
         Interactions::from_mapping(bytes, &in_memory())
-    }
-}
-
-/// One split, sorted both ways.
-struct Table {
-    user_offsets: Vec<u64>,
-    user_items: Vec<u32>,
-    item_offsets: Vec<u64>,
-    item_users: Vec<u32>,
-    timestamps: Option<Vec<i64>>,
-    weights: Option<Vec<f32>>,
-}
-
-impl Table {
-    fn sort(edges: &Edges, users: u32, items: u32) -> Result<Table> {
-        let nnz = edges.users.len();
-        let same = |n: Option<usize>| n.is_none_or(|n| n == nnz);
-        if edges.items.len() != nnz
-            || !same(edges.timestamps.as_ref().map(Vec::len))
-            || !same(edges.weights.as_ref().map(Vec::len))
-        {
-            return Err(Error::data(
-                "the columns of the edges differ in length",
-                "give every edge all its fields",
-            ));
-        }
-        for (what, ids, n) in [("user", &edges.users, users), ("item", &edges.items, items)] {
-            if let Some(&id) = ids.iter().max().filter(|&&id| id >= n) {
-                return Err(Error::data(
-                    format!(
-                        "an edge names {what} {id}, but there are {n} {what}s (0 to {})",
-                        i64::from(n) - 1
-                    ),
-                    format!("raise the number of {what}s or drop the edge"),
-                ));
-            }
-        }
-        // Order of the edges by (user, item); within equal pairs the survivor comes first.
-        let mut order: Vec<u32> = (0..nnz as u32).collect();
-        let time = |e: u32| edges.timestamps.as_ref().map_or(0, |t| t[e as usize]);
-        order.sort_unstable_by_key(|&e| {
-            (edges.users[e as usize], edges.items[e as usize], std::cmp::Reverse(time(e)), e)
-        });
-        let pair = |e: u32| (edges.users[e as usize], edges.items[e as usize]);
-        let mut weights = edges.weights.as_ref().map(|_| Vec::with_capacity(nnz));
-        if let (Some(out), Some(given)) = (&mut weights, &edges.weights) {
-            for run in order.chunk_by(|&a, &b| pair(a) == pair(b)) {
-                out.push(run.iter().map(|&e| given[e as usize]).fold(f32::NEG_INFINITY, f32::max));
-            }
-        }
-        order.dedup_by_key(|e| pair(*e));
-
-        let mut user_offsets = vec![0u64; users as usize + 1];
-        let mut item_offsets = vec![0u64; items as usize + 1];
-        for &e in &order {
-            user_offsets[edges.users[e as usize] as usize + 1] += 1;
-            item_offsets[edges.items[e as usize] as usize + 1] += 1;
-        }
-        for offsets in [&mut user_offsets, &mut item_offsets] {
-            for k in 1..offsets.len() {
-                offsets[k] += offsets[k - 1];
-            }
-        }
-        let mut next = item_offsets.clone();
-        let mut item_users = vec![0u32; order.len()];
-        for &e in &order {
-            let (user, item) = pair(e);
-            item_users[next[item as usize] as usize] = user;
-            next[item as usize] += 1;
-        }
-        Ok(Table {
-            user_offsets,
-            user_items: order.iter().map(|&e| edges.items[e as usize]).collect(),
-            item_offsets,
-            item_users,
-            timestamps: edges.timestamps.as_ref().map(|t| order.iter().map(|&e| t[e as usize]).collect()),
-            weights,
-        })
     }
 }

@@ -1,0 +1,268 @@
+//! An import from beginning to end.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::{
+    FORMATS, Format, Grammar, Rows,
+    files::{Source, find},
+    options::{ImportOptions, Observer, Progress},
+    read::{Job, Outcome, read},
+    report::{FileReport, ImportReport, Removed},
+    text::{Head, Text},
+};
+use crate::{
+    data::{Interactions, InteractionsBuilder, Split, filter},
+    error::{Error, Result},
+};
+
+/// Version of the importer: goes up when the same text gives other data, so that cached data is made anew.
+pub const VERSION: u32 = 1;
+
+/// Imports a file, a folder with split files, or several files; see [`find`] for which file becomes which split.
+///
+/// Users and items are numbered by first appearance (train before valid before test), whatever the number of threads;
+/// lists of dense integers keep their numbers.
+///
+/// ```
+/// use macr::{Split, data::import::{ImportOptions, import}};
+/// let folder = tempfile::tempdir().unwrap();
+/// let file = folder.path().join("ratings.csv");
+/// std::fs::write(&file, "user,item,rating\nann,tea,5\nbob,tea,3\nann,milk,4\n").unwrap();
+/// let (data, report) = import(&[file], &ImportOptions::default(), &|_| ())?;
+/// assert_eq!((data.users(), data.items(), data.count(Split::Train)), (2, 2, 3));
+/// assert_eq!((report.format, &*data.item_ids().get(1)), ("csv", "milk"));
+/// # Ok::<(), macr::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Io`] if a file cannot be read; [`Error::File`] if one is no text; [`Error::Parse`] at the first line that
+/// does not have the form of the format; [`Error::Data`] if nothing is left; [`Error::Config`] or [`Error::Unknown`] if
+/// an option does not fit the data.
+pub fn import(
+    paths: &[impl AsRef<Path>],
+    options: &ImportOptions,
+    observer: Observer<'_>,
+) -> Result<(Interactions, ImportReport)> {
+    import_sources(&find(paths)?, options, observer)
+}
+
+/// Imports files whose splits are known; see [`import`].
+///
+/// # Errors
+/// As [`import`].
+pub fn import_sources(
+    sources: &[Source],
+    options: &ImportOptions,
+    observer: Observer<'_>,
+) -> Result<(Interactions, ImportReport)> {
+    let texts: Vec<Text> =
+        sources.par_iter().map(|source| Text::open(&source.path)).collect::<Result<_>>()?;
+    let Some(first) = texts.first() else {
+        return Err(Error::data("nothing to import", "name a file or a folder"));
+    };
+    let format = match &options.format {
+        Some(name) => FORMATS
+            .into_iter()
+            .find(|format| format.name() == name)
+            .ok_or_else(|| Error::unknown("format", name, FORMATS.map(Format::name)))?,
+        None => detect(first.head(), options)?,
+    };
+    let jobs: Vec<Job> = texts
+        .into_iter()
+        .map(|text| {
+            let grammar = format.grammar(&text.head(), options)?;
+            Ok(Job { text, grammar })
+        })
+        .collect::<Result<_>>()?;
+    if let Some(least) = options.min_rating
+        && jobs.iter().any(|job| !matches!(&job.grammar, Grammar::Rows(Rows { rating: Some(_), .. })))
+    {
+        return Err(Error::config(
+            "min-rating",
+            least,
+            "the data has no ratings",
+            "leave the option out, or name the column with --rating",
+        ));
+    }
+
+    let numbers = jobs.iter().all(|job| job.grammar == Grammar::Lists);
+    let Outcome { parts, users, items, skipped, bad_lines } =
+        read(&jobs, options.skip_bad_lines, numbers, observer)?;
+    let files: Vec<FileReport> = sources
+        .iter()
+        .zip(&jobs)
+        .zip(&parts)
+        .map(|((source, job), parts)| FileReport {
+            name: file_name(&source.path),
+            split: source.split,
+            bytes: job.text.len() as u64,
+            interactions: parts.iter().map(|part| part.len() as u64).sum(),
+            columns: describe(&job.grammar, &job.text.head()),
+        })
+        .collect();
+    drop(jobs);
+    let given: u64 = files.iter().map(|file| file.interactions).sum();
+    if given == 0 {
+        return Err(Error::data(
+            format!("no interactions in {}{}", file_name(&sources[0].path), skipped_hint(skipped)),
+            "check the format and the columns (--format, --separator, --user, --item)",
+        ));
+    }
+
+    observer(Progress::Sorting);
+    let mut splits: [Vec<_>; 3] = Default::default();
+    for (source, parts) in sources.iter().zip(parts) {
+        splits[source.split as usize].extend(parts);
+    }
+    let mut builder = InteractionsBuilder::new(users.len(), items.len()).ids(users, items);
+    for (split, parts) in Split::ALL.into_iter().zip(splits) {
+        if sources.iter().any(|source| source.split == split) {
+            builder = builder.parts(split, parts);
+        }
+    }
+    let (builder, removed) = apply_filters(builder, options, observer)?;
+    let provenance = json!({
+        "importer": VERSION,
+        "format": format.name(),
+        "sources": files.iter().map(|file| json!({
+            "file": file.name, "split": file.split, "interactions": file.interactions, "columns": file.columns,
+        })).collect::<Vec<_>>(),
+        "filters": { "min_rating": options.min_rating, "k_core": options.k_core },
+        "removed": removed,
+        "skipped_lines": skipped,
+    });
+    let data = builder.provenance(provenance.to_string()).build()?;
+
+    let interactions = Split::ALL.map(|split| data.count(split));
+    let report = ImportReport {
+        format: format.name(),
+        detected: options.format.is_none(),
+        users: data.users(),
+        items: data.items(),
+        interactions,
+        duplicates: given - removed.interactions - interactions.iter().sum::<u64>(),
+        skipped_lines: skipped,
+        bad_lines,
+        removed,
+        remarks: remarks(&data),
+        files,
+    };
+    Ok((data, report))
+}
+
+fn detect(head: Head<'_>, options: &ImportOptions) -> Result<&'static dyn Format> {
+    // Who names columns or a separator means a file that has them.
+    let lists = |format: &&dyn Format| format.grammar(&head, options).is_ok();
+    let mut known = FORMATS.into_iter().filter(|format| format.recognizes(&head));
+    let Some(first) = known.next() else {
+        return match FORMATS.into_iter().find(|format| format.name() == "csv") {
+            Some(csv) if options.names_columns() => Ok(csv),
+            _ => Err(Error::File {
+                path: head.path().into(),
+                problem: "the format is not recognised".into(),
+                remedy: format!(
+                    "name it with --format: {}",
+                    FORMATS.map(|f| format!("{} ({})", f.name(), f.description())).join("; ")
+                ),
+            }),
+        };
+    };
+    Ok(if lists(&first) { first } else { known.find(lists).unwrap_or(first) })
+}
+
+fn apply_filters(
+    mut builder: InteractionsBuilder,
+    options: &ImportOptions,
+    observer: Observer<'_>,
+) -> Result<(InteractionsBuilder, Removed)> {
+    let mut removed = Removed::default();
+    let mut apply = |builder: InteractionsBuilder, filter: &dyn Fn(&Interactions) -> Result<_>| {
+        observer(Progress::Filtering);
+        let before = builder.build()?;
+        let after: InteractionsBuilder = filter(&before)?;
+        if after.given() == 0 {
+            return Err(Error::data(
+                "the filters leave no interactions",
+                "use a lower --min-rating or --k-core",
+            ));
+        }
+        removed.users += before.users() - after.users();
+        removed.items += before.items() - after.items();
+        removed.interactions +=
+            Split::ALL.map(|split| before.count(split)).iter().sum::<u64>() - after.given();
+        Ok(after)
+    };
+    if let Some(least) = options.min_rating {
+        builder = apply(builder, &|data| filter::min_weight(data, least))?;
+    }
+    if let Some(k) = options.k_core.filter(|&k| k > 0) {
+        builder = apply(builder, &|data| Ok(filter::k_core(data, k)))?;
+    }
+    Ok((builder, removed))
+}
+
+/// What is legal in held-out data and yet surprises.
+fn remarks(data: &Interactions) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let train = (data.by_user(Split::Train), data.by_item(Split::Train));
+    for split in [Split::Valid, Split::Test] {
+        for (what, train, held_out) in
+            [("users", train.0, data.by_user(split)), ("items", train.1, data.by_item(split))]
+        {
+            let new =
+                (0..train.rows() as u32).filter(|&r| train.degree(r) == 0 && held_out.degree(r) > 0).count();
+            if new > 0 {
+                remarks.push(format!("{new} {what} of {split} have no interaction in train"));
+            }
+        }
+        let seen: usize = (0..data.users())
+            .into_par_iter()
+            .map(|user| {
+                let known = train.0.row(user);
+                data.by_user(split).row(user).iter().filter(|item| known.binary_search(item).is_ok()).count()
+            })
+            .sum();
+        if seen > 0 {
+            remarks.push(format!("{seen} interactions of {split} are in train as well"));
+        }
+    }
+    remarks
+}
+
+fn skipped_hint(skipped: u64) -> String {
+    if skipped == 0 { String::new() } else { format!(" ({skipped} lines could not be read)") }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// How lines are understood, for people.
+fn describe(grammar: &Grammar, head: &Head<'_>) -> String {
+    let Grammar::Rows(rows) = grammar else { return "user item item ...".into() };
+    let separator = String::from_utf8_lossy(&rows.separator);
+    let names: Vec<&str> = if rows.header { head.first().1.split(&*separator).collect() } else { Vec::new() };
+    let column = |what: &str, k: Option<usize>| {
+        let k = k?;
+        Some(match names.get(k) {
+            Some(name) => format!("{what} = column {} `{}`", k + 1, name.trim()),
+            None => format!("{what} = column {}", k + 1),
+        })
+    };
+    let columns = [
+        column("user", Some(rows.user)),
+        column("item", Some(rows.item)),
+        column("rating", rows.rating),
+        column("time", rows.timestamp),
+    ];
+    let columns: Vec<String> = columns.into_iter().flatten().collect();
+    format!(
+        "separated by `{}`, {}: {}",
+        separator.escape_debug(),
+        if rows.header { "with header" } else { "without header" },
+        columns.join(", ")
+    )
+}

@@ -1,0 +1,179 @@
+//! Source files as text in memory: mapped where they are plain, decompressed where they are not.
+
+use std::{
+    fs::File,
+    io::Read,
+    ops::Deref,
+    path::{Path, PathBuf},
+};
+
+use memmap2::Mmap;
+
+use crate::{
+    data::interactions,
+    error::{Error, Result},
+};
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+/// How much of a file formats are recognised by.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// The text of a file without byte-order mark.
+pub(super) struct Text {
+    path: PathBuf,
+    bytes: Bytes,
+    start: usize,
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl Text {
+    /// Opens and, by its first bytes, decompresses a file.
+    pub(super) fn open(path: &Path) -> Result<Text> {
+        let bytes = match raw(path)? {
+            bytes if bytes.starts_with(&[0x1f, 0x8b]) => {
+                Bytes::Owned(unpack(path, flate2::read::MultiGzDecoder::new(&*bytes))?)
+            }
+            bytes if bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) => {
+                let decoder = zstd::Decoder::with_buffer(&*bytes).map_err(Error::io("read", path))?;
+                Bytes::Owned(unpack(path, decoder)?)
+            }
+            bytes => bytes,
+        };
+        let start = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
+        let text = Text { path: path.into(), bytes, start };
+        text.check()?;
+        Ok(text)
+    }
+
+    /// Where it came from.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The beginning of the text.
+    pub(super) fn head(&self) -> Head<'_> {
+        let bytes = &self[..self.len().min(HEAD_BYTES)];
+        // The last line may be cut off, even within a character.
+        let end = match memchr::memrchr(b'\n', bytes) {
+            Some(end) if bytes.len() < self.len() => end,
+            _ => bytes.len(),
+        };
+        Head { path: &self.path, bytes: &bytes[..end] }
+    }
+
+    /// Refuses what is certainly no text, before a million lines are found to be wrong.
+    fn check(&self) -> Result<()> {
+        let refuse = |problem: &str, remedy: &str| {
+            Err(Error::File { path: self.path.clone(), problem: problem.into(), remedy: remedy.into() })
+        };
+        let head = &self[..self.len().min(HEAD_BYTES)];
+        if head.is_empty() {
+            return refuse("the file is empty", "give a file with interactions");
+        }
+        if head.starts_with(&interactions::MAGIC) {
+            return refuse("this is an interaction file already", "use it as it is");
+        }
+        if head.starts_with(b"PK\x03\x04") {
+            return refuse("this is a zip archive", "unpack it and import the file or folder inside");
+        }
+        if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
+            return refuse("the text is encoded as UTF-16", "convert it to UTF-8");
+        }
+        if memchr::memchr(0, head).is_some() {
+            return refuse("this is not a text file (it holds zero bytes)", "give a text file");
+        }
+        let control =
+            head.iter().filter(|&&b| b < 32 && !matches!(b, b'\t' | b'\n' | b'\r' | 1 | 12)).count();
+        if control > head.len() / 50 {
+            return refuse("this is not a text file (it holds control characters)", "give a text file");
+        }
+        Ok(())
+    }
+}
+
+impl Deref for Text {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// The bytes of a file as they stand on the disk.
+pub(crate) fn checksum(path: &Path) -> Result<u128> {
+    use rayon::prelude::*;
+    const BLOCK: usize = 4 << 20;
+    let blocks: Vec<u128> = raw(path)?.par_chunks(BLOCK).map(xxhash_rust::xxh3::xxh3_128).collect();
+    Ok(xxhash_rust::xxh3::xxh3_128(bytemuck::cast_slice(&blocks)))
+}
+
+fn raw(path: &Path) -> Result<Bytes> {
+    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    let metadata = file.metadata().map_err(Error::io("open", path))?;
+    if metadata.is_file() && metadata.len() > 0 {
+        // SAFETY: the mapping is read-only and lives for one import; another process that truncates the file
+        // meanwhile would raise SIGBUS, as for every mapped file.
+        return unsafe { Mmap::map(&file) }.map(Bytes::Mapped).map_err(Error::io("map", path));
+    }
+    // A pipe, for example.
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(Bytes::Owned(bytes))
+}
+
+fn unpack(path: &Path, mut decoder: impl Read) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    decoder.read_to_end(&mut bytes).map_err(|error| Error::File {
+        path: path.into(),
+        problem: format!("the compressed data is damaged or truncated: {error}"),
+        remedy: "fetch the file again".into(),
+    })?;
+    Ok(bytes)
+}
+
+/// The beginning of a file, by which its format is recognised.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    path: &'a Path,
+    bytes: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    /// Path of the file.
+    pub fn path(&self) -> &'a Path {
+        self.path
+    }
+
+    /// File name in lower case, without the ending of a compressed file.
+    pub fn name(&self) -> String {
+        super::files::plain_name(self.path)
+    }
+
+    /// The first lines that are not blank, with their number (from 1) and without line ends.
+    pub fn lines(&self) -> impl Iterator<Item = (u64, &'a str)> + use<'a> {
+        (1..)
+            .zip(self.bytes.split(|&b| b == b'\n'))
+            .filter_map(|(n, line)| Some((n, str::from_utf8(line).ok()?.trim_end_matches('\r'))))
+            .filter(|(_, line)| !line.trim().is_empty())
+    }
+
+    /// The first line that is not blank, with its number.
+    pub fn first(&self) -> (u64, &'a str) {
+        self.lines().next().unwrap_or((1, ""))
+    }
+}
