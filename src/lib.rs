@@ -6,6 +6,7 @@ pub mod cli;
 pub mod data;
 pub mod error;
 pub mod model;
+pub mod sampling;
 
 pub use data::{Csr, Edges, Ids, Interactions, InteractionsBuilder, Split};
 pub use error::{Error, Result};
