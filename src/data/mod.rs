@@ -3,6 +3,11 @@
 pub mod builder;
 pub mod ids;
 pub mod interactions;
+pub mod popularity;
+pub mod profile;
+pub mod split;
+pub mod synth;
+mod tilted;
 
 pub use builder::{Edges, InteractionsBuilder};
 pub use ids::Ids;
