@@ -1,7 +1,10 @@
 //! The command line: one file per subcommand, each using only the public library.
 
 pub mod import;
+pub mod inspect;
 pub mod output;
+pub mod split;
+pub mod synth;
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +35,9 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Import(import::Args),
+    Split(split::Args),
+    Synth(synth::Args),
+    Inspect(inspect::Args),
 }
 
 /// Parses the arguments, runs the subcommand and returns the exit code of the process:
@@ -68,5 +74,8 @@ fn run(cli: Cli, output: &Output) -> Result<()> {
     }
     match cli.command {
         Command::Import(args) => import::run(args, output),
+        Command::Split(args) => split::run(args, output),
+        Command::Synth(args) => synth::run(args, output),
+        Command::Inspect(args) => inspect::run(args, output),
     }
 }

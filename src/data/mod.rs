@@ -5,8 +5,13 @@ pub mod filter;
 pub mod ids;
 pub mod import;
 pub mod interactions;
+pub mod popularity;
+pub mod profile;
 pub mod source;
+pub mod split;
+pub mod synth;
 mod table;
+mod tilted;
 
 pub use builder::{Edges, InteractionsBuilder};
 pub use ids::Ids;

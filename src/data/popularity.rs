@@ -1,0 +1,175 @@
+//! Popularity of items and activity of users, and groups of either.
+
+use super::interactions::{Csr, Interactions, Split};
+
+/// Train counts that bound the item groups of the paper's Adressa figures; a last group lies above.
+pub const ITEM_CUTS: [u32; 5] = [10, 50, 100, 200, 500];
+/// Train counts that bound the user groups of the paper's Adressa figures; a last group lies above.
+pub const USER_CUTS: [u32; 5] = [5, 7, 10, 15, 20];
+
+/// `[I]`: training interactions of each item, n_i.
+pub fn item_counts(data: &Interactions) -> Vec<u32> {
+    degrees(data.by_item(Split::Train))
+}
+
+/// `[U]`: training interactions of each user.
+pub fn user_counts(data: &Interactions) -> Vec<u32> {
+    degrees(data.by_user(Split::Train))
+}
+
+/// Length of each row.
+pub fn degrees(csr: Csr<'_>) -> Vec<u32> {
+    (0..csr.rows() as u32).map(|r| csr.degree(r)).collect()
+}
+
+/// Gini coefficient of `counts`: 0 when all are equal, towards 1 when one has everything.
+pub fn gini(counts: &[u32]) -> f64 {
+    let mut sorted = counts.to_vec();
+    sorted.sort_unstable();
+    let n = sorted.len() as f64;
+    let total: f64 = sorted.iter().map(|&c| f64::from(c)).sum();
+    if total == 0.0 {
+        return 0.0;
+    }
+    let ranked: f64 = sorted.iter().zip(1u64..).map(|(&c, rank)| rank as f64 * f64::from(c)).sum();
+    (2.0 * ranked / total - (n + 1.0)) / n
+}
+
+/// The smallest number of members whose counts add up to at least `share` of the total.
+pub fn head_size(counts: &[u32], share: f64) -> usize {
+    let mut sorted = counts.to_vec();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    let wanted = share * sum(counts) as f64;
+    let mut covered = 0u64;
+    sorted
+        .iter()
+        .take_while(|&&c| {
+            let needed = (covered as f64) < wanted;
+            covered += u64::from(c);
+            needed
+        })
+        .count()
+}
+
+/// Share of the total that the top `part` of the members (rounded up) hold.
+pub fn head_share(counts: &[u32], part: f64) -> f64 {
+    let total = sum(counts);
+    if total == 0 {
+        return 0.0;
+    }
+    let mut sorted = counts.to_vec();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    let head = (part * counts.len() as f64).ceil() as usize;
+    sum(&sorted[..head.min(sorted.len())]) as f64 / total as f64
+}
+
+fn sum(counts: &[u32]) -> u64 {
+    counts.iter().map(|&c| u64::from(c)).sum()
+}
+
+/// Items or users in groups, from the least to the most popular (or active).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Groups {
+    /// Names, ready for a table or an axis.
+    pub names: Vec<String>,
+    /// Group of each member.
+    pub of: Vec<u8>,
+}
+
+impl Groups {
+    /// Groups by count: up to `cuts[0]`, up to `cuts[1]`, ..., above the last cut.
+    ///
+    /// # Panics
+    /// If `cuts` is empty, not ascending, or longer than 254.
+    pub fn by_cuts(counts: &[u32], cuts: &[u32]) -> Groups {
+        assert!(cuts.is_sorted() && (1..255).contains(&cuts.len()), "cuts {cuts:?}");
+        let names =
+            (cuts.iter().map(|c| format!("<={c}"))).chain(cuts.last().map(|c| format!(">{c}"))).collect();
+        Groups { names, of: counts.iter().map(|&c| cuts.partition_point(|&cut| cut < c) as u8).collect() }
+    }
+
+    /// `groups` groups of equally many members (to within one), ordered by count and, among equals, by id.
+    pub fn equal_size(counts: &[u32], groups: u8) -> Groups {
+        let members = counts.len();
+        Groups::ranked(counts, groups, |rank, _| rank * usize::from(groups) / members.max(1))
+    }
+
+    /// `groups` groups with equal shares of the interactions, as far as whole members allow: a member belongs
+    /// where the middle of its interactions falls when all are laid out by count and, among equals, by id.
+    pub fn equal_share(counts: &[u32], groups: u8) -> Groups {
+        let total = sum(counts);
+        let mut before = 0;
+        Groups::ranked(counts, groups, |_, count| {
+            let middle = 2 * before + u128::from(count);
+            before += u128::from(count);
+            (middle * u128::from(groups) / (2 * u128::from(total.max(1)))) as usize
+        })
+    }
+
+    fn ranked(counts: &[u32], groups: u8, mut group: impl FnMut(usize, u32) -> usize) -> Groups {
+        assert!(groups > 0, "no groups");
+        let mut order: Vec<u32> = (0..counts.len() as u32).collect();
+        order.sort_unstable_by_key(|&k| (counts[k as usize], k));
+        let mut of = vec![0; counts.len()];
+        for (rank, &k) in order.iter().enumerate() {
+            of[k as usize] = group(rank, counts[k as usize]).min(usize::from(groups) - 1) as u8;
+        }
+        Groups { names: (1..=groups).map(|g| format!("{g}/{groups}")).collect(), of }
+    }
+
+    /// Members of each group.
+    pub fn sizes(&self) -> Vec<u32> {
+        let mut sizes = vec![0; self.names.len()];
+        for &group in &self.of {
+            sizes[usize::from(group)] += 1;
+        }
+        sizes
+    }
+
+    /// Sum of the members' `counts` in each group.
+    ///
+    /// # Panics
+    /// If there is not one count for each member.
+    pub fn totals(&self, counts: &[u32]) -> Vec<u64> {
+        assert_eq!(self.of.len(), counts.len(), "one count for each member");
+        let mut totals = vec![0; self.names.len()];
+        for (&group, &count) in self.of.iter().zip(counts) {
+            totals[usize::from(group)] += u64::from(count);
+        }
+        totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_are_inclusive() {
+        let groups = Groups::by_cuts(&[0, 10, 11, 500, 501], &ITEM_CUTS);
+        assert_eq!(groups.of, [0, 0, 1, 4, 5]);
+        assert_eq!(groups.names, ["<=10", "<=50", "<=100", "<=200", "<=500", ">500"]);
+        assert_eq!(groups.sizes(), [2, 1, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn equal_groups_have_equal_size_or_share() {
+        let counts = [1, 1, 1, 1, 4, 8, 2, 2];
+        assert_eq!(Groups::equal_size(&counts, 4).sizes(), [2, 2, 2, 2]);
+        let shares = Groups::equal_share(&counts, 2);
+        assert_eq!(shares.totals(&counts), [12, 8]);
+        assert_eq!(shares.of, [0, 0, 0, 0, 0, 1, 0, 0]);
+        assert_eq!(Groups::equal_share(&[0, 0], 3).of, [0, 0]);
+        assert!(Groups::equal_size(&[], 3).of.is_empty());
+    }
+
+    #[test]
+    fn concentration_of_known_lists() {
+        assert_eq!(gini(&[5, 5, 5]), 0.0);
+        assert!((gini(&[0, 0, 0, 9]) - 0.75).abs() < 1e-12);
+        assert_eq!(head_size(&[1, 7, 1, 1], 0.7), 1);
+        assert_eq!(head_size(&[1, 7, 1, 1], 0.8), 2);
+        assert_eq!(head_size(&[0, 0], 0.8), 0);
+        assert!((head_share(&[1, 7, 1, 1, 0], 0.2) - 0.7).abs() < 1e-12);
+    }
+}
