@@ -7,10 +7,7 @@ use serde::Serialize;
 
 use super::output::{Output, grouped};
 use crate::{
-    data::{
-        Interactions,
-        profile::{Grouping, Profile, Quantiles, groupings},
-    },
+    data::profile::{Grouping, Profile, Quantiles, groupings},
     error::Result,
 };
 
@@ -37,7 +34,7 @@ struct Document {
 
 /// Runs `macr inspect`.
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    let data = Interactions::open(&args.data)?;
+    let data = super::open_data(&args.data, output)?;
     let profile = Profile::of(&data);
     let groups = args.groups.then(|| groupings(&data));
     if args.json {

@@ -8,7 +8,12 @@ pub mod synth;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::{Kind, Result};
+use std::path::Path;
+
+use crate::{
+    data::{Interactions, source},
+    error::{Kind, Result},
+};
 use output::Output;
 
 /// Recommendation without popularity bias: train, evaluate and serve MACR, its backbones and its baselines.
@@ -78,4 +83,12 @@ fn run(cli: Cli, output: &Output) -> Result<()> {
         Command::Synth(args) => synth::run(args, output),
         Command::Inspect(args) => inspect::run(args, output),
     }
+}
+
+/// Opens DATA for a subcommand: an interaction file, or anything importable.
+fn open_data(path: &Path, output: &Output) -> Result<Interactions> {
+    let bar = output.progress(1, "reading");
+    let data = source::open(path, &|_| bar.tick());
+    bar.finish_and_clear();
+    data
 }

@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use super::output::{Output, grouped};
 use crate::{
-    data::{
-        Interactions,
-        split::{self, Amount, Kind, Plan, Source},
-    },
+    data::split::{self, Amount, Kind, Plan, Source},
     error::{Error, Result},
 };
 
@@ -101,7 +98,7 @@ impl Args {
 /// Runs `macr split`.
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let plan = args.plan()?;
-    let data = Interactions::open(&args.data)?;
+    let data = super::open_data(&args.data, output)?;
     let (result, report) = split::split(&data, &plan)?;
     result.save(&args.out)?;
     if args.json {
