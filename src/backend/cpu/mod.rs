@@ -1,0 +1,3 @@
+//! The operations on the processor: rayon across cores, SIMD within.
+
+pub mod rank;

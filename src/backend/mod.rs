@@ -1,0 +1,3 @@
+//! What computes: the operations of the engine, once per kind of device.
+
+pub mod cpu;
