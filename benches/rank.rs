@@ -30,7 +30,9 @@ fn rank(criterion: &mut Criterion) {
                 (0..count).map(|v| Ranking { c: 20.0 + 2.0 * v as f32, tau: 0.0 }).collect();
             let ranker = Ranker::new(&tables, &rankings, 20).expect("ranker");
             group.bench_function(format!("top-20 of {count} rankings"), |b| {
-                b.iter(|| ranker.map_blocks(&users, &seen, |block| block.list(0, 0)[0].item()).expect("lists"));
+                b.iter(|| {
+                    ranker.map_blocks(&users, &seen, |block| block.list(0, 0)[0].item()).expect("lists")
+                });
             });
         }
         let ranker = Ranker::new(&tables, &[Ranking::default()], 20).expect("ranker");

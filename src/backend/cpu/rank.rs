@@ -11,10 +11,9 @@
 //! Equal scores are ordered by item id. Hence a list is a pure function of the tables: the same bits for any number
 //! of threads, any grouping of users, and on any processor.
 //!
-//! The scores of a tile (6 users x 16 items) are formed in registers and compared with the users' K-th best scores
-//! at once; the U x I matrix never exists. A tile row is looked at item by item only if its largest `x` minus the
-//! smallest `o` of the 16 items could enter a list of some ranking. Items with similar `o` share a tile, so that
-//! this bound is sharp; see [`table`].
+//! The `x` of 6 users and a cache-sized block of items are formed at a time; the U x I matrix never exists. Seen items
+//! get minus infinity. Then a panel of 16 items is looked at item by item only if its largest `x` minus its smallest
+//! `o` could enter a list of some ranking; items with similar `o` share a panel, so that this bound is sharp.
 
 mod kernel;
 mod select;
@@ -27,8 +26,8 @@ use rayon::prelude::*;
 pub use select::Candidate;
 
 use self::{
-    kernel::ROWS,
-    select::{Selection, Selections},
+    kernel::{LANES, Lanes, ROWS},
+    select::Selections,
     table::Table,
 };
 use crate::{
@@ -43,6 +42,8 @@ const BLOCK_USERS: usize = 16 * ROWS;
 const BLOCK_CANDIDATE_BYTES: usize = 8 << 20;
 /// Items that are scored for one tile of users after the other stay in the second-level cache.
 const ITEM_BLOCK_BYTES: usize = 192 << 10;
+/// The scores of a tile of users for a block of items stay in the first-level cache.
+const BLOCK_PANELS: usize = 64;
 
 /// Ranks all items for users, under one or many [`Ranking`]s; see the [module](self) for what a score is.
 ///
@@ -140,11 +141,19 @@ impl<'a> Ranker<'a> {
                 format!("ask for users 0 to {}", count.saturating_sub(1)),
             ));
         }
-        if let Some(csr) = seen.iter().find(|csr| csr.rows() != count) {
-            return Err(Error::data(
-                format!("seen items are given for {} users, the model has {count}", csr.rows()),
-                "use the data that the model was trained on",
-            ));
+        for csr in seen {
+            let beyond = |&user: &u32| csr.row(user).last().is_some_and(|&item| item as usize >= self.items);
+            if csr.rows() != count || users.iter().any(beyond) {
+                return Err(Error::data(
+                    format!(
+                        "seen items are given for {} users, or beyond the last item; the model has {count} users and \
+                         {} items",
+                        csr.rows(),
+                        self.items
+                    ),
+                    "use the data that the model was trained on",
+                ));
+            }
         }
         let size = self.block_users();
         let blocks = users.par_chunks(size).enumerate().map_init(
@@ -192,45 +201,56 @@ impl<'a> Ranker<'a> {
 
     fn rank_block(&self, users: &[u32], seen: &[Csr<'_>], scratch: &mut Scratch) {
         scratch.pack(self, users);
-        scratch.selections.clear(users.len());
-        let block = (ITEM_BLOCK_BYTES / (self.dim * kernel::LANES * size_of::<f32>())).max(1);
-        for first in (0..self.table.panels()).step_by(block) {
-            let panels: Range<usize> = first..self.table.panels().min(first + block);
-            for (tile, packed) in scratch.packed.chunks_exact(self.dim).enumerate() {
+        scratch.find_seen(&self.table, users, seen);
+        scratch.selections.clear();
+        for first in (0..self.table.panels()).step_by(scratch.panels) {
+            let panels = first..self.table.panels().min(first + scratch.panels);
+            for tile in 0..users.len().div_ceil(ROWS) {
+                let x = &mut scratch.x[..ROWS * panels.len()];
+                kernel::score(&self.table, panels.clone(), &scratch.packed[tile * self.dim..][..self.dim], x);
                 let rows = tile * ROWS..users.len().min((tile + 1) * ROWS);
-                if rows.is_empty() {
-                    break;
+                for (row, x) in rows.zip(x.chunks_exact_mut(panels.len())) {
+                    scratch.seen[row].mask(&panels, x);
+                    kernel::select(
+                        &self.table,
+                        panels.clone(),
+                        x,
+                        &mut scratch.highest[..panels.len()],
+                        &mut scratch.selections.of_user(row),
+                    );
                 }
-                let mut selection = Selection {
-                    selections: &mut scratch.selections,
-                    first: rows.start,
-                    users: &users[rows],
-                    seen,
-                };
-                kernel::scan(&self.table, panels.clone(), packed, &mut selection);
             }
         }
-        scratch.selections.finish();
+        scratch.selections.finish(users.len());
     }
 }
 
 /// What one thread needs for one block; reused from block to block.
 struct Scratch {
-    /// `[tiles, D]` of [`ROWS`] users each; rows beyond the last user are 0 and never selected from.
+    /// Panels that are scored at once.
+    panels: usize,
+    /// `[tiles, D]` of [`ROWS`] users each; what stands in rows beyond the last user is not looked at.
     packed: Vec<[f32; ROWS]>,
+    /// `[users]`.
+    seen: Vec<Seen>,
+    /// `[ROWS, panels]`: the scores of a tile.
+    x: Vec<Lanes>,
+    /// `[panels]`: the highest scores of a user.
+    highest: Vec<f32>,
     selections: Selections,
 }
 
 impl Scratch {
     fn new(ranker: &Ranker<'_>, users: usize) -> Self {
+        let panel_bytes = ranker.dim * size_of::<Lanes>();
+        let panels = (ITEM_BLOCK_BYTES / panel_bytes).clamp(1, BLOCK_PANELS).min(ranker.table.panels());
         Scratch {
+            panels,
             packed: vec![[0.0; ROWS]; users.div_ceil(ROWS) * ranker.dim],
-            selections: Selections::new(
-                users.next_multiple_of(ROWS),
-                ranker.variants,
-                ranker.k,
-                ranker.items,
-            ),
+            seen: (0..users).map(|_| Seen::default()).collect(),
+            x: vec![Lanes::ZERO; ROWS * panels],
+            highest: vec![0.0; panels],
+            selections: Selections::new(users, ranker.variants, ranker.k, ranker.items),
         }
     }
 
@@ -241,6 +261,39 @@ impl Scratch {
                 let embedding = &ranker.users[user as usize * dim..][..dim];
                 tile.iter_mut().zip(embedding).for_each(|(packed, &value)| packed[row] = value);
             }
+        }
+    }
+
+    fn find_seen(&mut self, table: &Table, users: &[u32], seen: &[Csr<'_>]) {
+        for (found, &user) in self.seen.iter_mut().zip(users) {
+            let items = seen.iter().flat_map(|csr| csr.row(user));
+            found.positions.clear();
+            found.positions.extend(items.map(|&item| table.positions()[item as usize]));
+            found.positions.sort_unstable();
+            found.next = 0;
+        }
+    }
+}
+
+/// Where in the table the items stand that a user has seen.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Ascending.
+    positions: Vec<u32>,
+    /// The first that is not masked yet.
+    next: usize,
+}
+
+impl Seen {
+    /// Gives the seen items of `panels` the score minus infinity; to be called for ascending panels.
+    fn mask(&mut self, panels: &Range<usize>, x: &mut [Lanes]) {
+        while let Some(&position) = self.positions.get(self.next) {
+            let (panel, lane) = (position as usize / LANES, position as usize % LANES);
+            if panel >= panels.end {
+                break;
+            }
+            x[panel - panels.start].0[lane] = f32::NEG_INFINITY;
+            self.next += 1;
         }
     }
 }

@@ -1,57 +1,74 @@
-//! The arithmetic: tiles of scores in registers, and the comparison that lets most of them go.
+//! The arithmetic: scores of a tile of users, and the search for those that enter a list.
 //!
 //! Everything is written as loops of fixed width and compiled twice, for any processor and for AVX2 with FMA. A
 //! fused multiply-add rounds once everywhere, so both give the same bits.
 
 use std::ops::Range;
 
-use super::{select::Selection, table::Table};
+use super::{select::Lists, table::Table};
 
 /// Users in a tile: 6 x 16 accumulators, two item vectors and a broadcast fill the 16 registers of AVX2.
 pub(super) const ROWS: usize = 6;
-/// Items in a tile.
+/// Items in a panel.
 pub(super) const LANES: usize = 16;
 /// Rankings that are compared at once.
 pub(super) const GROUP: usize = 8;
 
 /// One value for each item of a panel.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 pub(super) struct Lanes(pub(super) [f32; LANES]);
 
-/// Scores a tile of users against `panels` and offers what may enter a list to `selection`.
-pub(super) fn scan(
-    table: &Table,
-    panels: Range<usize>,
-    users: &[[f32; ROWS]],
-    selection: &mut Selection<'_>,
-) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: the features that the function is compiled for were just detected.
-        unsafe { scan_avx2(table, panels, users, selection) };
-        return;
-    }
-    scan_loops(table, panels, users, selection);
+impl Lanes {
+    pub(super) const ZERO: Lanes = Lanes([0.0; LANES]);
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn scan_avx2(table: &Table, panels: Range<usize>, users: &[[f32; ROWS]], selection: &mut Selection<'_>) {
-    scan_loops(table, panels, users, selection);
+/// Compiles a function for this processor's features and for any processor, and calls the right one.
+macro_rules! dispatch {
+    ($(#[$doc:meta])* $name:ident = $loops:ident($($argument:ident: $type:ty),* $(,)?)) => {
+        $(#[$doc])*
+        pub(super) fn $name($($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($argument: $type),*) {
+                    $loops($($argument),*);
+                }
+                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                    // SAFETY: the features that the function is compiled for were just detected.
+                    return unsafe { avx2($($argument),*) };
+                }
+            }
+            $loops($($argument),*);
+        }
+    };
+}
+
+dispatch! {
+    /// `x[ROWS, panels]`: the scores of `users` `[D, ROWS]` for the items of `panels`, before offsets.
+    score = score_loops(table: &Table, panels: Range<usize>, users: &[[f32; ROWS]], x: &mut [Lanes])
+}
+
+dispatch! {
+    /// Takes one user's scores `x` for the items of `panels` into the user's `lists`, where they are high enough.
+    /// `highest` is room for one number a panel.
+    select = select_loops(
+        table: &Table,
+        panels: Range<usize>,
+        x: &[Lanes],
+        highest: &mut [f32],
+        lists: &mut Lists<'_>,
+    )
 }
 
 #[inline(always)]
-fn scan_loops(table: &Table, panels: Range<usize>, users: &[[f32; ROWS]], selection: &mut Selection<'_>) {
-    for panel in panels {
+fn score_loops(table: &Table, panels: Range<usize>, users: &[[f32; ROWS]], x: &mut [Lanes]) {
+    let width = panels.len();
+    assert_eq!(x.len(), ROWS * width);
+    for (place, panel) in panels.enumerate() {
         let scores = tile(users, table.embedding(panel));
-        for (row, x) in scores.iter().enumerate() {
-            let highest = maximum(x);
-            for (group, least) in table.least(panel).iter().enumerate() {
-                if may_enter(highest, least, selection.thresholds(row, group)) {
-                    offer(table, panel, x, row, group, highest, selection);
-                }
-            }
+        for (row, scores) in scores.into_iter().enumerate() {
+            x[row * width + place] = Lanes(scores);
         }
     }
 }
@@ -71,6 +88,35 @@ fn tile(users: &[[f32; ROWS]], items: &[Lanes]) -> [[f32; LANES]; ROWS] {
 }
 
 #[inline(always)]
+fn select_loops(
+    table: &Table,
+    panels: Range<usize>,
+    x: &[Lanes],
+    highest: &mut [f32],
+    lists: &mut Lists<'_>,
+) {
+    for (highest, x) in highest.iter_mut().zip(x) {
+        *highest = maximum(&x.0);
+    }
+    if panels.start == 0 {
+        lists.raise_thresholds(highest, |panel, variant| table.most(panel, variant));
+    }
+    for ((panel, x), &highest) in panels.zip(x).zip(&*highest) {
+        for (group, least) in table.least(panel).iter().enumerate() {
+            if !may_enter(highest, least, &lists.thresholds[group]) {
+                continue;
+            }
+            for k in 0..GROUP {
+                if highest - least[k] >= lists.thresholds[group][k] {
+                    let variant = group * GROUP + k;
+                    enter(&x.0, &table.offsets(panel, variant).0, table.ids(panel), variant, lists);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
 fn maximum(x: &[f32; LANES]) -> f32 {
     // `f32::max` would also order NaNs, which do not occur, at three instructions instead of one.
     let larger = |a: f32, b: f32| if a > b { a } else { b };
@@ -85,7 +131,7 @@ fn maximum(x: &[f32; LANES]) -> f32 {
     m[0]
 }
 
-/// Whether some score of a tile row could reach a list of some ranking of a group. Rounding is monotone, so
+/// Whether some score of a panel could reach a list of some ranking of a group. Rounding is monotone, so
 /// `highest - least` bounds every rounded `x - o` from above.
 #[inline(always)]
 fn may_enter(highest: f32, least: &[f32; GROUP], thresholds: &[f32; GROUP]) -> bool {
@@ -96,22 +142,25 @@ fn may_enter(highest: f32, least: &[f32; GROUP], thresholds: &[f32; GROUP]) -> b
     any
 }
 
-/// Looks at the items of a tile row one by one, for each ranking of the group that they may enter.
-#[inline(never)]
-fn offer(
-    table: &Table,
-    panel: usize,
+/// Looks at the items of a panel one by one.
+#[inline(always)]
+fn enter(
     x: &[f32; LANES],
-    row: usize,
-    group: usize,
-    highest: f32,
-    selection: &mut Selection<'_>,
+    offsets: &[f32; LANES],
+    ids: &[u32; LANES],
+    variant: usize,
+    lists: &mut Lists<'_>,
 ) {
-    for k in 0..GROUP {
-        let bound = highest - table.least(panel)[group][k];
-        if bound >= selection.thresholds(row, group)[k] {
-            let variant = group * GROUP + k;
-            selection.offer(row, variant, x, &table.offsets(panel, variant).0, table.ids(panel));
-        }
+    let threshold = lists.thresholds[variant / GROUP][variant % GROUP];
+    let mut scores = [0.0; LANES];
+    let mut reached = 0u32;
+    for lane in 0..LANES {
+        scores[lane] = x[lane] - offsets[lane];
+        reached |= u32::from(scores[lane] >= threshold) << lane;
+    }
+    while reached != 0 {
+        let lane = reached.trailing_zeros() as usize;
+        reached &= reached - 1;
+        lists.push(variant, ids[lane], scores[lane]);
     }
 }

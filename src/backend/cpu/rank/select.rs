@@ -1,10 +1,6 @@
 //! The best K of what is offered, for many users and rankings.
 
-use super::{
-    kernel::{GROUP, LANES},
-    table::NO_ITEM,
-};
-use crate::data::Csr;
+use super::kernel::GROUP;
 
 /// An item and its score. Candidates order by score, then the lower id is the greater candidate, so that the best
 /// come first in descending order.
@@ -48,24 +44,34 @@ pub(super) struct Selections {
     variants: usize,
     groups: usize,
     capacity: usize,
-    users: usize,
-    /// `[users, V / GROUP]`: only scores at or above this can enter a list; infinite where there is no list.
+    /// `[users, V / GROUP]`: see [`Lists::thresholds`].
     thresholds: Vec<[f32; GROUP]>,
-    /// `[users, V]`: the candidate that is K-th in the list, once known.
-    floors: Vec<Candidate>,
     /// `[users, V]`.
-    lengths: Vec<usize>,
+    lists: Vec<List>,
     /// `[users, V, capacity]`.
     candidates: Vec<Candidate>,
+    /// Room for the bounds of [`Lists::raise_thresholds`].
+    bounds: Vec<f32>,
+}
+
+/// One list in the making.
+#[derive(Debug, Clone, Copy)]
+struct List {
+    length: usize,
+    /// The candidate that was K-th at the last cut; what is not better is not taken.
+    floor: Candidate,
+}
+
+impl List {
+    const EMPTY: List = List { length: 0, floor: Candidate(0) };
 }
 
 impl Selections {
     /// Candidates kept at most for a list of `k`: a cut costs time in proportion to this and is rarer by as much.
     pub(super) fn capacity(k: usize, items: usize) -> usize {
-        (2 * k + 24).min(items.next_multiple_of(LANES))
+        (2 * k + 24).min(items)
     }
 
-    /// Room for `users` (a multiple of the tile height).
     pub(super) fn new(users: usize, variants: usize, k: usize, items: usize) -> Self {
         let (groups, capacity) = (variants.div_ceil(GROUP), Self::capacity(k, items));
         Selections {
@@ -73,103 +79,104 @@ impl Selections {
             variants,
             groups,
             capacity,
-            users: 0,
             thresholds: vec![[f32::INFINITY; GROUP]; users * groups],
-            floors: vec![Candidate(0); users * variants],
-            lengths: vec![0; users * variants],
+            lists: vec![List::EMPTY; users * variants],
             candidates: vec![Candidate(0); users * variants * capacity],
+            bounds: Vec::new(),
         }
     }
 
-    /// Empties all lists, and prepares those of `users` users.
-    pub(super) fn clear(&mut self, users: usize) {
-        self.users = users;
-        self.floors.fill(Candidate(0));
-        self.lengths.fill(0);
-        for (user, thresholds) in self.thresholds.chunks_exact_mut(self.groups).enumerate() {
-            let thresholds = thresholds.as_flattened_mut();
-            thresholds.fill(f32::INFINITY);
-            if user < users {
-                thresholds[..self.variants].fill(f32::NEG_INFINITY);
+    /// Empties all lists.
+    pub(super) fn clear(&mut self) {
+        self.lists.fill(List::EMPTY);
+        for thresholds in self.thresholds.chunks_exact_mut(self.groups) {
+            // Every score reaches this, except that of a seen item or of no item: minus infinity.
+            thresholds.as_flattened_mut()[..self.variants].fill(f32::MIN);
+        }
+    }
+
+    /// The lists of the block's user `row`, to be added to.
+    pub(super) fn of_user(&mut self, row: usize) -> Lists<'_> {
+        let (lists, width) = (row * self.variants, self.variants * self.capacity);
+        Lists {
+            k: self.k,
+            capacity: self.capacity,
+            thresholds: &mut self.thresholds[row * self.groups..][..self.groups],
+            lists: &mut self.lists[lists..][..self.variants],
+            candidates: &mut self.candidates[row * width..][..width],
+            bounds: &mut self.bounds,
+        }
+    }
+
+    /// Cuts the lists of the first `users` users to the best K, in descending order.
+    pub(super) fn finish(&mut self, users: usize) {
+        let buffers = self.candidates.chunks_exact_mut(self.capacity);
+        for (list, buffer) in self.lists.iter_mut().zip(buffers).take(users * self.variants) {
+            let mut taken = &mut buffer[..list.length];
+            if list.length > self.k {
+                taken.select_nth_unstable_by(self.k - 1, |a, b| b.cmp(a));
+                list.length = self.k;
+                taken = &mut taken[..self.k];
             }
+            taken.sort_unstable_by(|a, b| b.cmp(a));
         }
     }
 
-    /// Cuts every list to the best K, in descending order.
-    pub(super) fn finish(&mut self) {
-        for list in 0..self.users * self.variants {
-            let buffer = &mut self.candidates[list * self.capacity..][..self.lengths[list]];
-            if buffer.len() > self.k {
-                buffer.select_nth_unstable_by(self.k - 1, |a, b| b.cmp(a));
-                self.lengths[list] = self.k;
-            }
-            buffer[..self.lengths[list]].sort_unstable_by(|a, b| b.cmp(a));
-        }
-    }
-
-    pub(super) fn list(&self, user: usize, variant: usize) -> &[Candidate] {
-        let list = user * self.variants + variant;
-        &self.candidates[list * self.capacity..][..self.lengths[list]]
-    }
-
-    /// Cuts a full buffer to the best K, which sets the threshold from then on.
-    fn cut(&mut self, user: usize, variant: usize) {
-        let list = user * self.variants + variant;
-        let buffer = &mut self.candidates[list * self.capacity..][..self.capacity];
-        let (_, &mut floor, _) = buffer.select_nth_unstable_by(self.k - 1, |a, b| b.cmp(a));
-        self.lengths[list] = self.k;
-        self.floors[list] = floor;
-        self.thresholds[user * self.groups + variant / GROUP][variant % GROUP] = floor.score();
+    pub(super) fn list(&self, row: usize, variant: usize) -> &[Candidate] {
+        let list = row * self.variants + variant;
+        &self.candidates[list * self.capacity..][..self.lists[list].length]
     }
 }
 
-/// The selections of one tile of users.
-pub(super) struct Selection<'a> {
-    pub(super) selections: &'a mut Selections,
-    /// Position in the block of the tile's first user.
-    pub(super) first: usize,
-    /// The users of the tile.
-    pub(super) users: &'a [u32],
-    /// Items never to be listed, by user.
-    pub(super) seen: &'a [Csr<'a>],
+/// The lists of one user, by ranking.
+pub(super) struct Lists<'a> {
+    k: usize,
+    capacity: usize,
+    /// `[V / GROUP]`: what a score must reach to be taken into a list; infinite where there is no ranking.
+    pub(super) thresholds: &'a mut [[f32; GROUP]],
+    lists: &'a mut [List],
+    candidates: &'a mut [Candidate],
+    bounds: &'a mut Vec<f32>,
 }
 
-impl Selection<'_> {
-    /// What a score must reach to enter the lists of a group of rankings of the tile's user `row`.
+impl Lists<'_> {
+    /// Sets thresholds before anything is taken: the best items of K panels score at least the K-th highest of
+    /// `highest - most`, so the K-th best score overall is not below it.
     #[inline(always)]
-    pub(super) fn thresholds(&self, row: usize, group: usize) -> &[f32; GROUP] {
-        &self.selections.thresholds[(self.first + row) * self.selections.groups + group]
-    }
-
-    /// Takes the items of a panel with scores `x - offsets` that reach the threshold and are not seen.
-    #[inline(always)]
-    pub(super) fn offer(
-        &mut self,
-        row: usize,
-        variant: usize,
-        x: &[f32; LANES],
-        offsets: &[f32; LANES],
-        ids: &[u32; LANES],
-    ) {
-        let (user, group) = (self.first + row, variant / GROUP);
-        let list = user * self.selections.variants + variant;
-        for lane in 0..LANES {
-            let score = x[lane] - offsets[lane];
-            if score < self.thresholds(row, group)[variant % GROUP] || ids[lane] == NO_ITEM {
-                continue;
-            }
-            let candidate = Candidate::new(ids[lane], score);
-            if candidate <= self.selections.floors[list]
-                || self.seen.iter().any(|csr| csr.row(self.users[row]).binary_search(&ids[lane]).is_ok())
-            {
-                continue;
-            }
-            let s = &mut *self.selections;
-            s.candidates[list * s.capacity + s.lengths[list]] = candidate;
-            s.lengths[list] += 1;
-            if s.lengths[list] == s.capacity && s.capacity > s.k {
-                s.cut(user, variant);
-            }
+    pub(super) fn raise_thresholds(&mut self, highest: &[f32], most: impl Fn(usize, usize) -> f32) {
+        if highest.len() < self.k {
+            return;
+        }
+        for variant in 0..self.lists.len() {
+            self.bounds.clear();
+            self.bounds.extend(highest.iter().enumerate().map(|(panel, x)| x - most(panel, variant)));
+            let (_, &mut bound, _) = self.bounds.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a));
+            let threshold = &mut self.thresholds[variant / GROUP][variant % GROUP];
+            *threshold = threshold.max(bound);
         }
     }
+
+    /// Takes an item, of which the score reaches the threshold.
+    #[inline(always)]
+    pub(super) fn push(&mut self, variant: usize, item: u32, score: f32) {
+        let candidate = Candidate::new(item, score);
+        let list = &mut self.lists[variant];
+        if candidate <= list.floor {
+            return;
+        }
+        let buffer = &mut self.candidates[variant * self.capacity..][..self.capacity];
+        buffer[list.length] = candidate;
+        list.length += 1;
+        if list.length == self.capacity && self.capacity > self.k {
+            list.floor = cut(buffer, self.k);
+            list.length = self.k;
+            self.thresholds[variant / GROUP][variant % GROUP] = list.floor.score();
+        }
+    }
+}
+
+/// Moves the best `k` to the front and returns the least of them.
+#[inline(never)]
+fn cut(buffer: &mut [Candidate], k: usize) -> Candidate {
+    *buffer.select_nth_unstable_by(k - 1, |a, b| b.cmp(a)).1
 }

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Id in the lanes of the last panel that hold no item.
-pub(super) const NO_ITEM: u32 = u32::MAX;
+const NO_ITEM: u32 = u32::MAX;
 
 /// Items in panels of [`LANES`], with what each ranking subtracts from their scores.
 ///
@@ -26,8 +26,11 @@ pub(super) struct Table {
     embedding: Vec<Lanes>,
     /// `[panels]`: item ids.
     ids: Vec<[u32; LANES]>,
+    positions: Vec<u32>,
     /// `[panels, V]`: offsets `o`.
     offsets: Vec<Lanes>,
+    /// `[panels, V]`: largest offset in the panel.
+    most: Vec<f32>,
     /// `[panels, V / GROUP]`: smallest offset in the panel, by ranking.
     least: Vec<[f32; GROUP]>,
     pub(super) largest_component: f64,
@@ -60,10 +63,13 @@ impl Table {
             dim,
             variants: variants.len(),
             groups,
-            embedding: vec![Lanes::default(); panels * dim],
-            offsets: vec![Lanes::default(); panels * variants.len()],
+            embedding: vec![Lanes::ZERO; panels * dim],
+            // An infinite offset keeps the lanes without an item out of every list.
+            offsets: vec![Lanes([f32::INFINITY; LANES]); panels * variants.len()],
+            most: vec![f32::NEG_INFINITY; panels * variants.len()],
             least: vec![[f32::INFINITY; GROUP]; panels * groups],
             ids: order,
+            positions: vec![0; items],
             largest_component: 0.0,
             largest_offset,
         };
@@ -74,6 +80,7 @@ impl Table {
                     continue;
                 }
                 let item = id as usize;
+                table.positions[item] = (panel * LANES + lane) as u32;
                 let gate = tables.gates().map_or(1.0, |gates| gates[item]);
                 let row = &tables.item_embedding()[item * dim..][..dim];
                 for (lanes, &value) in table.embedding[panel * dim..].iter_mut().zip(row) {
@@ -82,13 +89,20 @@ impl Table {
                         f64::max(table.largest_component, f64::from(gate).abs() * f64::from(value).abs());
                 }
                 for (variant, offsets) in by_variant.iter().enumerate() {
-                    table.offsets[panel * variants.len() + variant].0[lane] = offsets[item];
+                    let place = panel * variants.len() + variant;
+                    table.offsets[place].0[lane] = offsets[item];
+                    table.most[place] = table.most[place].max(offsets[item]);
                     let least = &mut table.least[panel * groups + variant / GROUP][variant % GROUP];
                     *least = least.min(offsets[item]);
                 }
             }
         }
         Ok(table)
+    }
+
+    /// `[I]`: where each item stands, as panel x [`LANES`] + lane.
+    pub(super) fn positions(&self) -> &[u32] {
+        &self.positions
     }
 
     pub(super) fn panels(&self) -> usize {
@@ -105,6 +119,12 @@ impl Table {
     #[inline(always)]
     pub(super) fn least(&self, panel: usize) -> &[[f32; GROUP]] {
         &self.least[panel * self.groups..][..self.groups]
+    }
+
+    /// The largest offset in a panel.
+    #[inline(always)]
+    pub(super) fn most(&self, panel: usize, variant: usize) -> f32 {
+        self.most[panel * self.variants + variant]
     }
 
     #[inline(always)]
