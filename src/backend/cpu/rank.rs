@@ -206,18 +206,17 @@ impl<'a> Ranker<'a> {
         for first in (0..self.table.panels()).step_by(scratch.panels) {
             let panels = first..self.table.panels().min(first + scratch.panels);
             for tile in 0..users.len().div_ceil(ROWS) {
-                let x = &mut scratch.x[..ROWS * panels.len()];
-                kernel::score(&self.table, panels.clone(), &scratch.packed[tile * self.dim..][..self.dim], x);
+                let width = panels.len();
+                let (x, highest) = (&mut scratch.x[..ROWS * width], &mut scratch.highest[..ROWS * width]);
+                let packed = &scratch.packed[tile * self.dim..][..self.dim];
+                kernel::score(&self.table, panels.clone(), packed, x, highest);
                 let rows = tile * ROWS..users.len().min((tile + 1) * ROWS);
-                for (row, x) in rows.zip(x.chunks_exact_mut(panels.len())) {
-                    scratch.seen[row].mask(&panels, x);
-                    kernel::select(
-                        &self.table,
-                        panels.clone(),
-                        x,
-                        &mut scratch.highest[..panels.len()],
-                        &mut scratch.selections.of_user(row),
-                    );
+                for (row, (x, highest)) in
+                    rows.zip(x.chunks_exact_mut(width).zip(highest.chunks_exact_mut(width)))
+                {
+                    scratch.seen[row].mask(&panels, x, highest);
+                    let mut lists = scratch.selections.of_user(row);
+                    kernel::select(&self.table, panels.clone(), x, highest, &mut lists);
                 }
             }
         }
@@ -235,7 +234,7 @@ struct Scratch {
     seen: Vec<Seen>,
     /// `[ROWS, panels]`: the scores of a tile.
     x: Vec<Lanes>,
-    /// `[panels]`: the highest scores of a user.
+    /// `[ROWS, panels]`: the highest score of each panel.
     highest: Vec<f32>,
     selections: Selections,
 }
@@ -249,7 +248,7 @@ impl Scratch {
             packed: vec![[0.0; ROWS]; users.div_ceil(ROWS) * ranker.dim],
             seen: (0..users).map(|_| Seen::default()).collect(),
             x: vec![Lanes::ZERO; ROWS * panels],
-            highest: vec![0.0; panels],
+            highest: vec![0.0; ROWS * panels],
             selections: Selections::new(users, ranker.variants, ranker.k, ranker.items),
         }
     }
@@ -286,13 +285,15 @@ struct Seen {
 
 impl Seen {
     /// Gives the seen items of `panels` the score minus infinity; to be called for ascending panels.
-    fn mask(&mut self, panels: &Range<usize>, x: &mut [Lanes]) {
+    fn mask(&mut self, panels: &Range<usize>, x: &mut [Lanes], highest: &mut [f32]) {
         while let Some(&position) = self.positions.get(self.next) {
             let (panel, lane) = (position as usize / LANES, position as usize % LANES);
             if panel >= panels.end {
                 break;
             }
-            x[panel - panels.start].0[lane] = f32::NEG_INFINITY;
+            let place = panel - panels.start;
+            x[place].0[lane] = f32::NEG_INFINITY;
+            highest[place] = kernel::maximum(&x[place].0);
             self.next += 1;
         }
     }

@@ -45,30 +45,43 @@ macro_rules! dispatch {
 }
 
 dispatch! {
-    /// `x[ROWS, panels]`: the scores of `users` `[D, ROWS]` for the items of `panels`, before offsets.
-    score = score_loops(table: &Table, panels: Range<usize>, users: &[[f32; ROWS]], x: &mut [Lanes])
+    /// `x[ROWS, panels]`: the scores of `users` `[D, ROWS]` for the items of `panels`, before offsets; and the
+    /// `highest[ROWS, panels]` of each panel.
+    score = score_loops(
+        table: &Table,
+        panels: Range<usize>,
+        users: &[[f32; ROWS]],
+        x: &mut [Lanes],
+        highest: &mut [f32],
+    )
 }
 
 dispatch! {
     /// Takes one user's scores `x` for the items of `panels` into the user's `lists`, where they are high enough.
-    /// `highest` is room for one number a panel.
     select = select_loops(
         table: &Table,
         panels: Range<usize>,
         x: &[Lanes],
-        highest: &mut [f32],
+        highest: &[f32],
         lists: &mut Lists<'_>,
     )
 }
 
 #[inline(always)]
-fn score_loops(table: &Table, panels: Range<usize>, users: &[[f32; ROWS]], x: &mut [Lanes]) {
+fn score_loops(
+    table: &Table,
+    panels: Range<usize>,
+    users: &[[f32; ROWS]],
+    x: &mut [Lanes],
+    highest: &mut [f32],
+) {
     let width = panels.len();
-    assert_eq!(x.len(), ROWS * width);
+    assert!(x.len() == ROWS * width && highest.len() == ROWS * width);
     for (place, panel) in panels.enumerate() {
         let scores = tile(users, table.embedding(panel));
-        for (row, scores) in scores.into_iter().enumerate() {
-            x[row * width + place] = Lanes(scores);
+        for row in 0..ROWS {
+            x[row * width + place] = Lanes(scores[row]);
+            highest[row * width + place] = maximum(&scores[row]);
         }
     }
 }
@@ -88,36 +101,31 @@ fn tile(users: &[[f32; ROWS]], items: &[Lanes]) -> [[f32; LANES]; ROWS] {
 }
 
 #[inline(always)]
-fn select_loops(
-    table: &Table,
-    panels: Range<usize>,
-    x: &[Lanes],
-    highest: &mut [f32],
-    lists: &mut Lists<'_>,
-) {
-    for (highest, x) in highest.iter_mut().zip(x) {
-        *highest = maximum(&x.0);
-    }
+fn select_loops(table: &Table, panels: Range<usize>, x: &[Lanes], highest: &[f32], lists: &mut Lists<'_>) {
     if panels.start == 0 {
         lists.raise_thresholds(highest, |panel, variant| table.most(panel, variant));
     }
-    for ((panel, x), &highest) in panels.zip(x).zip(&*highest) {
-        for (group, least) in table.least(panel).iter().enumerate() {
-            if !may_enter(highest, least, &lists.thresholds[group]) {
+    for group in 0..table.groups() {
+        let mut thresholds = lists.thresholds[group];
+        let bounds = table.least(group, &panels).iter().zip(highest);
+        for (place, (least, &highest)) in bounds.enumerate() {
+            if !may_enter(highest, least, &thresholds) {
                 continue;
             }
             for k in 0..GROUP {
-                if highest - least[k] >= lists.thresholds[group][k] {
-                    let variant = group * GROUP + k;
-                    enter(&x.0, &table.offsets(panel, variant).0, table.ids(panel), variant, lists);
+                if highest - least[k] >= thresholds[k] {
+                    let (panel, variant) = (panels.start + place, group * GROUP + k);
+                    let offsets = table.offsets(panel, variant);
+                    enter(&x[place].0, &offsets.0, table.ids(panel), variant, thresholds[k], lists);
                 }
             }
+            thresholds = lists.thresholds[group];
         }
     }
 }
 
 #[inline(always)]
-fn maximum(x: &[f32; LANES]) -> f32 {
+pub(super) fn maximum(x: &[f32; LANES]) -> f32 {
     // `f32::max` would also order NaNs, which do not occur, at three instructions instead of one.
     let larger = |a: f32, b: f32| if a > b { a } else { b };
     let mut m = *x;
@@ -142,22 +150,22 @@ fn may_enter(highest: f32, least: &[f32; GROUP], thresholds: &[f32; GROUP]) -> b
     any
 }
 
-/// Looks at the items of a panel one by one.
+/// Takes the items of a panel whose scores reach the threshold into the list of a ranking.
 #[inline(always)]
 fn enter(
     x: &[f32; LANES],
     offsets: &[f32; LANES],
     ids: &[u32; LANES],
     variant: usize,
+    threshold: f32,
     lists: &mut Lists<'_>,
 ) {
-    let threshold = lists.thresholds[variant / GROUP][variant % GROUP];
-    let mut scores = [0.0; LANES];
-    let mut reached = 0u32;
+    let (mut scores, mut bits) = ([0.0; LANES], [0u32; LANES]);
     for lane in 0..LANES {
         scores[lane] = x[lane] - offsets[lane];
-        reached |= u32::from(scores[lane] >= threshold) << lane;
+        bits[lane] = if scores[lane] >= threshold { 1 << lane } else { 0 };
     }
+    let mut reached = bits.iter().fold(0, |all, bit| all | bit);
     while reached != 0 {
         let lane = reached.trailing_zeros() as usize;
         reached &= reached - 1;

@@ -1,5 +1,7 @@
 //! The item side of a ranking, laid out for the kernel.
 
+use std::ops::Range;
+
 use super::{
     kernel::{GROUP, LANES, Lanes},
     largest,
@@ -31,7 +33,7 @@ pub(super) struct Table {
     offsets: Vec<Lanes>,
     /// `[panels, V]`: largest offset in the panel.
     most: Vec<f32>,
-    /// `[panels, V / GROUP]`: smallest offset in the panel, by ranking.
+    /// `[V / GROUP, panels]`: smallest offset in the panel, by ranking.
     least: Vec<[f32; GROUP]>,
     pub(super) largest_component: f64,
     pub(super) largest_offset: f64,
@@ -92,7 +94,7 @@ impl Table {
                     let place = panel * variants.len() + variant;
                     table.offsets[place].0[lane] = offsets[item];
                     table.most[place] = table.most[place].max(offsets[item]);
-                    let least = &mut table.least[panel * groups + variant / GROUP][variant % GROUP];
+                    let least = &mut table.least[variant / GROUP * panels + panel][variant % GROUP];
                     *least = least.min(offsets[item]);
                 }
             }
@@ -115,10 +117,16 @@ impl Table {
         &self.embedding[panel * self.dim..][..self.dim]
     }
 
-    /// The smallest offset in a panel, by ranking; infinite beyond the last ranking.
+    /// Groups of rankings.
     #[inline(always)]
-    pub(super) fn least(&self, panel: usize) -> &[[f32; GROUP]] {
-        &self.least[panel * self.groups..][..self.groups]
+    pub(super) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// `[panels]`: the smallest offset, by ranking of the group; infinite beyond the last ranking.
+    #[inline(always)]
+    pub(super) fn least(&self, group: usize, panels: &Range<usize>) -> &[[f32; GROUP]] {
+        &self.least[group * self.panels()..][panels.clone()]
     }
 
     /// The largest offset in a panel.
