@@ -7,6 +7,7 @@ pub mod cli;
 pub mod data;
 pub mod error;
 pub mod model;
+mod model_file;
 pub mod objective;
 pub mod optim;
 pub mod sampling;

@@ -1,6 +1,21 @@
 //! A trained recommender: final embeddings, branches, popularity, and how it ranks.
 
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
+
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::{Error, Result},
+    model_file,
+};
+
+/// Name of the model file in a run folder.
+pub const MODEL_FILE: &str = "model.safetensors";
+/// Name of the file with counts and external ids in a run folder: an interaction file without splits.
+pub const IDS_FILE: &str = "ids.macr";
 
 /// How scores are corrected for popularity when ranking.
 ///
@@ -102,5 +117,129 @@ impl Model {
     /// Number of items, I.
     pub fn items(&self) -> u32 {
         (self.item_embedding.len() / self.dim) as u32
+    }
+
+    /// `[I]`: the item gates s_i = sigma(y_i), where there is an item branch.
+    pub fn item_gates(&self) -> Option<Vec<f32>> {
+        let branch = self.item_branch.as_ref()?;
+        let gate = |x: &[f32]| (1.0 / (1.0 + libm::exp(-branch.logit(x)))) as f32;
+        Some(self.item_embedding.chunks_exact(self.dim).map(gate).collect())
+    }
+
+    /// What ranking needs of the model; computes the item gates.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the tables do not fit together.
+    pub fn tables(&self) -> Result<Tables<'_>> {
+        Tables::new(
+            self.dim,
+            &self.user_embedding,
+            &self.item_embedding,
+            self.item_gates().map(Cow::Owned),
+            &self.item_popularity,
+        )
+    }
+
+    /// Writes the model to a safetensors file, atomically; equal models give equal bytes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be written; [`Error::Data`] if the tables do not fit together.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        model_file::save(self, path.as_ref())
+    }
+
+    /// Reads a model from a safetensors file, or from `model.safetensors` in a run folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read; [`Error::File`] if it is damaged or no model of this program.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        model_file::load(&in_run(path.as_ref(), MODEL_FILE))
+    }
+}
+
+/// `file` in a run folder; a path that is no folder is taken for the file itself.
+fn in_run(path: &Path, file: &str) -> PathBuf {
+    if path.is_dir() { path.join(file) } else { path.into() }
+}
+
+/// The arrays that decide a ranking, borrowed from wherever they are: a [`Model`], or a training in progress.
+#[derive(Debug, Clone)]
+pub struct Tables<'a> {
+    dim: usize,
+    user_embedding: &'a [f32],
+    item_embedding: &'a [f32],
+    gates: Option<Cow<'a, [f32]>>,
+    popularity: &'a [u32],
+}
+
+impl<'a> Tables<'a> {
+    /// Tables of embedding size `dim`: users `[U, D]`, items `[I, D]`, item gates `[I]` where there is an item
+    /// branch, and `[I]` training interactions of each item.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the lengths do not fit together.
+    pub fn new(
+        dim: usize,
+        user_embedding: &'a [f32],
+        item_embedding: &'a [f32],
+        gates: Option<Cow<'a, [f32]>>,
+        popularity: &'a [u32],
+    ) -> Result<Self> {
+        let whole = |table: &[f32]| {
+            dim > 0 && table.len().is_multiple_of(dim) && u32::try_from(table.len() / dim).is_ok()
+        };
+        let items = popularity.len();
+        if !whole(user_embedding)
+            || !whole(item_embedding)
+            || item_embedding.len() / dim != items
+            || gates.as_ref().is_some_and(|gates| gates.len() != items)
+        {
+            return Err(Error::data(
+                format!(
+                    "the tables do not fit together: embedding size {dim}, {} user and {} item components, {} item \
+                     gates, {items} item counts",
+                    user_embedding.len(),
+                    item_embedding.len(),
+                    gates.as_ref().map_or("no".into(), |gates| gates.len().to_string()),
+                ),
+                "give whole rows, and one gate and one count for each item",
+            ));
+        }
+        Ok(Tables { dim, user_embedding, item_embedding, gates, popularity })
+    }
+
+    /// Embedding size, D.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Number of users, U.
+    pub fn users(&self) -> u32 {
+        (self.user_embedding.len() / self.dim) as u32
+    }
+
+    /// Number of items, I.
+    pub fn items(&self) -> u32 {
+        self.popularity.len() as u32
+    }
+
+    /// `[U, D]`, row-major.
+    pub fn user_embedding(&self) -> &[f32] {
+        self.user_embedding
+    }
+
+    /// `[I, D]`, row-major.
+    pub fn item_embedding(&self) -> &[f32] {
+        self.item_embedding
+    }
+
+    /// `[I]`: s_i, where there is an item branch.
+    pub fn gates(&self) -> Option<&[f32]> {
+        self.gates.as_deref()
+    }
+
+    /// `[I]`: n_i.
+    pub fn popularity(&self) -> &[u32] {
+        self.popularity
     }
 }

@@ -4,6 +4,7 @@ pub mod all_pairs;
 pub mod apply;
 mod engine;
 pub mod gather;
+pub mod rank;
 pub mod sample;
 pub mod step;
 pub mod table;

@@ -1,0 +1,369 @@
+//! Full ranking: every item scored for every user asked for, seen items masked, the best K kept, for many
+//! [`Ranking`]s in one scoring pass.
+//!
+//! The score of item i for user u under ranking v is `x - o`, rounded once to f32, with
+//!
+//! - `x = p_u . (s_i q_i)`: `s_i q_i` rounded to f32, then f32 fused multiply-adds in the order of the components,
+//!   from 0; it does not depend on the ranking, nor on which users are ranked together;
+//! - `o = c s_i + tau ln(n_i + 1)`, computed in f64 and rounded to f32. Without gates `c` shifts all scores of a
+//!   user alike and is left out.
+//!
+//! Equal scores are ordered by item id. Hence a list is a pure function of the tables: the same bits for any number
+//! of threads, any grouping of users, and on any processor.
+//!
+//! The `x` of 6 users and a cache-sized block of items are formed at a time; the U x I matrix never exists. Seen items
+//! get minus infinity. Then a panel of 16 items is looked at item by item only if its largest `x` minus its smallest
+//! `o` could enter a list of some ranking; items with similar `o` share a panel, so that this bound is sharp.
+
+mod kernel;
+mod select;
+mod table;
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+pub use select::Candidate;
+
+use self::{
+    kernel::{LANES, Lanes, ROWS},
+    select::Selections,
+    table::Table,
+};
+use crate::{
+    data::Csr,
+    error::{Error, Result},
+    model::{Ranking, Tables},
+};
+
+/// Users of a block share one pass over the items: enough of them that items come from the outer caches seldom.
+const BLOCK_USERS: usize = 16 * ROWS;
+/// Candidates of a block may take this much memory; with very long lists blocks have fewer users.
+const BLOCK_CANDIDATE_BYTES: usize = 8 << 20;
+/// Items that are scored for one tile of users after the other stay in the second-level cache.
+const ITEM_BLOCK_BYTES: usize = 192 << 10;
+/// The scores of a tile of users for a block of items stay in the first-level cache.
+const BLOCK_PANELS: usize = 64;
+
+/// Ranks all items for users, under one or many [`Ranking`]s; see the [module](self) for what a score is.
+///
+/// ```
+/// use macr::{Ranking, backend::cpu::rank::Ranker, model::Tables};
+/// let tables = Tables::new(2, &[1.0, 0.0], &[0.5, 0.0, 2.0, 0.0, 2.0, 9.0], None, &[1, 1, 1])?;
+/// let top = Ranker::new(&tables, &[Ranking::default()], 2)?.top_k(&[0], &[])?;
+/// assert_eq!(top.list(0, 0).iter().map(|c| (c.item(), c.score())).collect::<Vec<_>>(), [(1, 2.0), (2, 2.0)]);
+/// # Ok::<(), macr::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Ranker<'a> {
+    dim: usize,
+    /// `[U, D]`.
+    users: &'a [f32],
+    items: usize,
+    table: Table,
+    variants: usize,
+    k: usize,
+}
+
+impl<'a> Ranker<'a> {
+    /// Prepares the item side of `tables` for lists of length `k` under each of `variants`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `k` is 0 or more than there are items, or a `c` or `tau` is not a finite number;
+    /// [`Error::Data`] if a table holds a number that is not finite, or numbers so large that scores overflow.
+    pub fn new(tables: &'a Tables<'_>, variants: &[Ranking], k: usize) -> Result<Self> {
+        let items = tables.items() as usize;
+        if k == 0 || k > items {
+            return Err(Error::config(
+                "k",
+                k,
+                format!("a list takes 1 to {items} of the {items} items"),
+                format!("choose a k from 1 to {items}"),
+            ));
+        }
+        if variants.is_empty() {
+            return Err(Error::data("there is no ranking to rank by", "give at least one value of c or tau"));
+        }
+        for ranking in variants {
+            for (key, value) in [("c", ranking.c), ("tau", ranking.tau)] {
+                if !value.is_finite() {
+                    return Err(Error::config(
+                        key,
+                        value,
+                        "this is not a finite number",
+                        "give a finite number",
+                    ));
+                }
+            }
+        }
+        let table = Table::new(tables, variants)?;
+        let largest = largest("user embedding", tables.user_embedding(), tables.dim())?;
+        // No sum can overflow, so no score is infinite or NaN and every comparison below has a meaning.
+        let bound = largest * table.largest_component * tables.dim() as f64 + table.largest_offset;
+        if bound > f64::from(f32::MAX) / 2.0 {
+            return Err(Error::data(
+                format!("the embeddings are so large that scores leave the range of f32 (up to {bound:.1e})"),
+                "train with a lower --learning-rate or a higher --l2",
+            ));
+        }
+        Ok(Ranker {
+            dim: tables.dim(),
+            users: tables.user_embedding(),
+            items,
+            table,
+            variants: variants.len(),
+            k,
+        })
+    }
+
+    /// Number of rankings.
+    pub fn variants(&self) -> usize {
+        self.variants
+    }
+
+    /// Ranks for `users`, block by block, and returns what `consume` makes of each block, in the order of the users.
+    ///
+    /// Items in a user's row of any of `seen` are left out. Blocks run on the current rayon pool; memory is bounded
+    /// by what `consume` returns.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if a user or the shape of `seen` does not fit the tables.
+    pub fn map_blocks<R: Send>(
+        &self,
+        users: &[u32],
+        seen: &[Csr<'_>],
+        consume: impl Fn(&Block<'_>) -> R + Sync,
+    ) -> Result<Vec<R>> {
+        let count = self.users.len() / self.dim;
+        if let Some(user) = users.iter().find(|&&user| user as usize >= count) {
+            return Err(Error::data(
+                format!("user {user} is asked for, the model has {count} users"),
+                format!("ask for users 0 to {}", count.saturating_sub(1)),
+            ));
+        }
+        for csr in seen {
+            let beyond = |&user: &u32| csr.row(user).last().is_some_and(|&item| item as usize >= self.items);
+            if csr.rows() != count || users.iter().any(beyond) {
+                return Err(Error::data(
+                    format!(
+                        "seen items are given for {} users, or beyond the last item; the model has {count} users and \
+                         {} items",
+                        csr.rows(),
+                        self.items
+                    ),
+                    "use the data that the model was trained on",
+                ));
+            }
+        }
+        let size = self.block_users();
+        let blocks = users.par_chunks(size).enumerate().map_init(
+            || Scratch::new(self, size),
+            |scratch, (index, users)| {
+                self.rank_block(users, seen, scratch);
+                consume(&Block { first: index * size, users, selections: &scratch.selections })
+            },
+        );
+        Ok(blocks.collect())
+    }
+
+    /// Ranks for `users` and keeps every list.
+    ///
+    /// # Errors
+    /// As [`Ranker::map_blocks`].
+    pub fn top_k(&self, users: &[u32], seen: &[Csr<'_>]) -> Result<TopK> {
+        let blocks = self.map_blocks(users, seen, |block| {
+            let mut lists = Vec::with_capacity(block.users.len() * self.variants * self.k);
+            let mut lengths = Vec::with_capacity(block.users.len() * self.variants);
+            for row in 0..block.users.len() {
+                for variant in 0..self.variants {
+                    let list = block.list(row, variant);
+                    lists.extend_from_slice(list);
+                    lengths.push(list.len());
+                }
+            }
+            (lists, lengths)
+        })?;
+        let mut top = TopK { variants: self.variants, starts: vec![0], candidates: Vec::new() };
+        for (lists, lengths) in blocks {
+            for length in lengths {
+                top.starts.push(top.starts.last().copied().unwrap_or(0) + length);
+            }
+            top.candidates.extend(lists);
+        }
+        Ok(top)
+    }
+
+    /// Users per block: a full block unless their candidates would take too much memory.
+    fn block_users(&self) -> usize {
+        let user = self.variants * Selections::capacity(self.k, self.items) * size_of::<Candidate>();
+        (BLOCK_CANDIDATE_BYTES / user).clamp(1, BLOCK_USERS)
+    }
+
+    fn rank_block(&self, users: &[u32], seen: &[Csr<'_>], scratch: &mut Scratch) {
+        scratch.pack(self, users);
+        scratch.find_seen(&self.table, users, seen);
+        scratch.selections.clear();
+        for first in (0..self.table.panels()).step_by(scratch.panels) {
+            let panels = first..self.table.panels().min(first + scratch.panels);
+            for tile in 0..users.len().div_ceil(ROWS) {
+                let width = panels.len();
+                let (x, highest) = (&mut scratch.x[..ROWS * width], &mut scratch.highest[..ROWS * width]);
+                let packed = &scratch.packed[tile * self.dim..][..self.dim];
+                kernel::score(&self.table, panels.clone(), packed, x, highest);
+                let rows = tile * ROWS..users.len().min((tile + 1) * ROWS);
+                for (row, (x, highest)) in
+                    rows.zip(x.chunks_exact_mut(width).zip(highest.chunks_exact_mut(width)))
+                {
+                    scratch.seen[row].mask(&panels, x, highest);
+                    let mut lists = scratch.selections.of_user(row);
+                    kernel::select(&self.table, panels.clone(), x, highest, &mut lists);
+                }
+            }
+        }
+        scratch.selections.finish(users.len());
+    }
+}
+
+/// What one thread needs for one block; reused from block to block.
+struct Scratch {
+    /// Panels that are scored at once.
+    panels: usize,
+    /// `[tiles, D]` of [`ROWS`] users each; what stands in rows beyond the last user is not looked at.
+    packed: Vec<[f32; ROWS]>,
+    /// `[users]`.
+    seen: Vec<Seen>,
+    /// `[ROWS, panels]`: the scores of a tile.
+    x: Vec<Lanes>,
+    /// `[ROWS, panels]`: the highest score of each panel.
+    highest: Vec<f32>,
+    selections: Selections,
+}
+
+impl Scratch {
+    fn new(ranker: &Ranker<'_>, users: usize) -> Self {
+        let panel_bytes = ranker.dim * size_of::<Lanes>();
+        let panels = (ITEM_BLOCK_BYTES / panel_bytes).clamp(1, BLOCK_PANELS).min(ranker.table.panels());
+        Scratch {
+            panels,
+            packed: vec![[0.0; ROWS]; users.div_ceil(ROWS) * ranker.dim],
+            seen: (0..users).map(|_| Seen::default()).collect(),
+            x: vec![Lanes::ZERO; ROWS * panels],
+            highest: vec![0.0; ROWS * panels],
+            selections: Selections::new(users, ranker.variants, ranker.k, ranker.items),
+        }
+    }
+
+    fn pack(&mut self, ranker: &Ranker<'_>, users: &[u32]) {
+        let dim = ranker.dim;
+        for (tile, users) in self.packed.chunks_exact_mut(dim).zip(users.chunks(ROWS)) {
+            for (row, &user) in users.iter().enumerate() {
+                let embedding = &ranker.users[user as usize * dim..][..dim];
+                tile.iter_mut().zip(embedding).for_each(|(packed, &value)| packed[row] = value);
+            }
+        }
+    }
+
+    fn find_seen(&mut self, table: &Table, users: &[u32], seen: &[Csr<'_>]) {
+        for (found, &user) in self.seen.iter_mut().zip(users) {
+            let items = seen.iter().flat_map(|csr| csr.row(user));
+            found.positions.clear();
+            found.positions.extend(items.map(|&item| table.positions()[item as usize]));
+            found.positions.sort_unstable();
+            found.next = 0;
+        }
+    }
+}
+
+/// Where in the table the items stand that a user has seen.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Ascending.
+    positions: Vec<u32>,
+    /// The first that is not masked yet.
+    next: usize,
+}
+
+impl Seen {
+    /// Gives the seen items of `panels` the score minus infinity; to be called for ascending panels.
+    fn mask(&mut self, panels: &Range<usize>, x: &mut [Lanes], highest: &mut [f32]) {
+        while let Some(&position) = self.positions.get(self.next) {
+            let (panel, lane) = (position as usize / LANES, position as usize % LANES);
+            if panel >= panels.end {
+                break;
+            }
+            let place = panel - panels.start;
+            x[place].0[lane] = f32::NEG_INFINITY;
+            highest[place] = kernel::maximum(&x[place].0);
+            self.next += 1;
+        }
+    }
+}
+
+/// The lists of a block of users; see [`Ranker::map_blocks`].
+#[derive(Debug)]
+pub struct Block<'a> {
+    /// Position of the block's first user in the users asked for.
+    pub first: usize,
+    /// The users of the block.
+    pub users: &'a [u32],
+    selections: &'a Selections,
+}
+
+impl Block<'_> {
+    /// The list of `self.users[row]` under ranking `variant`, best first; shorter than K where fewer items remain.
+    pub fn list(&self, row: usize, variant: usize) -> &[Candidate] {
+        self.selections.list(row, variant)
+    }
+}
+
+/// Lists of many users under one or many rankings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopK {
+    variants: usize,
+    /// `[users x variants + 1]`, ascending, from 0.
+    starts: Vec<usize>,
+    candidates: Vec<Candidate>,
+}
+
+impl TopK {
+    /// The list of the user at `position` of those asked for, under ranking `variant`, best first.
+    pub fn list(&self, position: usize, variant: usize) -> &[Candidate] {
+        let list = position * self.variants + variant;
+        &self.candidates[self.starts[list]..self.starts[list + 1]]
+    }
+
+    /// Number of users.
+    pub fn len(&self) -> usize {
+        (self.starts.len() - 1) / self.variants
+    }
+
+    /// True when no user was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The largest magnitude in a table of rows of `width`; an error if some number is not finite.
+fn largest(what: &str, values: &[f32], width: usize) -> Result<f64> {
+    const CHUNK: usize = 1 << 16;
+    let largest = values
+        .par_chunks(CHUNK)
+        // Magnitudes order like their bits, and every infinity or NaN is above every number.
+        .map(|chunk| chunk.iter().map(|value| value.to_bits() & 0x7fff_ffff).max().unwrap_or(0))
+        .max()
+        .unwrap_or(0);
+    let largest = f32::from_bits(largest);
+    if largest.is_finite() {
+        return Ok(f64::from(largest));
+    }
+    let place = values.iter().position(|value| !value.is_finite()).unwrap_or(0);
+    Err(Error::data(
+        format!(
+            "the {what} has the value {} in row {}, column {}",
+            values[place],
+            place / width,
+            place % width
+        ),
+        "train the model again with a lower --learning-rate; scores of such a model mean nothing",
+    ))
+}

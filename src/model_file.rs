@@ -1,0 +1,220 @@
+//! `model.safetensors`: what stands in it, how it is written and checked; see `docs/formats.md`.
+
+use std::{collections::HashMap, fs, io::Write, path::Path};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    atomic_file::write_atomic,
+    error::{Error, Result},
+    model::{Branch, Metadata, Model, Ranking},
+};
+
+/// A tensor to be written.
+struct Entry<'a> {
+    name: String,
+    dtype: &'static str,
+    shape: Vec<usize>,
+    bytes: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    fn f32(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: &'a [f32]) -> Self {
+        Entry { name: name.into(), dtype: "F32", shape: shape.into(), bytes: bytemuck::cast_slice(values) }
+    }
+}
+
+/// Writes `model`. The header is composed here, because the crate would write the metadata in the order of a hash
+/// map, which differs from process to process.
+pub(crate) fn save(model: &Model, path: &Path) -> Result<()> {
+    model.tables()?;
+    let entries = entries(model);
+    let mut header = Map::new();
+    header.insert("__metadata__".into(), metadata_to_json(&model.metadata));
+    let mut offset = 0;
+    for Entry { name, dtype, shape, bytes } in &entries {
+        let end = offset + bytes.len();
+        header.insert(name.clone(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [offset, end] }));
+        offset = end;
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    // Tensors begin at a multiple of 8, as the format asks for.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    write_atomic(path, |file| {
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        entries.iter().try_for_each(|entry| file.write_all(entry.bytes))
+    })
+}
+
+fn entries(model: &Model) -> Vec<Entry<'_>> {
+    let (users, items) = (model.users() as usize, model.items() as usize);
+    let mut entries = vec![
+        Entry::f32("user_embedding", [users, model.dim], &model.user_embedding),
+        Entry::f32("item_embedding", [items, model.dim], &model.item_embedding),
+    ];
+    for (name, branch) in [("user_branch", &model.user_branch), ("item_branch", &model.item_branch)] {
+        match branch {
+            None => {}
+            Some(Branch::Linear { weight }) => entries.push(Entry::f32(name, [model.dim], weight)),
+            Some(Branch::Mlp { w1, b1, w2, b2 }) => entries.extend([
+                Entry::f32(format!("{name}.w1"), [b1.len(), model.dim], w1),
+                Entry::f32(format!("{name}.b1"), [b1.len()], b1),
+                Entry::f32(format!("{name}.w2"), [b1.len()], w2),
+                Entry::f32(format!("{name}.b2"), [1], std::slice::from_ref(b2)),
+            ]),
+        }
+    }
+    entries.push(Entry {
+        name: "item_popularity".into(),
+        dtype: "U32",
+        shape: vec![items],
+        bytes: bytemuck::cast_slice(&model.item_popularity),
+    });
+    entries
+}
+
+/// Strings in a fixed order; numbers as the shortest decimals that read back as the same number.
+fn metadata_to_json(metadata: &Metadata) -> Value {
+    let mut map = Map::new();
+    let mut put = |key: &str, value: String| map.insert(key.into(), Value::String(value));
+    put("backbone", metadata.backbone.clone());
+    put("objective", metadata.objective.clone());
+    if let Some(pairing) = &metadata.pairing {
+        put("pairing", pairing.clone());
+    }
+    put("c", metadata.ranking.c.to_string());
+    put("tau", metadata.ranking.tau.to_string());
+    put("data", metadata.data.clone());
+    put("seed", metadata.seed.to_string());
+    put("version", metadata.version.clone());
+    Value::Object(map)
+}
+
+/// Reads and checks a model.
+pub(crate) fn load(path: &Path) -> Result<Model> {
+    let bytes = fs::read(path).map_err(Error::io("open", path))?;
+    let damaged = |problem: String| Error::File {
+        path: path.into(),
+        problem,
+        remedy: "train the model again, or copy the file again from where it is whole".into(),
+    };
+    let (_, header) = SafeTensors::read_metadata(&bytes)
+        .map_err(|e| damaged(format!("this is not a whole safetensors file ({e})")))?;
+    let tensors = SafeTensors::deserialize(&bytes)
+        .map_err(|e| damaged(format!("this is not a whole safetensors file ({e})")))?;
+    let reader = Reader { tensors };
+    let strings = header.metadata().as_ref();
+    reader.model(strings.unwrap_or(&HashMap::new())).map_err(damaged)
+}
+
+/// Takes tensors out of a file; problems are told in words, without the path.
+struct Reader<'a> {
+    tensors: SafeTensors<'a>,
+}
+
+impl Reader<'_> {
+    fn model(&self, strings: &HashMap<String, String>) -> Result<Model, String> {
+        let (shape, user_embedding) = self.f32("user_embedding", &[None, None])?;
+        let dim = shape[1];
+        if dim == 0 {
+            return Err("tensor `user_embedding` has no columns".into());
+        }
+        let (shape, item_embedding) = self.f32("item_embedding", &[None, Some(dim)])?;
+        let items = shape[0];
+        let view = self.view("item_popularity", Dtype::U32, &[Some(items)])?;
+        let item_popularity = words(view.data(), u32::from_le_bytes);
+        if [shape[0], user_embedding.len() / dim].iter().any(|&rows| u32::try_from(rows).is_err()) {
+            return Err("an embedding table has more rows than ids can count".into());
+        }
+        Ok(Model {
+            dim,
+            user_embedding,
+            item_embedding,
+            user_branch: self.branch("user_branch", dim)?,
+            item_branch: self.branch("item_branch", dim)?,
+            item_popularity,
+            metadata: metadata_from_strings(strings)?,
+        })
+    }
+
+    fn branch(&self, name: &str, dim: usize) -> Result<Option<Branch>, String> {
+        let has = |name: &str| self.tensors.names().contains(&name);
+        if has(name) {
+            let (_, weight) = self.f32(name, &[Some(dim)])?;
+            return Ok(Some(Branch::Linear { weight }));
+        }
+        let part = |part: &str| format!("{name}.{part}");
+        if !has(&part("w1")) {
+            return Ok(None);
+        }
+        let (shape, w1) = self.f32(&part("w1"), &[None, Some(dim)])?;
+        let hidden = Some(shape[0]);
+        let (_, b1) = self.f32(&part("b1"), &[hidden])?;
+        let (_, w2) = self.f32(&part("w2"), &[hidden])?;
+        let (_, b2) = self.f32(&part("b2"), &[Some(1)])?;
+        Ok(Some(Branch::Mlp { w1, b1, w2, b2: b2[0] }))
+    }
+
+    /// A tensor of finite numbers; `None` in `shape` is any length.
+    fn f32(&self, name: &str, shape: &[Option<usize>]) -> Result<(Vec<usize>, Vec<f32>), String> {
+        let view = self.view(name, Dtype::F32, shape)?;
+        let values = words(view.data(), f32::from_le_bytes);
+        match values.iter().position(|value| !value.is_finite()) {
+            Some(place) => Err(format!("tensor `{name}` has the value {} at place {place}", values[place])),
+            None => Ok((view.shape().to_vec(), values)),
+        }
+    }
+
+    fn view(&self, name: &str, dtype: Dtype, shape: &[Option<usize>]) -> Result<TensorView<'_>, String> {
+        let view = self
+            .tensors
+            .tensor(name)
+            .map_err(|_| format!("tensor `{name}` is missing; this is no model of this program"))?;
+        let fits = view.shape().len() == shape.len()
+            && view.shape().iter().zip(shape).all(|(have, want)| want.is_none_or(|want| *have == want));
+        if view.dtype() != dtype || !fits {
+            let want: Vec<String> =
+                shape.iter().map(|n| n.map_or("any".into(), |n: usize| n.to_string())).collect();
+            return Err(format!(
+                "tensor `{name}` is {:?} {:?}, expected {dtype:?} [{}]",
+                view.dtype(),
+                view.shape(),
+                want.join(", ")
+            ));
+        }
+        Ok(view)
+    }
+}
+
+/// Tensors need not be aligned in the file.
+fn words<T>(bytes: &[u8], from: impl Fn([u8; 4]) -> T) -> Vec<T> {
+    bytes.chunks_exact(4).map(|b| from([b[0], b[1], b[2], b[3]])).collect()
+}
+
+fn metadata_from_strings(strings: &HashMap<String, String>) -> Result<Metadata, String> {
+    let text = |key: &str| {
+        strings.get(key).cloned().ok_or_else(|| format!("entry `{key}` is missing in the file's metadata"))
+    };
+    fn number<T: std::str::FromStr>(key: &str, text: String) -> Result<T, String> {
+        text.parse().map_err(|_| format!("entry `{key}` of the file's metadata is `{text}`, not a number"))
+    }
+    let finite = |key: &str| {
+        let value: f32 = number(key, text(key)?)?;
+        if value.is_finite() {
+            Ok(value)
+        } else {
+            Err(format!("entry `{key}` of the file's metadata is {value}"))
+        }
+    };
+    Ok(Metadata {
+        backbone: text("backbone")?,
+        objective: text("objective")?,
+        pairing: strings.get("pairing").cloned(),
+        ranking: Ranking { c: finite("c")?, tau: finite("tau")? },
+        data: text("data")?,
+        seed: number("seed", text("seed")?)?,
+        version: text("version")?,
+    })
+}
