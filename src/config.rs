@@ -101,7 +101,12 @@ impl Config {
     /// wrong type.
     pub fn with(&self, changes: toml::Table) -> Result<Self> {
         let unusable = |error: &dyn std::fmt::Display| {
-            Error::config("config", error.to_string().trim(), "a value cannot be used", "see `macr train --help`")
+            Error::config(
+                "config",
+                error.to_string().trim(),
+                "a value cannot be used",
+                "see `macr train --help`",
+            )
         };
         let mut table = toml::Table::try_from(self).map_err(|e| unusable(&e))?;
         for (key, value) in changes {
@@ -120,7 +125,8 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] if a value has no TOML form.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|e| Error::config("config", e, "it has no TOML form", "use ordinary values"))
+        toml::to_string(self)
+            .map_err(|e| Error::config("config", e, "it has no TOML form", "use ordinary values"))
     }
 
     /// Name of the system: `mf`, `macr_mf`, `bpr_mf`, ...
@@ -134,10 +140,18 @@ impl Config {
     /// Refuses values that no training can use.
     fn check(&self) -> Result<()> {
         let positive = |key, x: f32| {
-            if x > 0.0 && x.is_finite() { Ok(()) } else { Err(Error::config(key, x, "it must be positive", "use for example 1e-3")) }
+            if x > 0.0 && x.is_finite() {
+                Ok(())
+            } else {
+                Err(Error::config(key, x, "it must be positive", "use for example 1e-3"))
+            }
         };
         let weight = |key, x: f32| {
-            if x >= 0.0 && x.is_finite() { Ok(()) } else { Err(Error::config(key, x, "it must not be negative", "use 0 or more")) }
+            if x >= 0.0 && x.is_finite() {
+                Ok(())
+            } else {
+                Err(Error::config(key, x, "it must not be negative", "use 0 or more"))
+            }
         };
         if self.backbone != "mf" {
             return Err(Error::unknown("backbone", &self.backbone, ["mf"]));
@@ -146,9 +160,12 @@ impl Config {
         weight("l2", self.l2)?;
         weight("alpha", self.alpha)?;
         weight("beta", self.beta)?;
-        for (key, value) in
-            [("dim", self.dim as u64), ("k", self.k as u64), ("epochs", self.epochs), ("eval-every", self.eval_every)]
-        {
+        for (key, value) in [
+            ("dim", self.dim as u64),
+            ("k", self.k as u64),
+            ("epochs", self.epochs),
+            ("eval-every", self.eval_every),
+        ] {
             if value == 0 {
                 return Err(Error::config(key, value, "it must be at least 1", "use 1 or more"));
             }
@@ -158,7 +175,12 @@ impl Config {
         }
         for (key, grid) in [("c", &self.c), ("tau", &self.tau)] {
             if grid.is_empty() || grid.iter().any(|x| !x.is_finite()) {
-                return Err(Error::config(key, format!("{grid:?}"), "it needs finite numbers", "use for example 0,10,20"));
+                return Err(Error::config(
+                    key,
+                    format!("{grid:?}"),
+                    "it needs finite numbers",
+                    "use for example 0,10,20",
+                ));
             }
         }
         Ok(())
@@ -189,16 +211,21 @@ mod tests {
     fn keys_are_checked_and_values_kept() {
         let config = Config::default()
             .with(toml::toml! { objective = "macr"
-                                 pairing = "all_pairs"
-                                 negatives = "popularity:0.5"
-                                 c = [40.0] })
+            pairing = "all_pairs"
+            negatives = "popularity:0.5"
+            c = [40.0] })
             .unwrap();
         assert_eq!((config.system().as_str(), config.pairing), ("macr_mf", Pairing::AllPairs));
         let again: Config = toml::from_str(&config.to_toml().unwrap()).unwrap();
         assert_eq!(again, config);
         let error = Config::default().with(toml::toml! { batchsize = 3 }).unwrap_err();
         assert!(error.to_string().contains("did you mean `batch_size`?"), "{error}");
-        for bad in [toml::toml! { l2 = -1.0 }, toml::toml! { dim = 0 }, toml::toml! { c = [nan] }, toml::toml! { dim = "x" }] {
+        for bad in [
+            toml::toml! { l2 = -1.0 },
+            toml::toml! { dim = 0 },
+            toml::toml! { c = [nan] },
+            toml::toml! { dim = "x" },
+        ] {
             assert!(Config::default().with(bad).is_err());
         }
     }

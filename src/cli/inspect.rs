@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use serde::Serialize;
 
-use super::output::{Output, grouped};
+use super::output::{Output, grouped, table};
 use crate::{
     data::profile::{Grouping, Profile, Quantiles, groupings},
     error::Result,
@@ -60,16 +60,6 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A table whose first column is text and whose other columns are numbers.
-fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(header).add_rows(rows);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 fn percent(part: f64) -> String {

@@ -1,10 +1,14 @@
 //! The command line: one file per subcommand, each using only the public library.
 
+pub mod evaluate;
 pub mod import;
 pub mod inspect;
 pub mod output;
+pub mod recipes;
+pub mod recommend;
 pub mod split;
 pub mod synth;
+pub mod train;
 
 use clap::{Parser, Subcommand};
 
@@ -38,7 +42,11 @@ pub struct Global {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant)] // parsed once
 enum Command {
+    Train(train::Args),
+    Evaluate(evaluate::Args),
+    Recommend(recommend::Args),
     Import(import::Args),
     Split(split::Args),
     Synth(synth::Args),
@@ -78,6 +86,9 @@ fn run(cli: Cli, output: &Output) -> Result<()> {
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
     match cli.command {
+        Command::Train(args) => train::run(args, output),
+        Command::Evaluate(args) => evaluate::run(args, output),
+        Command::Recommend(args) => recommend::run(args, output),
         Command::Import(args) => import::run(args, output),
         Command::Split(args) => split::run(args, output),
         Command::Synth(args) => synth::run(args, output),

@@ -29,7 +29,9 @@ pub fn find(name: &str, users: u32, items: u32) -> Result<Recipe> {
         .iter()
         .map(|&(dataset, text)| text.parse().map(|table| (dataset, table)))
         .collect::<Result<_, _>>()
-        .map_err(|e| Error::config("recipe", name, e.to_string(), "report this: the built-in recipes are broken"))?;
+        .map_err(|e: toml::de::Error| {
+            Error::config("recipe", name, e.to_string(), "report this: the built-in recipes are broken")
+        })?;
     let (dataset, recipe) = match name.split_once('/') {
         Some((dataset, recipe)) => (
             parsed

@@ -19,9 +19,9 @@ use super::{output::Output, recipes};
 use crate::{
     atomic_file::write_atomic,
     config::Config,
-    data::{InteractionsBuilder, Split},
+    data::{InteractionsBuilder, Split, split::carve_valid},
     error::{Error, Result},
-    model::Model,
+    model::{IDS_FILE, MODEL_FILE, Model},
     train::{Epoch, Evaluated, Observer, Summary, Trainer},
 };
 
@@ -172,10 +172,22 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         config = config.with(recipe.settings)?;
     }
     config = config.with(args.settings.changes()?)?;
-    let carved = super::carved_if_needed(&data, &config, output)?;
+    let carved = if config.select == Split::Valid && data.count(Split::Valid) == 0 {
+        let carved = carve_valid(&data, None, config.seed)?;
+        output.remark(format_args!(
+            "the data has no valid split: {} interactions were taken from train, item-uniformly (seed {}); --select test \
+             chooses on the test split, as the paper does",
+            carved.count(Split::Valid),
+            config.seed
+        ));
+        Some(carved)
+    } else {
+        None
+    };
     let data = carved.as_ref().unwrap_or(&data);
 
-    let folder = args.out.clone().unwrap_or_else(|| format!("runs/{}-{}", config.system(), config.seed).into());
+    let folder =
+        args.out.clone().unwrap_or_else(|| format!("runs/{}-{}", config.system(), config.seed).into());
     let trainer = Trainer::new(data, config)?;
     let config = trainer.config().clone();
     let rows = f64::from(data.users()) + f64::from(data.items());
@@ -201,7 +213,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let ids = InteractionsBuilder::new(data.users(), data.items())
         .ids(data.user_ids().into_owned(), data.item_ids().into_owned())
         .build()?;
-    ids.save(folder.join("ids.macr"))?;
+    ids.save(folder.join(IDS_FILE))?;
     let (_, summary) = trainer.fit(&mut run)?;
     run.bar.finish_and_clear();
     report(&summary, &config, &folder, args.json, output);
@@ -301,8 +313,11 @@ impl<'a> Run<'a> {
 
     fn log(&mut self, line: &impl Serialize) -> Result<()> {
         let path = self.folder.join("metrics.jsonl");
-        let mut text = serde_json::to_string(line)
-            .map_err(|e| Error::Io { operation: "write", path: path.clone(), source: e.into() })?;
+        let mut text = serde_json::to_string(line).map_err(|e| Error::Io {
+            operation: "write",
+            path: path.clone(),
+            source: e.into(),
+        })?;
         text.push('\n');
         self.metrics.write_all(text.as_bytes()).map_err(Error::io("write", path))
     }
@@ -338,7 +353,7 @@ impl Observer for Run<'_> {
     }
 
     fn improved(&mut self, model: &Model) -> Result<()> {
-        model.save(self.folder.join("model.safetensors"))
+        model.save(self.folder.join(MODEL_FILE))
     }
 
     fn stop(&self) -> bool {

@@ -74,8 +74,7 @@ impl<'a> Trainer<'a> {
     pub fn new(data: &'a Interactions, config: Config) -> Result<Self> {
         let objective = objective::build(&config.objective, &config.objective_config())?;
         let parts = objective.parts().to_vec();
-        let sampler =
-            Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
+        let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
         if data.count(config.select) == 0 {
             return Err(Error::data(
                 format!("the data has no {0} split to choose the epoch on", config.select),
@@ -115,7 +114,8 @@ impl<'a> Trainer<'a> {
     /// [`Error::Diverged`] when the loss is no longer finite; whatever the observer returns.
     pub fn fit(mut self, observer: &mut dyn Observer) -> Result<(Model, Summary)> {
         let rankings = self.config.rankings();
-        let mut evaluator = Evaluator::new(self.data, self.config.select).ks(&[self.config.k]).rankings(&rankings);
+        let evaluator =
+            Evaluator::new(self.data, self.config.select).ks(&[self.config.k]).rankings(&rankings);
         let mut stopping = EarlyStopping::new(self.config.patience);
         let mut best: Option<(Model, Evaluated)> = None;
         let (mut samples, mut train_seconds, mut eval_seconds, mut stopped) = (0, 0.0, 0.0, false);
@@ -132,16 +132,18 @@ impl<'a> Trainer<'a> {
                 let mut model = self.model(Ranking::default());
                 let results = evaluator.evaluate(&model)?.results;
                 // The first of equals: grids are written with the plain ranking first.
-                let chosen = results.iter().reduce(|a, b| if b.hit_rate > a.hit_rate { b } else { a });
+                let chosen = results
+                    .iter()
+                    .reduce(|a, b| if b.accuracy.hit_rate > a.accuracy.hit_rate { b } else { a });
                 let Some(chosen) = chosen else { continue };
-                model.metadata.ranking = Ranking { c: chosen.c, tau: chosen.tau };
+                model.metadata.ranking = chosen.ranking;
                 let evaluated = Evaluated {
                     epoch,
                     ranking: model.metadata.ranking,
-                    hit_rate: chosen.hit_rate,
-                    recall: chosen.recall,
-                    ndcg: chosen.ndcg,
-                    best: stopping.improves(chosen.hit_rate),
+                    hit_rate: chosen.accuracy.hit_rate,
+                    recall: chosen.accuracy.recall,
+                    ndcg: chosen.accuracy.ndcg,
+                    best: stopping.improves(chosen.accuracy.hit_rate),
                     seconds: start.elapsed().as_secs_f64(),
                 };
                 eval_seconds += evaluated.seconds;
@@ -153,7 +155,12 @@ impl<'a> Trainer<'a> {
             }
         }
         let Some((model, evaluated)) = best else {
-            return Err(Error::config("epochs", self.config.epochs, "no epoch was trained", "use at least 1"));
+            return Err(Error::config(
+                "epochs",
+                self.config.epochs,
+                "no epoch was trained",
+                "use at least 1",
+            ));
         };
         let summary = Summary {
             best_epoch: evaluated.epoch,
