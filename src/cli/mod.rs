@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each using only the public library.
 
+pub mod demo;
 pub mod evaluate;
 pub mod import;
 pub mod inspect;
@@ -44,6 +45,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 #[allow(clippy::large_enum_variant)] // parsed once
 enum Command {
+    Demo(demo::Args),
     Train(train::Args),
     Evaluate(evaluate::Args),
     Recommend(recommend::Args),
@@ -86,6 +88,7 @@ fn run(cli: Cli, output: &Output) -> Result<()> {
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
     match cli.command {
+        Command::Demo(args) => demo::run(args, output),
         Command::Train(args) => train::run(args, output),
         Command::Evaluate(args) => evaluate::run(args, output),
         Command::Recommend(args) => recommend::run(args, output),
