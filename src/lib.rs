@@ -1,4 +1,9 @@
-//! A hand-tuned engine for recommendation without popularity bias.
+//! A hand-tuned engine for recommendation without popularity bias: MACR (Wei et al., KDD 2021), the backbones it
+//! debiases and what it is compared with.
+//!
+//! [`Interactions`] is the data, [`Config`] says what to train, [`Trainer`] trains, [`Model`] is the result,
+//! [`Evaluator`] measures it by full ranking and [`Recommender`] serves it. The library prints nothing, keeps no global
+//! state, and runs on the rayon pool of its caller; results are the same bits at any number of threads.
 
 pub mod atomic_file;
 pub mod backend;
