@@ -30,8 +30,10 @@ pub struct Config {
     /// MACR: false is the ablation without the item branch.
     pub item_branch: bool,
     /// Counterfactual reference scores to rank by; of several the best on the selection split is taken.
+    #[serde(deserialize_with = "one_or_many")]
     pub c: Vec<f32>,
     /// Strengths of the popularity adjustment to rank by; of several the best on the selection split is taken.
+    #[serde(deserialize_with = "one_or_many")]
     pub tau: Vec<f32>,
     /// How positives are drawn.
     pub sampler: SamplerKind,
@@ -61,6 +63,20 @@ pub struct Config {
     pub eps_compat: bool,
     /// How Adam keeps up rows that a step does not touch.
     pub catch_up: CatchUp,
+}
+
+/// A number, or a list of numbers.
+fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<f32>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Grid {
+        One(f32),
+        Many(Vec<f32>),
+    }
+    Ok(match Grid::deserialize(deserializer)? {
+        Grid::One(x) => vec![x],
+        Grid::Many(xs) => xs,
+    })
 }
 
 impl Default for Config {

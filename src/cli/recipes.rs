@@ -41,7 +41,9 @@ pub fn find(name: &str, users: u32, items: u32) -> Result<Recipe> {
             recipe,
         ),
         None => {
-            let count = |table: &toml::Table, key: &str| table.get(key).and_then(toml::Value::as_integer);
+            let count = |table: &toml::Table, key: &str| {
+                table.get("sizes").and_then(|sizes| sizes.get(key)).and_then(toml::Value::as_integer)
+            };
             let fits = |table: &toml::Table| {
                 count(table, "users") == Some(users.into()) && count(table, "items") == Some(items.into())
             };

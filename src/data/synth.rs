@@ -81,7 +81,7 @@ impl Default for Spec {
             valid_per_item: 0,
             dim: 8,
             communities: 0,
-            spread: 0.3,
+            spread: 0.2,
             temperature: 0.15,
             conformity: 0.8,
             popularity_exponent: 1.0,
@@ -97,7 +97,7 @@ impl Default for Spec {
 pub enum Preset {
     /// News reading: few items, very steep.
     AdressaLike,
-    /// News reading at scale.
+    /// News reading at scale: steep.
     GloboLike,
     /// Film ratings: many interactions for each user.
     Ml10mLike,
@@ -117,18 +117,25 @@ impl Preset {
             Preset::YelpLike => (31_668, 38_048, 1_561_406, 5),
             Preset::GowallaLike => (29_858, 40_981, 1_027_370, 5),
         };
+        // Larger catalogues ask for choices that are more personal, else matching drowns in their size.
+        let (temperature, spread) = match self {
+            Preset::AdressaLike => (0.25, 0.2),
+            Preset::GloboLike | Preset::Ml10mLike => (0.15, 0.2),
+            Preset::YelpLike | Preset::GowallaLike => (0.1, 0.15),
+        };
         let (popularity_exponent, popularity_offset, conformity, activity_deviation) = match self {
-            Preset::AdressaLike => (1.9, 8.0, 0.97, 0.6),
-            Preset::GloboLike => (1.6, 20.0, 0.95, 0.7),
-            Preset::Ml10mLike => (1.5, 150.0, 0.95, 1.0),
-            Preset::YelpLike => (0.9, 50.0, 0.8, 0.8),
-            Preset::GowallaLike => (0.8, 20.0, 0.8, 0.8),
+            Preset::AdressaLike => (1.9, 3.0, 0.992, 0.6),
+            Preset::GloboLike => (1.5, 10.0, 0.98, 0.7),
+            Preset::Ml10mLike => (1.8, 200.0, 0.98, 1.0),
+            Preset::YelpLike | Preset::GowallaLike => (0.8, 20.0, 0.8, 0.8),
         };
         Spec {
             users,
             items,
             interactions,
             test_per_item,
+            temperature,
+            spread,
             popularity_exponent,
             popularity_offset,
             conformity,

@@ -1,0 +1,51 @@
+//! The recipes under `datasets/`: complete, and in step with the generator's presets.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use macr::data::synth::Preset;
+
+const KEYS: [&str; 11] = [
+    "backbone",
+    "objective",
+    "dim",
+    "batch_size",
+    "learning_rate",
+    "l2",
+    "epochs",
+    "eval_every",
+    "patience",
+    "select",
+    "sampler",
+];
+const MACR_KEYS: [&str; 4] = ["pairing", "alpha", "beta", "c"];
+
+#[test]
+fn every_dataset_has_its_sizes_and_recipes() {
+    for (name, preset) in [
+        ("adressa", Preset::AdressaLike),
+        ("globo", Preset::GloboLike),
+        ("ml10m", Preset::Ml10mLike),
+        ("yelp2018", Preset::YelpLike),
+        ("gowalla", Preset::GowallaLike),
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets").join(name).with_extension("toml");
+        let dataset: toml::Table = fs::read_to_string(path).unwrap().parse().unwrap();
+        for key in ["name", "description", "source", "licence"] {
+            assert!(dataset[key].is_str(), "{name}: {key}");
+        }
+        let (sizes, spec) = (&dataset["sizes"], preset.spec());
+        let size = |key: &str| sizes[key].as_integer().unwrap() as u64;
+        assert_eq!(
+            [size("users"), size("items"), size("interactions")],
+            [u64::from(spec.users), u64::from(spec.items), spec.interactions],
+            "{name}"
+        );
+        let recipes = dataset["recipes"].as_table().unwrap();
+        assert_eq!(recipes.len(), 3, "{name}");
+        for (recipe, settings) in recipes {
+            let found: BTreeSet<&str> = settings.as_table().unwrap().keys().map(String::as_str).collect();
+            let macr_keys = MACR_KEYS.into_iter().filter(|_| recipe == "macr_mf");
+            assert_eq!(found, KEYS.into_iter().chain(macr_keys).collect(), "{name}: {recipe}");
+        }
+    }
+}
