@@ -220,17 +220,19 @@ fn read_as(jobs: &[Job], skip_bad: bool, numbers: [bool; 2], observer: Observer<
         .collect();
     let total = jobs.iter().map(|job| job.text.len() as u64).sum();
     let (next, last, done) = (AtomicUsize::new(0), AtomicUsize::new(chunks.len()), AtomicU64::new(0));
-    let new_side = |numbers| if numbers { Side::Numbers { end: 0 } } else { Side::Names(Dictionary::new()) };
+    let new_side = |numbers| {
+        if numbers { Ok(Side::Numbers { end: 0 }) } else { Dictionary::new().map(Side::Names) }
+    };
     let workers: Vec<_> = (0..rayon::current_num_threads())
         .into_par_iter()
         .with_max_len(1)
         .map(|worker| {
-            let (mut users, mut items) = (new_side(numbers[0]), new_side(numbers[1]));
+            let (mut users, mut items) = (new_side(numbers[0])?, new_side(numbers[1])?);
             let mut pieces = Vec::new();
             loop {
                 let k = next.fetch_add(1, Relaxed);
                 if k >= last.load(Relaxed) {
-                    break (users, items, pieces);
+                    break Ok((users, items, pieces));
                 }
                 let (j, range) = chunks[k].clone();
                 let bytes = range.len() as u64;
@@ -243,7 +245,7 @@ fn read_as(jobs: &[Job], skip_bad: bool, numbers: [bool; 2], observer: Observer<
                 observer(Progress::Reading { done: done.fetch_add(bytes, Relaxed) + bytes, total });
             }
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let mut raw = Raw { pieces: Vec::new(), users: Vec::new(), items: Vec::new(), chunks };
     for (users, items, pieces) in workers {
         raw.users.push(users);
