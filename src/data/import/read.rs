@@ -63,18 +63,30 @@ pub(super) struct Bad {
     found: String,
 }
 
-/// A fault at byte `at` of the text, where `found` stands.
-pub(super) fn bad(at: usize, expected: String, found: &[u8]) -> Fault {
-    const SHOWN: usize = 40;
-    let line = found.split(|&b| b == b'\n').next().unwrap_or_default();
-    let text = String::from_utf8_lossy(&line[..line.len().min(4 * SHOWN)]);
-    let short: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-    let found = match (short.is_empty(), text.chars().count() > SHOWN) {
+/// Characters of a bad line that are shown.
+const SHOWN: usize = 40;
+
+/// `text` for a message: shortened, and safe to print.
+pub(super) fn shown(text: &str) -> String {
+    let mut short = String::new();
+    for c in text.chars().take(SHOWN) {
+        if c.is_control() { short.extend(c.escape_default()) } else { short.push(c) }
+    }
+    match (short.is_empty(), text.chars().count() > SHOWN) {
         (true, _) => "nothing".to_owned(),
         (_, true) => format!("`{short}...`"),
         (_, false) => format!("`{short}`"),
-    };
-    Fault::Line(Bad { at, expected, found })
+    }
+}
+
+/// A fault at byte `at` of the text, where `found` stands.
+pub(super) fn bad(at: usize, expected: String, found: &[u8]) -> Fault {
+    let line = found.split(|&b| b == b'\n').next().unwrap_or_default();
+    Fault::Line(Bad {
+        at,
+        expected,
+        found: shown(&String::from_utf8_lossy(&line[..line.len().min(4 * SHOWN)])),
+    })
 }
 
 impl Fault {
