@@ -1,8 +1,7 @@
 //! Builds interaction data from lists of (user, item) pairs.
 
-use memmap2::MmapMut;
-
 use super::{
+    huge::zeroed_bytes,
     ids::Ids,
     interactions::{Interactions, Layout, Section, Split, WHOLE, in_memory},
     table::{Columns, Table},
@@ -153,7 +152,7 @@ impl InteractionsBuilder {
         sections.push((Section::Provenance, WHOLE, self.provenance.len() as u64));
 
         let layout = Layout::new(self.users, self.items, &sections);
-        let mut file = MmapMut::map_anon(layout.file_bytes()).map_err(Error::io("allocate", in_memory()))?;
+        let mut file = zeroed_bytes(layout.file_bytes())?;
         let mut slices = layout.sections(&mut file).into_iter();
         // In the order of `sections`.
         let mut next = || slices.next().unwrap_or_default();

@@ -2,6 +2,7 @@
 
 pub mod builder;
 pub mod filter;
+mod huge;
 pub mod ids;
 pub mod import;
 pub mod interactions;

@@ -11,7 +11,7 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::builder::Edges;
+use super::{builder::Edges, huge::Zeroed};
 use crate::error::{Error, Result};
 
 /// One split's edges in rows by user, sorted and without duplicates, as an intermediate form: what remains is to
@@ -21,9 +21,8 @@ pub(super) struct Table {
     user_offsets: Vec<u64>,
     /// `[U]`: where each row begins in `words`, counted in edges.
     starts: Vec<u64>,
-    /// `stride` words an edge: item and weight, then the time if there are times. Atomic, because several threads
-    /// fill one row.
-    words: Vec<AtomicU64>,
+    /// `stride` words an edge: item and weight, then the time if there are times.
+    words: Zeroed<u64>,
     stride: usize,
     weighted: bool,
 }
@@ -45,6 +44,20 @@ struct Entry {
     time: i64,
 }
 
+impl Entry {
+    fn load(words: &[u64]) -> Entry {
+        let time = words.get(1).map_or(0, |&time| time as i64);
+        Entry { item: (words[0] >> 32) as u32, weight: f32::from_bits(words[0] as u32), time }
+    }
+
+    fn store(&self, words: &mut [u64]) {
+        words[0] = u64::from(self.item) << 32 | u64::from(self.weight.to_bits());
+        if let Some(time) = words.get_mut(1) {
+            *time = self.time as u64;
+        }
+    }
+}
+
 impl Table {
     /// Sorts `parts`, which are taken apart on the way to keep memory low.
     pub(super) fn sort(parts: Vec<Edges>, users: u32, items: u32) -> Result<Table> {
@@ -54,16 +67,18 @@ impl Table {
         let weighted = parts.iter().any(|p| p.weights.is_some());
         let stride = 1 + usize::from(timed);
 
-        let next: Vec<AtomicU64> = (0..users).map(|_| AtomicU64::new(0)).collect();
+        // Several threads fill one row, hence atomics.
+        let mut cursors = Zeroed::<u64>::new(users as usize)?;
+        let next = cursors.atomics();
         for_each_edge(&parts, |part, k| {
             next[part.users[k] as usize].fetch_add(1, Relaxed);
         });
         let mut total = 0;
-        for row in &next {
+        for row in next {
             total += row.swap(total, Relaxed);
         }
-        let words: Vec<AtomicU64> =
-            (0..total as usize * stride).into_par_iter().map(|_| AtomicU64::new(0)).collect();
+        let mut memory = Zeroed::<u64>::new((total as usize).saturating_mul(stride))?;
+        let words = memory.atomics();
         for_each_edge(&parts, |part, k| {
             let slot = next[part.users[k] as usize].fetch_add(1, Relaxed) as usize * stride;
             let weight = part.weights.as_ref().map_or(0, |w| w[k].to_bits());
@@ -75,27 +90,36 @@ impl Table {
         drop(parts);
         // Each cursor has arrived where the next row begins.
         let starts: Vec<u64> =
-            std::iter::once(0).chain(next.iter().map(|row| row.load(Relaxed))).take(users as usize).collect();
-        drop(next);
+            std::iter::once(0).chain(cursors.iter().copied()).take(users as usize).collect();
+        drop(cursors);
 
-        let mut table = Table { user_offsets: Vec::new(), starts, words, stride, weighted };
-        table.user_offsets = table.merge_duplicates(total);
+        let mut table = Table { user_offsets: Vec::new(), starts, words: memory, stride, weighted };
+        table.merge_duplicates(total);
         Ok(table)
     }
 
-    /// Sorts each row by item, moves its distinct pairs to its front and returns the offsets of what is left.
-    fn merge_duplicates(&self, total: u64) -> Vec<u64> {
+    /// Sorts each row by item, moves its distinct pairs to its front and notes the offsets of what is left.
+    fn merge_duplicates(&mut self, total: u64) {
         let users = self.starts.len();
-        let end_of = |user: usize| self.starts.get(user + 1).copied().unwrap_or(total);
-        let kept: Vec<Vec<u64>> = even_ranges(users, end_of)
+        let (starts, stride) = (&self.starts, self.stride);
+        let end_of = |user: usize| starts.get(user + 1).copied().unwrap_or(total);
+        let mut rest = &mut self.words[..];
+        let mut pieces = Vec::new();
+        for range in even_ranges(users, end_of) {
+            let n = (end_of(range.end - 1) - starts[range.start]) as usize;
+            pieces.push((range, rest.split_off_mut(..n * stride).unwrap_or_default()));
+        }
+        let kept: Vec<Vec<u64>> = pieces
             .into_par_iter()
-            .map(|range| {
+            .map(|(range, words)| {
+                let base = starts[range.start];
                 let mut row: Vec<Entry> = Vec::new();
                 let mut kept = Vec::with_capacity(range.len());
                 for user in range {
-                    let start = self.starts[user];
+                    let words = &mut words
+                        [(starts[user] - base) as usize * stride..(end_of(user) - base) as usize * stride];
                     row.clear();
-                    row.extend((start..end_of(user)).map(|k| self.load(k)));
+                    row.extend(words.chunks_exact(stride).map(Entry::load));
                     row.sort_unstable_by_key(|entry| entry.item);
                     row.dedup_by(|later, first| {
                         let same = later.item == first.item;
@@ -105,39 +129,27 @@ impl Table {
                         }
                         same
                     });
-                    for (k, entry) in (start..).zip(&row) {
-                        self.store(k, *entry);
-                    }
+                    words.chunks_exact_mut(stride).zip(&row).for_each(|(words, entry)| entry.store(words));
                     kept.push(row.len() as u64);
                 }
                 kept
             })
             .collect();
-        let mut offsets = Vec::with_capacity(users + 1);
         let mut end = 0;
-        offsets.push(0);
-        offsets.extend(kept.into_iter().flatten().map(|n| {
+        self.user_offsets.reserve_exact(users + 1);
+        self.user_offsets.push(0);
+        self.user_offsets.extend(kept.into_iter().flatten().map(|n| {
             end += n;
             end
         }));
-        offsets
     }
 
-    fn load(&self, k: u64) -> Entry {
-        let at = k as usize * self.stride;
-        let word = self.words[at].load(Relaxed);
-        let time = if self.timed() { self.words[at + 1].load(Relaxed) as i64 } else { 0 };
-        Entry { item: (word >> 32) as u32, weight: f32::from_bits(word as u32), time }
+    /// The distinct pairs of a user.
+    fn row(&self, user: usize) -> impl Iterator<Item = Entry> {
+        let n = (self.user_offsets[user + 1] - self.user_offsets[user]) as usize;
+        let start = self.starts[user] as usize * self.stride;
+        self.words[start..start + n * self.stride].chunks_exact(self.stride).map(Entry::load)
     }
-
-    fn store(&self, k: u64, entry: Entry) {
-        let at = k as usize * self.stride;
-        self.words[at].store(u64::from(entry.item) << 32 | u64::from(entry.weight.to_bits()), Relaxed);
-        if self.timed() {
-            self.words[at + 1].store(entry.time as u64, Relaxed);
-        }
-    }
-
     /// Number of distinct pairs.
     pub(super) fn nnz(&self) -> u64 {
         self.user_offsets.last().copied().unwrap_or(0)
@@ -173,9 +185,7 @@ impl Table {
         pieces.into_par_iter().for_each(|(range, items, times, ratings)| {
             let mut at = 0;
             for user in range {
-                let n = self.user_offsets[user + 1] - self.user_offsets[user];
-                for k in self.starts[user]..self.starts[user] + n {
-                    let entry = self.load(k);
+                for entry in self.row(user) {
                     items[at] = entry.item;
                     // Zipping with an absent column would cost a branch as well.
                     if let Some(time) = times.get_mut(at) {

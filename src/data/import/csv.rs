@@ -3,6 +3,7 @@
 use super::{
     Format, Grammar, Head, ImportOptions, Rows,
     columns::{Columns, names_known},
+    read::shown,
     rows::{name, parse_rating, split, split_quoted},
 };
 use crate::error::{Error, Result};
@@ -38,7 +39,7 @@ impl Format for Csv {
                     column: 1,
                     expected: "columns separated by a comma, tab, semicolon, bar or blank (see --separator)"
                         .into(),
-                    found: format!("`{}`", text.chars().take(40).collect::<String>().escape_debug()),
+                    found: shown(text),
                 }
             })?,
             Some("") => {
@@ -55,8 +56,7 @@ impl Format for Csv {
             }
             Some(given) => given,
         };
-        let lines: Vec<Vec<String>> =
-            head.lines().take(SAMPLE).map(|(_, line)| fields(line, separator)).collect();
+        let lines = records(head, separator);
         let (first, sample) =
             lines.split_first().map_or((&[][..], &[][..]), |(first, rest)| (&first[..], rest));
         let header = options.header.unwrap_or_else(|| named(options) || looks_like_header(first, sample));
@@ -71,9 +71,7 @@ impl Format for Csv {
 
 /// The separator that splits the first lines into the same number of fields, at least two.
 fn sniff(head: &Head<'_>) -> Option<&'static str> {
-    let widths = |separator: &str| -> Vec<usize> {
-        head.lines().take(SAMPLE).map(|(_, line)| fields(line, separator).len()).collect()
-    };
+    let widths = |separator: &str| -> Vec<usize> { records(head, separator).iter().map(Vec::len).collect() };
     let even = |separator: &&&str| {
         let widths = widths(separator);
         widths.first().is_some_and(|&n| n >= 2) && widths.iter().all(|n| *n == widths[0])
@@ -87,13 +85,29 @@ fn sniff(head: &Head<'_>) -> Option<&'static str> {
     SEPARATORS.iter().find(even).or_else(|| SEPARATORS.iter().find(often)).copied()
 }
 
-fn fields(line: &str, separator: &str) -> Vec<String> {
-    let (text, mut found) = (line.as_bytes(), Vec::new());
-    if !line.contains('"') || split_quoted(text, 0..text.len(), separator.as_bytes(), &mut found).is_err() {
-        found.clear();
-        split(text, 0..text.len(), separator.as_bytes(), &mut found);
+/// The fields of the first lines; where quotes do not fit, they are taken as they stand.
+fn records(head: &Head<'_>, separator: &str) -> Vec<Vec<String>> {
+    let (text, separator) = (head.bytes(), separator.as_bytes());
+    let (mut records, mut at) = (Vec::new(), 0);
+    while at < text.len() && records.len() < SAMPLE {
+        let mut end = memchr::memchr(b'\n', &text[at..]).map_or(text.len(), |n| at + n);
+        let line = at..if text[at..end].ends_with(b"\r") { end - 1 } else { end };
+        let mut found = Vec::new();
+        match split_quoted(text, at..text.len(), separator, &mut found) {
+            Ok(closed) if text[line.clone()].contains(&b'"') => end = closed,
+            _ => {
+                found.clear();
+                split(text, line.clone(), separator, &mut found);
+            }
+        }
+        if !text[line].trim_ascii().is_empty() {
+            records.push(
+                found.iter().map(|field| String::from_utf8_lossy(&name(text, field)).into_owned()).collect(),
+            );
+        }
+        at = end + 1;
     }
-    found.iter().map(|field| String::from_utf8_lossy(&name(text, field)).into_owned()).collect()
+    records
 }
 
 /// True if a column is asked for by a name.

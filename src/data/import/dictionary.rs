@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    data::Ids,
+    data::{Ids, huge::Zeroed},
     error::{Error, Result},
 };
 
@@ -14,7 +15,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Dictionary {
     /// Open addressing, a power of two; a key of 0 marks an empty slot.
-    slots: Vec<Slot>,
+    slots: Zeroed<Slot>,
     /// `[n]` where in the input each name was seen first; ascending.
     firsts: Vec<u64>,
     /// `[n + 1]` into `bytes`.
@@ -22,23 +23,25 @@ pub(super) struct Dictionary {
     bytes: Vec<u8>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
 struct Slot {
     key: u64,
     index: u32,
+    unused: u32,
 }
 
 /// Set in the key of a name that is too long to be its own key.
 const LONG: u64 = 0xff << 56;
 
 impl Dictionary {
-    pub(super) fn new() -> Self {
+    pub(super) fn new() -> Result<Self> {
         Self::with_capacity(0)
     }
 
-    fn with_capacity(names: usize) -> Self {
-        let slots = vec![Slot::default(); (2 * names).next_power_of_two().max(1 << 10)];
-        Dictionary { slots, firsts: Vec::new(), offsets: vec![0], bytes: Vec::new() }
+    fn with_capacity(names: usize) -> Result<Self> {
+        let slots = Zeroed::new((2 * names).next_power_of_two().max(1 << 10))?;
+        Ok(Dictionary { slots, firsts: Vec::new(), offsets: vec![0], bytes: Vec::new() })
     }
 
     fn len(&self) -> usize {
@@ -54,16 +57,17 @@ impl Dictionary {
     #[inline]
     pub(super) fn number(&mut self, name: &[u8], position: u64) -> Option<u32> {
         let key = key(name);
-        let mut at = self.home(key);
+        let slots = &self.slots[..];
+        let mut at = home(key, slots.len());
         loop {
-            let slot = self.slots[at];
+            let slot = slots[at];
             if slot.key == key && (key < LONG || self.name(slot.index as usize) == name) {
                 return Some(slot.index);
             }
             if slot.key == 0 {
                 return self.add(name, key, at, position);
             }
-            at = (at + 1) & (self.slots.len() - 1);
+            at = (at + 1) & (slots.len() - 1);
         }
     }
 
@@ -71,36 +75,40 @@ impl Dictionary {
     fn add(&mut self, name: &[u8], key: u64, at: usize, position: u64) -> Option<u32> {
         // The last number is left out so that the count fits as well.
         let index = u32::try_from(self.len()).ok().filter(|&n| n < u32::MAX)?;
-        self.slots[at] = Slot { key, index };
+        self.slots[at] = Slot { key, index, unused: 0 };
         self.firsts.push(position);
         self.bytes.extend_from_slice(name);
         self.offsets.push(self.bytes.len() as u64);
         if 2 * self.len() > self.slots.len() {
-            self.grow();
+            self.grow()?;
         }
         Some(index)
     }
 
-    fn grow(&mut self) {
-        let doubled = vec![Slot::default(); 2 * self.slots.len()];
-        for slot in std::mem::replace(&mut self.slots, doubled).into_iter().filter(|slot| slot.key != 0) {
-            let mut at = self.home(slot.key);
-            while self.slots[at].key != 0 {
-                at = (at + 1) & (self.slots.len() - 1);
+    fn grow(&mut self) -> Option<()> {
+        let mut grown = Zeroed::<Slot>::new(2 * self.slots.len()).ok()?;
+        let slots = &mut grown[..];
+        for slot in self.slots.iter().filter(|slot| slot.key != 0) {
+            let mut at = home(slot.key, slots.len());
+            while slots[at].key != 0 {
+                at = (at + 1) & (slots.len() - 1);
             }
-            self.slots[at] = slot;
+            slots[at] = *slot;
         }
-    }
-
-    #[inline]
-    fn home(&self, key: u64) -> usize {
-        let product = u128::from(key) * 0x9e37_79b9_7f4a_7c15;
-        ((product >> 64) as u64 ^ product as u64) as usize & (self.slots.len() - 1)
+        self.slots = grown;
+        Some(())
     }
 
     fn into_ids(self) -> Ids<'static> {
         Ids::Text { offsets: Cow::Owned(self.offsets), bytes: Cow::Owned(self.bytes) }
     }
+}
+
+/// Where the search for a key begins among `slots` slots.
+#[inline]
+fn home(key: u64, slots: usize) -> usize {
+    let product = u128::from(key) * 0x9e37_79b9_7f4a_7c15;
+    ((product >> 64) as u64 ^ product as u64) as usize & (slots - 1)
 }
 
 /// A short name is its own key (never 0: its length is in the top byte), so that finding it touches one cache line;
@@ -125,7 +133,7 @@ fn key(name: &[u8]) -> u64 {
 /// number of each of its own.
 pub(super) fn merge(mut dictionaries: Vec<Dictionary>, what: &str) -> Result<(Ids<'static>, Vec<Vec<u32>>)> {
     for dictionary in &mut dictionaries {
-        dictionary.slots = Vec::new();
+        dictionary.slots = Zeroed::new(0)?;
     }
     let mut translations: Vec<Vec<u32>> = dictionaries.iter().map(|d| vec![0; d.len()]).collect();
     let mut order: Vec<(u64, u32, u32)> = (0..)
@@ -133,7 +141,8 @@ pub(super) fn merge(mut dictionaries: Vec<Dictionary>, what: &str) -> Result<(Id
         .flat_map(|(d, dictionary)| dictionary.firsts.iter().zip(0..).map(move |(&first, k)| (first, d, k)))
         .collect();
     order.par_sort_unstable();
-    let mut merged = Dictionary::with_capacity(dictionaries.iter().map(Dictionary::len).max().unwrap_or(0));
+    let most = dictionaries.iter().map(Dictionary::len).max().unwrap_or(0);
+    let mut merged = Dictionary::with_capacity(most)?;
     for (first, d, k) in order {
         let (d, k) = (d as usize, k as usize);
         translations[d][k] = merged.number(dictionaries[d].name(k), first).ok_or_else(|| too_many(what))?;
@@ -141,10 +150,10 @@ pub(super) fn merge(mut dictionaries: Vec<Dictionary>, what: &str) -> Result<(Id
     Ok((merged.into_ids(), translations))
 }
 
-/// The error for more names than 32-bit numbers.
+/// The error for more names than 32-bit numbers, or than memory.
 pub(super) fn too_many(what: &str) -> Error {
     Error::data(
-        format!("there are more than {} distinct {what}s", u32::MAX - 1),
+        format!("there are too many distinct {what}s (more than {} or more than memory holds)", u32::MAX - 1),
         format!("check the {what} column, or import a part of the data"),
     )
 }
@@ -174,7 +183,7 @@ mod tests {
 
     #[test]
     fn merging_numbers_by_first_appearance() -> Result<()> {
-        let mut dictionaries = [Dictionary::new(), Dictionary::new()];
+        let mut dictionaries = [Dictionary::new()?, Dictionary::new()?];
         for (d, name, position) in [
             (0, "b", 0),
             (1, "a-long-name", 5),
@@ -192,12 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn dictionaries_grow() {
-        let mut dictionary = Dictionary::new();
+    fn dictionaries_grow() -> Result<()> {
+        let mut dictionary = Dictionary::new()?;
         for round in 0..2 {
             for k in 0..50_000u32 {
                 assert_eq!(dictionary.number(format!("name-{k}").as_bytes(), u64::from(round * k)), Some(k));
             }
         }
+        Ok(())
     }
 }

@@ -248,7 +248,7 @@ fn describe(grammar: &Grammar, head: &Head<'_>) -> String {
     let column = |what: &str, k: Option<usize>| {
         let k = k?;
         Some(match names.get(k) {
-            Some(name) => format!("{what} = column {} `{}`", k + 1, name.trim()),
+            Some(name) => format!("{what} = column {} `{}`", k + 1, name.trim().trim_matches('"')),
             None => format!("{what} = column {}", k + 1),
         })
     };

@@ -63,18 +63,30 @@ pub(super) struct Bad {
     found: String,
 }
 
-/// A fault at byte `at` of the text, where `found` stands.
-pub(super) fn bad(at: usize, expected: String, found: &[u8]) -> Fault {
-    const SHOWN: usize = 40;
-    let line = found.split(|&b| b == b'\n').next().unwrap_or_default();
-    let text = String::from_utf8_lossy(&line[..line.len().min(4 * SHOWN)]);
-    let short: String = text.chars().take(SHOWN).flat_map(char::escape_debug).collect();
-    let found = match (short.is_empty(), text.chars().count() > SHOWN) {
+/// Characters of a bad line that are shown.
+const SHOWN: usize = 40;
+
+/// `text` for a message: shortened, and safe to print.
+pub(super) fn shown(text: &str) -> String {
+    let mut short = String::new();
+    for c in text.chars().take(SHOWN) {
+        if c.is_control() { short.extend(c.escape_default()) } else { short.push(c) }
+    }
+    match (short.is_empty(), text.chars().count() > SHOWN) {
         (true, _) => "nothing".to_owned(),
         (_, true) => format!("`{short}...`"),
         (_, false) => format!("`{short}`"),
-    };
-    Fault::Line(Bad { at, expected, found })
+    }
+}
+
+/// A fault at byte `at` of the text, where `found` stands.
+pub(super) fn bad(at: usize, expected: String, found: &[u8]) -> Fault {
+    let line = found.split(|&b| b == b'\n').next().unwrap_or_default();
+    Fault::Line(Bad {
+        at,
+        expected,
+        found: shown(&String::from_utf8_lossy(&line[..line.len().min(4 * SHOWN)])),
+    })
 }
 
 impl Fault {
@@ -220,17 +232,19 @@ fn read_as(jobs: &[Job], skip_bad: bool, numbers: [bool; 2], observer: Observer<
         .collect();
     let total = jobs.iter().map(|job| job.text.len() as u64).sum();
     let (next, last, done) = (AtomicUsize::new(0), AtomicUsize::new(chunks.len()), AtomicU64::new(0));
-    let new_side = |numbers| if numbers { Side::Numbers { end: 0 } } else { Side::Names(Dictionary::new()) };
+    let new_side = |numbers| {
+        if numbers { Ok(Side::Numbers { end: 0 }) } else { Dictionary::new().map(Side::Names) }
+    };
     let workers: Vec<_> = (0..rayon::current_num_threads())
         .into_par_iter()
         .with_max_len(1)
         .map(|worker| {
-            let (mut users, mut items) = (new_side(numbers[0]), new_side(numbers[1]));
+            let (mut users, mut items) = (new_side(numbers[0])?, new_side(numbers[1])?);
             let mut pieces = Vec::new();
             loop {
                 let k = next.fetch_add(1, Relaxed);
                 if k >= last.load(Relaxed) {
-                    break (users, items, pieces);
+                    break Ok((users, items, pieces));
                 }
                 let (j, range) = chunks[k].clone();
                 let bytes = range.len() as u64;
@@ -243,7 +257,7 @@ fn read_as(jobs: &[Job], skip_bad: bool, numbers: [bool; 2], observer: Observer<
                 observer(Progress::Reading { done: done.fetch_add(bytes, Relaxed) + bytes, total });
             }
         })
-        .collect();
+        .collect::<Result<_>>()?;
     let mut raw = Raw { pieces: Vec::new(), users: Vec::new(), items: Vec::new(), chunks };
     for (users, items, pieces) in workers {
         raw.users.push(users);

@@ -1,6 +1,6 @@
 //! RecBole's atomic interaction files: tab-separated, with a header of `name:type`.
 
-use super::{Format, Grammar, Head, ImportOptions, Rows, columns::Columns};
+use super::{Format, Grammar, Head, ImportOptions, Rows, columns::Columns, read::shown};
 use crate::error::{Error, Result};
 
 /// `NAME.inter`.
@@ -28,7 +28,7 @@ impl Format for RecBole {
             line,
             column: 1,
             expected: "a header such as user_id:token<tab>item_id:token".into(),
-            found: format!("`{}`", first.chars().take(40).collect::<String>().escape_debug()),
+            found: shown(first),
         })?;
         let columns = Columns { names: Some(&names), width: names.len() }.choose(options, &[])?;
         Ok(Grammar::Rows(Rows { header: true, ..columns.rows(b"\t", names.len()) }))

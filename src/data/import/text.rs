@@ -159,6 +159,11 @@ impl<'a> Head<'a> {
         self.path
     }
 
+    /// The beginning itself, up to the end of a line.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// File name in lower case, without the ending of a compressed file.
     pub fn name(&self) -> String {
         super::files::plain_name(self.path)
