@@ -1,0 +1,8 @@
+//! How good the lists of a model are: full ranking of all items, metrics per user, per list and per item group.
+
+pub mod evaluator;
+pub mod groups;
+pub mod metric;
+
+pub use evaluator::{Evaluation, Evaluator, Hit, Mask, Outcome, Scores};
+pub use groups::{GroupBy, GroupOutcome, ItemGroups};
