@@ -1,6 +1,8 @@
 //! The command line: one file per subcommand, each using only the public library.
 
+pub mod evaluate;
 pub mod output;
+pub mod recommend;
 
 use clap::{Parser, Subcommand};
 
@@ -29,7 +31,10 @@ pub struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Evaluate(evaluate::Args),
+    Recommend(recommend::Args),
+}
 
 /// Parses the arguments, runs the subcommand and returns the exit code of the process:
 /// 0 ok, 1 failed, 2 usage, 3 bad data or configuration, 4 device, 130 interrupted.
@@ -58,10 +63,13 @@ pub fn main() -> u8 {
     }
 }
 
-fn run(cli: Cli, _output: &Output) -> Result<()> {
+fn run(cli: Cli, output: &Output) -> Result<()> {
     if let Some(threads) = cli.global.threads {
         // Fails only if a pool exists already, which is not so this early.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
-    match cli.command {}
+    match cli.command {
+        Command::Evaluate(args) => evaluate::run(args, output),
+        Command::Recommend(args) => recommend::run(args, output),
+    }
 }
