@@ -14,11 +14,14 @@ fn main() -> macr::Result<()> {
     println!("kept epoch {} of {}, tau {}", summary.best_epoch, summary.epochs, model.metadata.ranking.tau);
 
     let test = Evaluator::new(&data, Split::Test).rankings(&[model.metadata.ranking]).evaluate(&model)?;
-    println!("hit rate @20 on the debiased test: {:.3}", test.results[0].accuracy.hit_rate);
+    println!(
+        "hit rate @20 on the debiased test: {:.3}",
+        test.results[0].metrics.get("hit_rate").unwrap_or(f64::NAN)
+    );
 
-    let lists = Recommender::new(&model).exclude_seen(&data).recommend(&[0], 5)?;
-    for (rank, r) in lists[0].iter().enumerate() {
-        println!("{}. item {} ({:.3})", rank + 1, data.item_ids().get(r.item), r.score);
+    let lists = Recommender::new(&model)?.seen(&data).recommend(&[0], 5)?;
+    for (rank, candidate) in lists.list(0, 0).iter().enumerate() {
+        println!("{}. item {} ({:.3})", rank + 1, data.item_ids().get(candidate.item()), candidate.score());
     }
     Ok(())
 }

@@ -26,6 +26,6 @@ pub use config::Config;
 pub use data::{Csr, Edges, Ids, Interactions, InteractionsBuilder, Split};
 pub use error::{Error, Result};
 pub use eval::{Evaluation, Evaluator};
-pub use model::{Branch, Metadata, Model, Ranking};
-pub use recommend::{Recommendation, Recommender};
+pub use model::{Branch, Metadata, Model, Ranking, Tables};
+pub use recommend::Recommender;
 pub use train::{Observer, Summary, Trainer};

@@ -8,6 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    data::{Interactions, InteractionsBuilder},
     error::{Error, Result},
     model_file,
 };
@@ -155,6 +156,26 @@ impl Model {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         model_file::load(&in_run(path.as_ref(), MODEL_FILE))
     }
+}
+
+/// Writes the counts and external ids of `data` into a run folder, so that the model can be used without the data.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be written.
+pub fn save_ids(data: &Interactions, run: impl AsRef<Path>) -> Result<()> {
+    InteractionsBuilder::new(data.users(), data.items())
+        .ids(data.user_ids().into_owned(), data.item_ids().into_owned())
+        .build()?
+        .save(run.as_ref().join(IDS_FILE))
+}
+
+/// Reads what [`save_ids`] wrote; `None` if `run` is no folder with such a file.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::File`] if the file cannot be used.
+pub fn load_ids(run: impl AsRef<Path>) -> Result<Option<Interactions>> {
+    let path = run.as_ref().join(IDS_FILE);
+    if path.is_file() { Interactions::open(path).map(Some) } else { Ok(None) }
 }
 
 /// `file` in a run folder; a path that is no folder is taken for the file itself.

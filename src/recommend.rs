@@ -1,90 +1,110 @@
-//! Top-N lists for users, and items alike.
+//! Lists for users, and items like an item.
 
 use crate::{
-    backend::cpu::rank::Ranker,
+    backend::cpu::rank::{Candidate, Ranker, TopK},
     data::{Csr, Interactions, Split},
     error::{Error, Result},
-    model::{Model, Ranking},
+    model::{Model, Ranking, Tables},
 };
 
-/// A recommended item.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Recommendation {
-    /// Internal item id.
-    pub item: u32,
-    /// Its score under the ranking; comparable within one user's list only.
-    pub score: f32,
-}
-
-/// Recommends from a model; see [`Recommender::recommend`].
+/// Recommends items with a trained model.
+///
+/// ```no_run
+/// use macr::{Interactions, Model, recommend::Recommender};
+/// let (model, data) = (Model::load("run")?, Interactions::open("data.macr")?);
+/// let lists = Recommender::new(&model)?.seen(&data).recommend(&[0, 1], 20)?;
+/// println!("best for user 0: item {}", lists.list(0, 0)[0].item());
+/// # Ok::<(), macr::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Recommender<'a> {
-    model: &'a Model,
+    tables: Tables<'a>,
     ranking: Ranking,
     seen: Vec<Csr<'a>>,
 }
 
 impl<'a> Recommender<'a> {
-    /// Ranks as the model's own metadata says; nothing is excluded.
-    pub fn new(model: &'a Model) -> Self {
-        Recommender { model, ranking: model.metadata.ranking, seen: Vec::new() }
+    /// Recommends with `model`, ranking in the model's own way, from all items.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if the model's tables do not fit together.
+    pub fn new(model: &'a Model) -> Result<Self> {
+        Ok(Recommender { tables: model.tables()?, ranking: model.metadata.ranking, seen: Vec::new() })
     }
 
-    /// Ranks by `ranking` instead.
+    /// Sets how items are ranked.
     pub fn ranking(mut self, ranking: Ranking) -> Self {
         self.ranking = ranking;
         self
     }
 
     /// Leaves out what users have in any split of `data`.
-    pub fn exclude_seen(mut self, data: &'a Interactions) -> Self {
-        self.seen = Split::ALL.map(|split| data.by_user(split)).into();
+    pub fn seen(mut self, data: &'a Interactions) -> Self {
+        let used = Split::ALL.into_iter().filter(|&split| data.count(split) > 0);
+        self.seen = used.map(|split| data.by_user(split)).collect();
         self
     }
 
-    /// The best `n` items of each of `users`, best first; shorter where fewer items are left.
+    /// The `k` best items for each of `users` (as ranking 0 of the result), best first.
+    ///
+    /// Preparing the items takes time in proportion to their number; for many calls with few users use
+    /// [`Recommender::ranker`] once.
     ///
     /// # Errors
-    /// [`Error::Data`] for a user that the model does not know, or seen items of other data;
-    /// [`Error::Config`] if `n` is 0 or more than the catalogue.
-    pub fn recommend(&self, users: &[u32], n: usize) -> Result<Vec<Vec<Recommendation>>> {
-        let items = self.model.items();
-        if n == 0 || n > items as usize {
-            let problem = format!("a list holds 1 to {items} items, the size of the catalogue");
-            return Err(Error::config("k", n, problem, format!("use at most {items}")));
-        }
-        let tables = self.model.tables()?;
-        let top = Ranker::new(&tables, &[self.ranking], n)?.top_k(users, &self.seen)?;
-        let list = |position| {
-            let list = top.list(position, 0).iter();
-            list.map(|c| Recommendation { item: c.item(), score: c.score() }).collect()
-        };
-        Ok((0..users.len()).map(list).collect())
+    /// [`Error::Config`] for a `k` that cannot be used; [`Error::Data`] if a user or the seen items do not fit the
+    /// model.
+    pub fn recommend(&self, users: &[u32], k: usize) -> Result<TopK> {
+        self.ranker(k)?.top_k(users, self.masks())
     }
 
-    /// The `n` items whose embeddings have the largest cosine with that of `item`, without `item` itself.
+    /// The prepared ranking, to be asked with [`Recommender::masks`] as often as wanted.
     ///
     /// # Errors
-    /// [`Error::Data`] for an item that the model does not know.
-    pub fn similar_items(&self, item: u32, n: usize) -> Result<Vec<Recommendation>> {
-        let (dim, items) = (self.model.dim, self.model.items());
-        if item >= items {
-            return Err(Error::data(
-                format!("item {item} is asked for, the model has {items} items"),
-                format!("ask for an item below {items}"),
+    /// [`Error::Config`] for a `k` that cannot be used.
+    pub fn ranker(&self, k: usize) -> Result<Ranker<'_>> {
+        Ranker::new(&self.tables, &[self.ranking], k)
+    }
+
+    /// What is left out of the lists, by user.
+    pub fn masks(&self) -> &[Csr<'a>] {
+        &self.seen
+    }
+
+    /// For each of `items`, the `k` other items whose embeddings have the highest cosine with its own, best first.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there are no `k` other items; [`Error::Data`] if an item does not exist.
+    pub fn similar_items(&self, items: &[u32], k: usize) -> Result<Vec<Vec<Candidate>>> {
+        let count = self.tables.items();
+        if k == 0 || k >= count as usize {
+            return Err(Error::config(
+                "k",
+                k,
+                format!("each of the {count} items has {} others", count.saturating_sub(1)),
+                "choose a smaller k, at least 1",
             ));
         }
-        let row = |i: u32| &self.model.item_embedding[i as usize * dim..][..dim];
-        let dot = |a: &[f32], b: &[f32]| -> f64 {
-            a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+        if let Some(item) = items.iter().find(|&&item| item >= count) {
+            return Err(Error::data(
+                format!("item {item} is asked for, the model has {count} items"),
+                format!("ask for items 0 to {}", count - 1),
+            ));
+        }
+        let mut directions = self.tables.item_embedding().to_vec();
+        for row in directions.chunks_exact_mut(self.tables.dim()) {
+            let norm = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+            if norm > 0.0 {
+                row.iter_mut().for_each(|x| *x = (f64::from(*x) / norm) as f32);
+            }
+        }
+        let popularity = self.tables.popularity();
+        let tables = Tables::new(self.tables.dim(), &directions, &directions, None, popularity)?;
+        // An item is as similar to itself as to its duplicates, so it need not be first: one more is asked for.
+        let lists = Ranker::new(&tables, &[Ranking::default()], k + 1)?.top_k(items, &[])?;
+        let others = |(position, &item): (usize, &u32)| {
+            let list = lists.list(position, 0).iter().copied();
+            list.filter(|candidate| candidate.item() != item).take(k).collect()
         };
-        let norm = |i: u32| dot(row(i), row(i)).sqrt().max(f64::MIN_POSITIVE);
-        let own = norm(item);
-        let cosine = |i: u32| (dot(row(item), row(i)) / (own * norm(i))) as f32;
-        let mut all: Vec<Recommendation> =
-            (0..items).filter(|&i| i != item).map(|i| Recommendation { item: i, score: cosine(i) }).collect();
-        all.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.item.cmp(&b.item)));
-        all.truncate(n);
-        Ok(all)
+        Ok(items.iter().enumerate().map(others).collect())
     }
 }

@@ -84,16 +84,17 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     }
     let header =
         ["system", "test", "hit rate @20", "recall", "ndcg", "coverage", "popularity of what is shown"];
-    let cells = rows.iter().map(|(name, test, Outcome { accuracy: a, exposure: e, .. })| {
-        let metric = |x: f64| format!("{x:.4}");
-        let popularity = format!("{:.0}", e.popularity);
+    let cells = rows.iter().map(|(name, test, outcome)| {
+        let value = |metric: &str| outcome.metrics.get(metric).unwrap_or(f64::NAN);
+        let metric = |name: &str| format!("{:.4}", value(name));
+        let popularity = format!("{:.0}", value("arp"));
         [
             (*name).to_owned(),
             (*test).to_owned(),
-            metric(a.hit_rate),
-            metric(a.recall),
-            metric(a.ndcg),
-            metric(e.coverage),
+            metric("hit_rate"),
+            metric("recall"),
+            metric("ndcg"),
+            metric("coverage"),
             popularity,
         ]
     });
@@ -131,8 +132,8 @@ fn measure(model: &Model, data: &Interactions) -> Result<Outcome> {
     let evaluation = Evaluator::new(data, Split::Test).rankings(&[model.metadata.ranking]).evaluate(model)?;
     evaluation
         .results
-        .first()
-        .copied()
+        .into_iter()
+        .next()
         .ok_or_else(|| Error::data("the evaluation is empty", "evaluate at least one ranking"))
 }
 

@@ -1,116 +1,160 @@
-//! `macr evaluate`: measures a run's model by full ranking.
+//! `macr evaluate`: the metrics of a trained model.
 
 use std::path::PathBuf;
 
-use super::output::{Output, table};
+use comfy_table::{CellAlignment, Table, presets::UTF8_HORIZONTAL_ONLY};
+
+use super::output::Output;
 use crate::{
     data::Split,
-    error::{Error, Result},
-    eval::{Evaluator, Outcome},
+    error::Result,
+    eval::{Evaluation, Evaluator, GroupBy, Mask, metric::USER_METRICS},
     model::{Model, Ranking},
 };
 
-/// Evaluate the model of RUN by full ranking; all K, all c and all tau come from one scoring pass.
+/// Evaluate a trained model by full ranking over all items.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Run folder, or a model.safetensors file.
+    /// Run folder, or its model.safetensors.
     run: PathBuf,
-    /// Interactions: a .macr file, or anything that `macr import` reads.
-    #[arg(long)]
+    /// Interaction file with training items and the split to evaluate on.
+    #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Split to evaluate on.
-    #[arg(long, default_value = "test")]
+    #[arg(long, value_enum, default_value_t = Split::Test)]
     split: Split,
-    /// Cut-offs, separated by commas.
-    #[arg(long, short, value_delimiter = ',', default_value = "20")]
+    /// Lengths of the lists.
+    #[arg(long, short, value_name = "K,..", value_delimiter = ',', default_value = "20")]
     k: Vec<usize>,
-    /// Counterfactual reference scores [default: the run's].
-    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
-    c: Option<Vec<f32>>,
-    /// Strengths of the popularity adjustment [default: the run's].
-    #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
-    tau: Option<Vec<f32>>,
+    #[command(flatten)]
+    rankings: Rankings,
+    /// Also show how well items are found by their popularity: by counts of interactions, or by deciles.
+    #[arg(long, value_enum, value_name = "BY", num_args = 0..=1, default_missing_value = "counts")]
+    groups: Option<GroupBy>,
     /// When testing, leave validation items out of the lists too.
     #[arg(long)]
     mask_valid: bool,
-    /// Print the results as JSON on standard output.
+    /// Print the results as JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rankings {
+    /// Counterfactual reference scores to rank with [default: the model's own].
+    #[arg(long, value_name = "C,..", value_delimiter = ',', allow_negative_numbers = true)]
+    c: Vec<f32>,
+    /// Popularity adjustments to rank with [default: the model's own].
+    #[arg(long, value_name = "TAU,..", value_delimiter = ',', allow_negative_numbers = true)]
+    tau: Vec<f32>,
+}
+
+impl Rankings {
+    /// Every c with every tau.
+    fn all(&self, own: Ranking) -> Vec<Ranking> {
+        let or = |values: &[f32], own: f32| if values.is_empty() { vec![own] } else { values.to_vec() };
+        let taus = or(&self.tau, own.tau);
+        let with_c = |c: f32| taus.iter().map(move |&tau| Ranking { c, tau }).collect::<Vec<_>>();
+        or(&self.c, own.c).into_iter().flat_map(with_c).collect()
+    }
 }
 
 /// Runs the subcommand.
 ///
 /// # Errors
-/// If run and data cannot be read or do not fit together.
+/// If model or data cannot be read, do not fit, or cannot be evaluated as asked.
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let model = Model::load(&args.run)?;
     let data = super::open_data(&args.data, output)?;
-    if data.checksum() != model.metadata.data {
+    if model.metadata.data != data.checksum() {
         output.remark(format_args!(
-            "remark: the model was trained on data with checksum {}, this has {}",
-            model.metadata.data,
-            data.checksum()
+            "{} is not the file that the model was trained on; its ids must mean the same users and items",
+            args.data.display()
         ));
     }
-    let own = model.metadata.ranking;
-    let (cs, taus) = (args.c.unwrap_or_else(|| vec![own.c]), args.tau.unwrap_or_else(|| vec![own.tau]));
-    for (key, values) in [("c", &cs), ("tau", &taus)] {
-        if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            return Err(Error::config(key, value, "it is not a finite number", "use for example 0,10,20"));
-        }
-    }
-    let rankings: Vec<Ranking> =
-        cs.iter().flat_map(|&c| taus.iter().map(move |&tau| Ranking { c, tau })).collect();
-    let evaluation = Evaluator::new(&data, args.split)
+    let mut evaluator = Evaluator::new(&data, args.split)
         .ks(&args.k)
-        .rankings(&rankings)
-        .mask_valid(args.mask_valid)
-        .evaluate(&model)?;
+        .rankings(&args.rankings.all(model.metadata.ranking))
+        .mask(if args.mask_valid { Mask::TrainAndValid } else { Mask::Train });
+    if let Some(by) = args.groups {
+        evaluator = evaluator.groups(by);
+    }
+    let evaluation = evaluator.evaluate(&model)?;
     if args.json {
         output.json(&evaluation);
-        return Ok(());
+    } else {
+        output.result(table(&evaluation));
+        if args.groups.is_some() {
+            output.result(group_table(&evaluation));
+        }
+        output.remark(format_args!("{} users; * marks the best ranking at each k", evaluation.users));
     }
-    let best = |k: usize| {
-        let of_k = evaluation.results.iter().filter(|r| r.k == k);
-        of_k.map(|r| r.accuracy.hit_rate).fold(0.0, f64::max)
-    };
-    let rows = evaluation.results.iter().map(|r| {
-        let Outcome { ranking, k, accuracy: a, exposure: e } = r;
-        let best = rankings.len() > 1 && a.hit_rate == best(*k);
-        let metric = |x: f64| format!("{x:.4}");
-        [
-            if best { "best" } else { "" }.to_owned(),
-            ranking.c.to_string(),
-            ranking.tau.to_string(),
-            k.to_string(),
-            metric(a.hit_rate),
-            metric(a.recall),
-            metric(a.ndcg),
-            metric(a.precision),
-            metric(a.mrr),
-            metric(a.map),
-            metric(e.coverage),
-            metric(e.gini),
-            format!("{:.1}", e.popularity),
-        ]
-    });
-    let header = [
-        "",
+    Ok(())
+}
+
+fn table(evaluation: &Evaluation) -> Table {
+    let mut table = empty_table();
+    let names = evaluation.results.iter().flat_map(|result| result.metrics.iter().map(|(name, _)| name));
+    let columns = evaluation.results.first().map_or(0, |result| result.metrics.iter().count());
+    table.set_header(["c", "tau", "k"].into_iter().chain(names.take(columns)));
+    for result in &evaluation.results {
+        let value = |(name, value): (&str, f64)| {
+            let best = is_best(evaluation, name, result.k, value);
+            format!("{value:.4}{}", if best { "*" } else { " " })
+        };
+        let ranking = [result.c.to_string(), result.tau.to_string(), result.k.to_string()];
+        table.add_row(ranking.into_iter().chain(result.metrics.iter().map(value)));
+    }
+    right_align(&mut table);
+    table
+}
+
+/// Whether a metric of accuracy is highest under this ranking, of several, at `k`.
+fn is_best(evaluation: &Evaluation, name: &str, k: usize, value: f64) -> bool {
+    let rivals = || evaluation.results.iter().filter(|result| result.k == k);
+    USER_METRICS.iter().any(|metric| metric.name == name)
+        && rivals().count() > 1
+        && rivals().all(|result| result.metrics.get(name).is_some_and(|other| other <= value))
+}
+
+fn group_table(evaluation: &Evaluation) -> Table {
+    let mut table = empty_table();
+    table.set_header([
         "c",
         "tau",
         "k",
-        "hit rate",
+        "training interactions",
+        "items",
+        "relevant",
         "recall",
-        "ndcg",
-        "precision",
-        "mrr",
-        "map",
-        "coverage",
-        "gini",
-        "popularity",
-    ];
-    let table = table(header, rows);
-    output.result(format_args!("{} users on {}", evaluation.users, args.split));
-    output.result(table);
-    Ok(())
+        "lists per item",
+    ]);
+    for result in &evaluation.results {
+        for group in result.groups.iter().flatten() {
+            table.add_row([
+                result.c.to_string(),
+                result.tau.to_string(),
+                result.k.to_string(),
+                group.group.clone(),
+                group.items.to_string(),
+                group.interactions.to_string(),
+                group.recall.map_or("-".into(), |recall| format!("{recall:.4}")),
+                format!("{:.2}", group.frequency),
+            ]);
+        }
+    }
+    right_align(&mut table);
+    table
+}
+
+fn empty_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table
+}
+
+fn right_align(table: &mut Table) {
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
 }

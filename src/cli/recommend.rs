@@ -1,48 +1,55 @@
-//! `macr recommend`: top-N lists with external ids.
+//! `macr recommend`: lists for users, by external ids.
 
-use std::{fmt::Write as _, fs, io::Write as _, path::PathBuf};
-
-use serde_json::json;
+use std::{
+    borrow::Cow,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
 use super::output::Output;
 use crate::{
     atomic_file::write_atomic,
-    data::{Ids, Interactions},
+    backend::cpu::rank::{Block, Candidate, Ranker},
+    data::{Csr, Ids},
     error::{Error, Result},
-    model::{IDS_FILE, Model, Ranking},
+    model::{Model, Ranking, load_ids},
     recommend::Recommender,
 };
 
-/// Recommend the best items for users of RUN, by external ids, without what they have seen.
+/// Lists are formed and written for this many users at a time.
+const USERS_AT_ONCE: usize = 1 << 14;
+
+/// Recommend items to users.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Run folder.
+    /// Run folder, or its model.safetensors.
     run: PathBuf,
     /// Length of the lists.
-    #[arg(long, short, default_value_t = 20)]
+    #[arg(short, default_value_t = 20)]
     k: usize,
-    /// Users: ids separated by commas, or a file with one id a line [default: all].
-    #[arg(long, value_name = "FILE|ID,ID")]
+    /// Users to recommend to: a file with one id a line, or ids separated by commas [default: all users].
+    #[arg(long, value_name = "FILE|ID,..")]
     users: Option<String>,
-    /// Interactions whose items are left out of the lists.
-    #[arg(long, value_name = "DATA", required_unless_present = "include_seen")]
-    data: Option<PathBuf>,
-    /// Recommend also what users have seen; needs no data.
-    #[arg(long, conflicts_with = "data")]
-    include_seen: bool,
-    /// Pass over users that the run does not know.
-    #[arg(long)]
-    skip_unknown: bool,
-    /// Counterfactual reference score [default: the run's].
+    /// Counterfactual reference score to rank with [default: the model's own].
     #[arg(long, allow_negative_numbers = true)]
     c: Option<f32>,
-    /// Strength of the popularity adjustment [default: the run's].
+    /// Popularity adjustment to rank with [default: the model's own].
     #[arg(long, allow_negative_numbers = true)]
     tau: Option<f32>,
-    /// File to write [default: standard output].
+    /// Interaction file that says which items users have seen; these are left out.
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Recommend items that the users have seen, too.
+    #[arg(long)]
+    include_seen: bool,
+    /// Leave out users whom the model does not know, instead of failing.
+    #[arg(long)]
+    skip_unknown: bool,
+    /// Write to this file instead of standard output.
     #[arg(long, short, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// JSON instead of tab-separated values.
+    output: Option<PathBuf>,
+    /// Write JSON instead of tab-separated columns.
     #[arg(long)]
     json: bool,
 }
@@ -50,83 +57,179 @@ pub struct Args {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// If the run, the data or the users cannot be read or do not fit together.
+/// If the model cannot be read, a user is unknown, or the lists cannot be written.
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let model = Model::load(&args.run)?;
-    let ids = Interactions::open(args.run.join(IDS_FILE))?;
     let data = args.data.as_deref().map(|path| super::open_data(path, output)).transpose()?;
-    let (user_ids, item_ids) = (ids.user_ids(), ids.item_ids());
-    let users = wanted(&args, &user_ids, output)?;
+    if data.is_none() && !args.include_seen {
+        return Err(Error::data(
+            "a run does not hold what its users have seen",
+            "name the data with --data FILE, or pass --include-seen to recommend seen items too",
+        ));
+    }
+    let stored = load_ids(&args.run)?;
+    for (what, known) in [("data", &data), ("run's ids", &stored)] {
+        if let Some(known) =
+            known.as_ref().filter(|d| (d.users(), d.items()) != (model.users(), model.items()))
+        {
+            return Err(Error::data(
+                format!(
+                    "the model has {} users and {} items, the {what} {} and {}",
+                    model.users(),
+                    model.items(),
+                    known.users(),
+                    known.items()
+                ),
+                "use the data that the model was trained on",
+            ));
+        }
+    }
+    let names = stored.as_ref().or(data.as_ref());
+    let (user_ids, item_ids) = match names {
+        Some(known) => (known.user_ids(), known.item_ids()),
+        None => (Ids::Dense(model.users()), Ids::Dense(model.items())),
+    };
+    let users = users(&args, &user_ids, output)?;
+
     let own = model.metadata.ranking;
     let ranking = Ranking { c: args.c.unwrap_or(own.c), tau: args.tau.unwrap_or(own.tau) };
-    for (key, value) in [("c", ranking.c), ("tau", ranking.tau)] {
-        if !value.is_finite() {
-            return Err(Error::config(key, value, "it is not a finite number", "use for example 30"));
-        }
+    let mut recommender = Recommender::new(&model)?.ranking(ranking);
+    if let Some(data) = data.as_ref().filter(|_| !args.include_seen) {
+        recommender = recommender.seen(data);
     }
-    let mut recommender = Recommender::new(&model).ranking(ranking);
-    if let Some(data) = &data {
-        recommender = recommender.exclude_seen(data);
-    }
-    let lists = recommender.recommend(&users, args.k)?;
-
-    let text = if args.json {
-        let entries: Vec<_> = users
-            .iter()
-            .zip(&lists)
-            .map(|(&user, list)| {
-                let items: Vec<_> =
-                    list.iter().map(|r| json!({"item": item_ids.get(r.item), "score": r.score})).collect();
-                json!({"user": user_ids.get(user), "items": items})
-            })
-            .collect();
-        format!("{:#}\n", json!({"c": ranking.c, "tau": ranking.tau, "users": entries}))
-    } else {
-        let mut text = String::from("user\trank\titem\tscore\n");
-        for (&user, list) in users.iter().zip(&lists) {
-            for (r, rank) in list.iter().zip(1u32..) {
-                // Writing to a string cannot fail.
-                let _ =
-                    writeln!(text, "{}\t{rank}\t{}\t{}", user_ids.get(user), item_ids.get(r.item), r.score);
-            }
-        }
-        text
+    let lists = Lists {
+        ranker: recommender.ranker(args.k)?,
+        masks: recommender.masks(),
+        users: &users,
+        user_ids: &user_ids,
+        item_ids: &item_ids,
+        json: args.json,
     };
-    match &args.out {
+    match &args.output {
+        None => lists.write(|text| {
+            output.result(text.strip_suffix('\n').unwrap_or(text));
+            Ok(())
+        }),
         Some(path) => {
-            write_atomic(path, |w| w.write_all(text.as_bytes()))?;
-            output.remark(format_args!("{} lists in {}", users.len(), path.display()));
+            // The lists' own errors pass through the file's, so they are kept apart.
+            let mut failed = None;
+            let written = write_atomic(path, |file| {
+                lists.write(|text| file.write_all(text.as_bytes()).map_err(Error::io("write", path))).map_err(
+                    |e| {
+                        let error = io::Error::other("the lists could not be formed");
+                        failed = Some(e);
+                        error
+                    },
+                )
+            });
+            match failed {
+                Some(error) => return Err(error),
+                None => written?,
+            }
+            output.remark(format_args!("wrote lists for {} users to {}", users.len(), path.display()));
+            Ok(())
         }
-        None => output.result(text.trim_end()),
     }
-    Ok(())
 }
 
 /// The users asked for, as internal ids.
-fn wanted(args: &Args, ids: &Ids<'_>, output: &Output) -> Result<Vec<u32>> {
-    let Some(text) = &args.users else { return Ok((0..ids.len()).collect()) };
-    let from_file = fs::metadata(text).is_ok_and(|m| m.is_file());
-    let names: Vec<String> = if from_file {
-        let lines = fs::read_to_string(text).map_err(Error::io("read", text))?;
-        lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
-    } else {
-        text.split(',').map(|id| id.trim().to_owned()).collect()
+fn users(args: &Args, ids: &Ids<'_>, output: &Output) -> Result<Vec<u32>> {
+    let Some(given) = &args.users else {
+        return Ok((0..ids.len()).collect());
     };
+    let text = if Path::new(given).is_file() {
+        Cow::Owned(fs::read_to_string(given).map_err(Error::io("read", given))?)
+    } else {
+        Cow::Borrowed(given.as_str())
+    };
+    let separator = if matches!(text, Cow::Owned(_)) { '\n' } else { ',' };
     let index = ids.index();
-    let mut users = Vec::with_capacity(names.len());
-    for name in &names {
+    let (mut users, mut unknown) = (Vec::new(), 0);
+    for name in text.split(separator).map(str::trim).filter(|name| !name.is_empty()) {
         match index.get(name) {
             Some(user) => users.push(user),
-            None if args.skip_unknown => {
-                output.remark(format_args!("remark: user {name} is unknown to the run"))
-            }
-            None => {
-                return Err(Error::data(
-                    format!("the run knows no user `{name}`"),
-                    "give ids as they were imported (or a file that exists), or pass --skip-unknown",
-                ));
-            }
+            None if args.skip_unknown => unknown += 1,
+            None => return Err(unknown_user(name, ids)),
         }
     }
+    if unknown > 0 {
+        output.remark(format_args!("{unknown} users are unknown to the model and left out"));
+    }
     Ok(users)
+}
+
+fn unknown_user(name: &str, ids: &Ids<'_>) -> Error {
+    let nearest = match ids {
+        Ids::Dense(n) => Some(format!("a number from 0 to {}", n.saturating_sub(1))),
+        Ids::Text { .. } => (0..ids.len())
+            .map(|k| ids.get(k))
+            .min_by_key(|known| strsim::damerau_levenshtein(known, name))
+            .map(Cow::into_owned),
+    };
+    Error::data(
+        format!(
+            "unknown user `{name}`{}",
+            nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
+        ),
+        "correct the id, or pass --skip-unknown to leave such users out",
+    )
+}
+
+/// Forms lists and writes them as text.
+struct Lists<'a> {
+    ranker: Ranker<'a>,
+    masks: &'a [Csr<'a>],
+    users: &'a [u32],
+    user_ids: &'a Ids<'a>,
+    item_ids: &'a Ids<'a>,
+    json: bool,
+}
+
+/// A string as JSON.
+fn quoted(text: Cow<'_, str>) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+impl Lists<'_> {
+    /// Passes the text to `write` piece by piece; every piece ends a line.
+    fn write(&self, mut write: impl FnMut(&str) -> Result<()>) -> Result<()> {
+        write(if self.json { "[\n" } else { "user\titem\trank\tscore\n" })?;
+        let mut first = true;
+        for users in self.users.chunks(USERS_AT_ONCE) {
+            let texts = self.ranker.map_blocks(users, self.masks, |block| self.text(block))?;
+            for text in texts.iter().filter(|text| !text.is_empty()) {
+                // JSON separates lists, and ends none with a comma.
+                match (self.json, std::mem::take(&mut first)) {
+                    (true, false) => write(&format!(",{text}"))?,
+                    _ => write(text)?,
+                }
+            }
+        }
+        if self.json { write("]\n") } else { Ok(()) }
+    }
+
+    fn text(&self, block: &Block<'_>) -> String {
+        let mut text = String::new();
+        for (row, &user) in block.users.iter().enumerate() {
+            let (user, list) = (self.user_ids.get(user), block.list(row, 0));
+            if self.json {
+                let item = |c: &Candidate| {
+                    format!("{{\"item\":{},\"score\":{}}}", quoted(self.item_ids.get(c.item())), c.score())
+                };
+                let items: Vec<String> = list.iter().map(item).collect();
+                let separator = if row > 0 { "," } else { "" };
+                text.push_str(&format!(
+                    "{separator}{{\"user\":{},\"items\":[{}]}}\n",
+                    quoted(user),
+                    items.join(",")
+                ));
+            } else {
+                for (rank, candidate) in (1..).zip(list) {
+                    let item = self.item_ids.get(candidate.item());
+                    text.push_str(&format!("{user}\t{item}\t{rank}\t{}\n", candidate.score()));
+                }
+            }
+        }
+        text
+    }
 }

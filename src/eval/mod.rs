@@ -1,9 +1,8 @@
-//! Full-ranking evaluation: accuracy, and how the lists spread over the catalogue.
+//! How good the lists of a model are: full ranking of all items, metrics per user, per list and per item group.
 
-pub mod accuracy;
 pub mod evaluator;
-pub mod exposure;
+pub mod groups;
+pub mod metric;
 
-pub use accuracy::Accuracy;
-pub use evaluator::{Evaluation, Evaluator, Outcome};
-pub use exposure::Exposure;
+pub use evaluator::{Evaluation, Evaluator, Hit, Mask, Outcome, Scores};
+pub use groups::{GroupBy, GroupOutcome, ItemGroups};

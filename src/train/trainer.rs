@@ -13,7 +13,7 @@ use crate::{
     config::Config,
     data::{Interactions, Split},
     error::{Error, Result},
-    eval::Evaluator,
+    eval::{Evaluator, Outcome},
     model::{Branch, Metadata, Model, Ranking},
     objective,
     sampling::Sampler,
@@ -132,18 +132,18 @@ impl<'a> Trainer<'a> {
                 let mut model = self.model(Ranking::default());
                 let results = evaluator.evaluate(&model)?.results;
                 // The first of equals: grids are written with the plain ranking first.
-                let chosen = results
-                    .iter()
-                    .reduce(|a, b| if b.accuracy.hit_rate > a.accuracy.hit_rate { b } else { a });
+                let value = |outcome: &Outcome, metric| outcome.metrics.get(metric).unwrap_or(f64::NAN);
+                let hit_rate = |outcome: &Outcome| value(outcome, "hit_rate");
+                let chosen = results.iter().reduce(|a, b| if hit_rate(b) > hit_rate(a) { b } else { a });
                 let Some(chosen) = chosen else { continue };
-                model.metadata.ranking = chosen.ranking;
+                model.metadata.ranking = Ranking { c: chosen.c, tau: chosen.tau };
                 let evaluated = Evaluated {
                     epoch,
                     ranking: model.metadata.ranking,
-                    hit_rate: chosen.accuracy.hit_rate,
-                    recall: chosen.accuracy.recall,
-                    ndcg: chosen.accuracy.ndcg,
-                    best: stopping.improves(chosen.accuracy.hit_rate),
+                    hit_rate: hit_rate(chosen),
+                    recall: value(chosen, "recall"),
+                    ndcg: value(chosen, "ndcg"),
+                    best: stopping.improves(hit_rate(chosen)),
                     seconds: start.elapsed().as_secs_f64(),
                 };
                 eval_seconds += evaluated.seconds;

@@ -5,8 +5,8 @@
 //!
 //! - `x = p_u . (s_i q_i)`: `s_i q_i` rounded to f32, then f32 fused multiply-adds in the order of the components,
 //!   from 0; it does not depend on the ranking, nor on which users are ranked together;
-//! - `o = c s_i + tau ln(n_i + 1)`, computed in f64 and rounded to f32. Without gates `c` shifts all scores of a
-//!   user alike and is left out.
+//! - `o = c s_i + tau ln(n_i + 1)`: the product `c s_i` and the logarithm rounded to f32, then one fused multiply-add.
+//!   Without gates `c` shifts all scores of a user alike and is left out.
 //!
 //! Equal scores are ordered by item id. Hence a list is a pure function of the tables: the same bits for any number
 //! of threads, any grouping of users, and on any processor.
@@ -38,8 +38,10 @@ use crate::{
 
 /// Users of a block share one pass over the items: enough of them that items come from the outer caches seldom.
 const BLOCK_USERS: usize = 16 * ROWS;
-/// Candidates of a block may take this much memory; with very long lists blocks have fewer users.
-const BLOCK_CANDIDATE_BYTES: usize = 8 << 20;
+/// The candidates of a block share the second-level cache with the items: with many rankings or long lists, blocks
+/// have fewer users, but a tile of them as long as they take no more than the second limit.
+const BLOCK_CANDIDATE_BYTES: usize = 1 << 20;
+const TILE_CANDIDATE_BYTES: usize = 256 << 20;
 /// Items that are scored for one tile of users after the other stay in the second-level cache.
 const ITEM_BLOCK_BYTES: usize = 192 << 10;
 /// The scores of a tile of users for a block of items stay in the first-level cache.
@@ -193,10 +195,10 @@ impl<'a> Ranker<'a> {
         Ok(top)
     }
 
-    /// Users per block: a full block unless their candidates would take too much memory.
+    /// Users per block.
     fn block_users(&self) -> usize {
         let user = self.variants * Selections::capacity(self.k, self.items) * size_of::<Candidate>();
-        (BLOCK_CANDIDATE_BYTES / user).clamp(1, BLOCK_USERS)
+        (BLOCK_CANDIDATE_BYTES / user).clamp(ROWS, BLOCK_USERS).min(TILE_CANDIDATE_BYTES / user).max(1)
     }
 
     fn rank_block(&self, users: &[u32], seen: &[Csr<'_>], scratch: &mut Scratch) {
@@ -265,9 +267,8 @@ impl Scratch {
 
     fn find_seen(&mut self, table: &Table, users: &[u32], seen: &[Csr<'_>]) {
         for (found, &user) in self.seen.iter_mut().zip(users) {
-            let items = seen.iter().flat_map(|csr| csr.row(user));
             found.positions.clear();
-            found.positions.extend(items.map(|&item| table.positions()[item as usize]));
+            found.positions.extend(table.masked(seen.iter().flat_map(|csr| csr.row(user))));
             found.positions.sort_unstable();
             found.next = 0;
         }

@@ -112,12 +112,12 @@ fn select_loops(table: &Table, panels: Range<usize>, x: &[Lanes], highest: &[f32
             if !may_enter(highest, least, &thresholds) {
                 continue;
             }
-            for k in 0..GROUP {
-                if highest - least[k] >= thresholds[k] {
-                    let (panel, variant) = (panels.start + place, group * GROUP + k);
-                    let offsets = table.offsets(panel, variant);
-                    enter(&x[place].0, &offsets.0, table.ids(panel), variant, thresholds[k], lists);
-                }
+            let panel = panels.start + place;
+            let bounds = least.map(|least| highest - least);
+            for k in set_bits(reaching(&bounds, &thresholds)) {
+                let variant = group * GROUP + k;
+                let offsets = table.offsets(panel, variant);
+                enter(&x[place].0, &offsets.0, table.ids(panel), variant, thresholds[k], lists);
             }
             thresholds = lists.thresholds[group];
         }
@@ -160,15 +160,33 @@ fn enter(
     threshold: f32,
     lists: &mut Lists<'_>,
 ) {
-    let (mut scores, mut bits) = ([0.0; LANES], [0u32; LANES]);
+    let mut scores = [0.0; LANES];
     for lane in 0..LANES {
         scores[lane] = x[lane] - offsets[lane];
-        bits[lane] = if scores[lane] >= threshold { 1 << lane } else { 0 };
     }
-    let mut reached = bits.iter().fold(0, |all, bit| all | bit);
-    while reached != 0 {
-        let lane = reached.trailing_zeros() as usize;
-        reached &= reached - 1;
+    for lane in set_bits(reaching(&scores, &[threshold; LANES])) {
         lists.push(variant, ids[lane], scores[lane]);
     }
+}
+
+/// Bit k is set where `values[k] >= thresholds[k]`.
+#[inline(always)]
+fn reaching<const N: usize>(values: &[f32; N], thresholds: &[f32; N]) -> u32 {
+    let mut bits = [0u32; N];
+    for k in 0..N {
+        bits[k] = u32::from(values[k] >= thresholds[k]).wrapping_neg() & (1 << k);
+    }
+    bits.iter().fold(0, |all, bit| all | bit)
+}
+
+/// The places of the bits that are set, ascending.
+#[inline(always)]
+fn set_bits(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = bits.trailing_zeros() as usize;
+        (bits != 0).then(|| {
+            bits &= bits - 1;
+            place
+        })
+    })
 }

@@ -69,7 +69,7 @@ impl List {
 impl Selections {
     /// Candidates kept at most for a list of `k`: a cut costs time in proportion to this and is rarer by as much.
     pub(super) fn capacity(k: usize, items: usize) -> usize {
-        (2 * k + 24).min(items)
+        (2 * k).min(items)
     }
 
     pub(super) fn new(users: usize, variants: usize, k: usize, items: usize) -> Self {

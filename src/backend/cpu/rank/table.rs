@@ -1,6 +1,8 @@
 //! The item side of a ranking, laid out for the kernel.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
+
+use rayon::prelude::*;
 
 use super::{
     kernel::{GROUP, LANES, Lanes},
@@ -22,93 +24,124 @@ const NO_ITEM: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct Table {
     dim: usize,
-    variants: usize,
-    groups: usize,
+    rankings: Vec<Ranking>,
     /// `[panels, D]`: `s_i q_i`.
     embedding: Vec<Lanes>,
     /// `[panels]`: item ids.
     ids: Vec<[u32; LANES]>,
+    /// `[I]`: where each item stands, as panel x [`LANES`] + lane.
     positions: Vec<u32>,
-    /// `[panels, V]`: offsets `o`.
-    offsets: Vec<Lanes>,
+    /// Positions without an item.
+    empty: Range<u32>,
+    /// `[panels]`: what offsets are made of.
+    corrections: Vec<Corrections>,
     /// `[panels, V]`: largest offset in the panel.
     most: Vec<f32>,
-    /// `[V / GROUP, panels]`: smallest offset in the panel, by ranking.
+    /// `[V / GROUP, panels]`: smallest offset in the panel, by ranking; infinite beyond the last ranking.
     least: Vec<[f32; GROUP]>,
+    /// No component of `s_i q_i` and no offset is larger than these.
     pub(super) largest_component: f64,
     pub(super) largest_offset: f64,
 }
 
-impl Table {
-    pub(super) fn new(tables: &Tables<'_>, variants: &[Ranking]) -> Result<Table> {
-        let (dim, items) = (tables.dim(), tables.items() as usize);
-        largest("item embedding", tables.item_embedding(), dim)?;
-        if let Some(gates) = tables.gates() {
-            largest("item gate", gates, 1)?;
-        }
-        let offset = |ranking: &Ranking, item: usize| -> f32 {
-            let gate = tables.gates().map_or(0.0, |gates| f64::from(gates[item]));
-            let popularity = libm::log1p(f64::from(tables.popularity()[item]));
-            (f64::from(ranking.c) * gate + f64::from(ranking.tau) * popularity) as f32
-        };
-        // [V, I]
-        let by_variant: Vec<Vec<f32>> =
-            variants.iter().map(|ranking| (0..items).map(|item| offset(ranking, item)).collect()).collect();
-        let mut largest_offset = 0.0;
-        for offsets in &by_variant {
-            largest_offset = f64::max(largest_offset, largest("popularity correction", offsets, 1)?);
-        }
+/// Gates `s_i` (0 where there are none: `c` is then left out) and `ln(n_i + 1)` of a panel's items. Offsets are formed
+/// from these when needed: stored for every ranking, they would not stay in the caches.
+#[derive(Debug, Clone)]
+struct Corrections {
+    gate: Lanes,
+    popularity: Lanes,
+}
 
-        let order = order(&by_variant, items);
-        let (panels, groups) = (order.len(), variants.len().div_ceil(GROUP));
-        let mut table = Table {
-            dim,
-            variants: variants.len(),
-            groups,
-            embedding: vec![Lanes::ZERO; panels * dim],
-            // An infinite offset keeps the lanes without an item out of every list.
-            offsets: vec![Lanes([f32::INFINITY; LANES]); panels * variants.len()],
-            most: vec![f32::NEG_INFINITY; panels * variants.len()],
-            least: vec![[f32::INFINITY; GROUP]; panels * groups],
-            ids: order,
-            positions: vec![0; items],
-            largest_component: 0.0,
-            largest_offset,
-        };
-        for panel in 0..panels {
-            for lane in 0..LANES {
-                let id = table.ids[panel][lane];
-                if id == NO_ITEM {
-                    continue;
-                }
-                let item = id as usize;
-                table.positions[item] = (panel * LANES + lane) as u32;
-                let gate = tables.gates().map_or(1.0, |gates| gates[item]);
-                let row = &tables.item_embedding()[item * dim..][..dim];
-                for (lanes, &value) in table.embedding[panel * dim..].iter_mut().zip(row) {
-                    lanes.0[lane] = gate * value;
-                    table.largest_component =
-                        f64::max(table.largest_component, f64::from(gate).abs() * f64::from(value).abs());
-                }
-                for (variant, offsets) in by_variant.iter().enumerate() {
-                    let place = panel * variants.len() + variant;
-                    table.offsets[place].0[lane] = offsets[item];
-                    table.most[place] = table.most[place].max(offsets[item]);
-                    let least = &mut table.least[variant / GROUP * panels + panel][variant % GROUP];
-                    *least = least.min(offsets[item]);
+/// What `ranking` subtracts from the score of an item with this gate and `ln(n_i + 1)`.
+#[inline(always)]
+fn offset(ranking: Ranking, gate: f32, popularity: f32) -> f32 {
+    ranking.tau.mul_add(popularity, ranking.c * gate)
+}
+
+impl Table {
+    pub(super) fn new(tables: &Tables<'_>, rankings: &[Ranking]) -> Result<Table> {
+        let (dim, items) = (tables.dim(), tables.items() as usize);
+        let largest_gate = tables.gates().map_or(Ok(1.0), |gates| largest("item gate", gates, 1))?;
+        let largest_component = largest_gate * largest("item embedding", tables.item_embedding(), dim)?;
+
+        let gates = tables.gates().map_or_else(|| vec![0.0; items].into(), Cow::Borrowed);
+        let popularity: Vec<f32> =
+            tables.popularity().iter().map(|&n| libm::log1p(f64::from(n)) as f32).collect();
+        let ids = order(&gates, &popularity, rankings);
+        let panels = ids.len();
+        let mut positions = vec![0; items];
+        let mut empty = 0..0;
+        for (panel, ids) in ids.iter().enumerate() {
+            for (position, &id) in (panel as u32 * LANES as u32..).zip(ids) {
+                match id {
+                    NO_ITEM if empty.is_empty() => empty = position..position + 1,
+                    NO_ITEM => empty.end += 1,
+                    item => positions[item as usize] = position,
                 }
             }
         }
-        Ok(table)
+        let mut embedding = vec![Lanes::ZERO; panels * dim];
+        embedding.par_chunks_mut(dim).zip(&ids).for_each(|(embedding, ids)| {
+            for (lane, &id) in ids.iter().enumerate().filter(|(_, id)| **id != NO_ITEM) {
+                let gate = tables.gates().map_or(1.0, |gates| gates[id as usize]);
+                let row = &tables.item_embedding()[id as usize * dim..][..dim];
+                embedding.iter_mut().zip(row).for_each(|(lanes, &value)| lanes.0[lane] = gate * value);
+            }
+        });
+        let panel_of = |values: &[f32], ids: &[u32; LANES]| {
+            Lanes(ids.map(|id| if id == NO_ITEM { 0.0 } else { values[id as usize] }))
+        };
+        let corrections: Vec<Corrections> = ids
+            .iter()
+            .map(|ids| Corrections { gate: panel_of(&gates, ids), popularity: panel_of(&popularity, ids) })
+            .collect();
+
+        let mut most = vec![f32::NEG_INFINITY; panels * rankings.len()];
+        let mut least = vec![[f32::INFINITY; GROUP]; panels * rankings.len().div_ceil(GROUP)];
+        for (panel, corrections) in corrections.iter().enumerate() {
+            let used = ids[panel].iter().take_while(|&&id| id != NO_ITEM).count();
+            for (variant, &ranking) in rankings.iter().enumerate() {
+                let most = &mut most[panel * rankings.len() + variant];
+                let least = &mut least[variant / GROUP * panels + panel][variant % GROUP];
+                for lane in 0..used {
+                    let offset = offset(ranking, corrections.gate.0[lane], corrections.popularity.0[lane]);
+                    (*least, *most) = (least.min(offset), most.max(offset));
+                }
+            }
+        }
+        let finite = |offsets: &[f32]| largest("popularity correction", offsets, rankings.len());
+        let reached = least.as_flattened().iter().copied().filter(|&offset| offset != f32::INFINITY);
+        let largest_offset = f64::max(finite(&most)?, finite(&reached.collect::<Vec<f32>>())?);
+        Ok(Table {
+            dim,
+            rankings: rankings.to_vec(),
+            embedding,
+            ids,
+            positions,
+            empty,
+            corrections,
+            most,
+            least,
+            largest_component,
+            largest_offset,
+        })
     }
 
-    /// `[I]`: where each item stands, as panel x [`LANES`] + lane.
-    pub(super) fn positions(&self) -> &[u32] {
-        &self.positions
-    }
-
+    /// Number of panels.
+    #[inline(always)]
     pub(super) fn panels(&self) -> usize {
         self.ids.len()
+    }
+
+    /// Number of groups of rankings.
+    #[inline(always)]
+    pub(super) fn groups(&self) -> usize {
+        self.rankings.len().div_ceil(GROUP)
+    }
+
+    /// Where the seen `items` stand, and where no item stands.
+    pub(super) fn masked<'a>(&'a self, items: impl Iterator<Item = &'a u32>) -> impl Iterator<Item = u32> {
+        items.map(|&item| self.positions[item as usize]).chain(self.empty.clone())
     }
 
     /// `[D]`: the embeddings of a panel.
@@ -117,13 +150,24 @@ impl Table {
         &self.embedding[panel * self.dim..][..self.dim]
     }
 
-    /// Groups of rankings.
+    /// The item ids of a panel.
     #[inline(always)]
-    pub(super) fn groups(&self) -> usize {
-        self.groups
+    pub(super) fn ids(&self, panel: usize) -> &[u32; LANES] {
+        &self.ids[panel]
     }
 
-    /// `[panels]`: the smallest offset, by ranking of the group; infinite beyond the last ranking.
+    /// What a ranking subtracts from the scores of a panel's items.
+    #[inline(always)]
+    pub(super) fn offsets(&self, panel: usize, variant: usize) -> Lanes {
+        let (corrections, ranking) = (&self.corrections[panel], self.rankings[variant]);
+        let mut offsets = Lanes::ZERO;
+        for lane in 0..LANES {
+            offsets.0[lane] = offset(ranking, corrections.gate.0[lane], corrections.popularity.0[lane]);
+        }
+        offsets
+    }
+
+    /// `[panels]`: the smallest offset, by ranking of the group.
     #[inline(always)]
     pub(super) fn least(&self, group: usize, panels: &Range<usize>) -> &[[f32; GROUP]] {
         &self.least[group * self.panels()..][panels.clone()]
@@ -132,33 +176,24 @@ impl Table {
     /// The largest offset in a panel.
     #[inline(always)]
     pub(super) fn most(&self, panel: usize, variant: usize) -> f32 {
-        self.most[panel * self.variants + variant]
-    }
-
-    #[inline(always)]
-    pub(super) fn offsets(&self, panel: usize, variant: usize) -> &Lanes {
-        &self.offsets[panel * self.variants + variant]
-    }
-
-    #[inline(always)]
-    pub(super) fn ids(&self, panel: usize) -> &[u32; LANES] {
-        &self.ids[panel]
+        self.most[panel * self.rankings.len() + variant]
     }
 }
 
 /// Which items share a panel, and the order of the panels.
-fn order(by_variant: &[Vec<f32>], items: usize) -> Vec<[u32; LANES]> {
-    let spread = |offsets: &[f32]| {
-        let (low, high) = offsets
-            .iter()
-            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), &o| (low.min(o), high.max(o)));
-        high - low
+fn order(gates: &[f32], popularity: &[f32], rankings: &[Ranking]) -> Vec<[u32; LANES]> {
+    let range = |values: &[f32]| {
+        let bounds = (f32::INFINITY, f32::NEG_INFINITY);
+        let (low, high) = values.iter().fold(bounds, |(low, high), &v| (low.min(v), high.max(v)));
+        (high - low).max(0.0)
     };
-    let mut order: Vec<u32> = (0..items as u32).collect();
-    if let Some(key) = by_variant.iter().max_by(|a, b| spread(a).total_cmp(&spread(b))) {
-        order.sort_by(|&a, &b| key[a as usize].total_cmp(&key[b as usize]));
-    }
-    let mut panels: Vec<[u32; LANES]> = order
+    let (gate_range, popularity_range) = (range(gates), range(popularity));
+    let spread = |r: &Ranking| r.c.abs() * gate_range + r.tau.abs() * popularity_range;
+    let widest = rankings.iter().copied().max_by(|a, b| spread(a).total_cmp(&spread(b))).unwrap_or_default();
+    let key = |item: u32| offset(widest, gates[item as usize], popularity[item as usize]);
+    let mut items: Vec<u32> = (0..gates.len() as u32).collect();
+    items.par_sort_by(|&a, &b| key(a).total_cmp(&key(b)));
+    let mut panels: Vec<[u32; LANES]> = items
         .chunks(LANES)
         .map(|chunk| {
             let mut ids = [NO_ITEM; LANES];

@@ -1,0 +1,317 @@
+//! The `rank` operation against scalar f64 code.
+
+use macr::{
+    Csr, Ranking, Tables,
+    backend::cpu::rank::{Candidate, Ranker, TopK},
+};
+use proptest::prelude::*;
+
+/// Tables with owned parts.
+#[derive(Debug, Clone)]
+struct Case {
+    dim: usize,
+    users: Vec<f32>,
+    items: Vec<f32>,
+    gates: Option<Vec<f32>>,
+    popularity: Vec<u32>,
+    seen_offsets: Vec<u64>,
+    seen: Vec<u32>,
+}
+
+impl Case {
+    /// Random tables; user 0 has seen nothing and user 1 everything.
+    fn random(seed: u64, users: usize, items: usize, dim: usize, gated: bool) -> Case {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let (mut seen, mut seen_offsets) = (Vec::new(), vec![0]);
+        for user in 0..users {
+            for item in 0..items as u32 {
+                let probability = [0.0, 1.0].get(user).copied().unwrap_or(0.2);
+                if random.uniform() < probability {
+                    seen.push(item);
+                }
+            }
+            seen_offsets.push(seen.len() as u64);
+        }
+        Case {
+            dim,
+            users: (0..users * dim).map(|_| random.signed()).collect(),
+            items: (0..items * dim).map(|_| random.signed()).collect(),
+            gates: gated.then(|| (0..items).map(|_| random.uniform() as f32).collect()),
+            popularity: (0..items).map(|_| (1000.0 * random.uniform().powi(4)) as u32).collect(),
+            seen_offsets,
+            seen,
+        }
+    }
+
+    fn tables(&self) -> Tables<'_> {
+        let gates = self.gates.as_deref().map(Into::into);
+        Tables::new(self.dim, &self.users, &self.items, gates, &self.popularity).unwrap()
+    }
+
+    fn seen(&self) -> Csr<'_> {
+        Csr { offsets: &self.seen_offsets, indices: &self.seen }
+    }
+
+    fn rank(&self, rankings: &[Ranking], k: usize) -> TopK {
+        let users: Vec<u32> = (0..self.user_count()).collect();
+        let tables = self.tables();
+        Ranker::new(&tables, rankings, k).unwrap().top_k(&users, &[self.seen()]).unwrap()
+    }
+
+    fn user_count(&self) -> u32 {
+        (self.users.len() / self.dim) as u32
+    }
+
+    /// (s_i (p_u . q_i - c) - tau ln(n_i + 1), a bound of the f32 error), term by term as in the paper.
+    fn score(&self, user: u32, item: usize, ranking: Ranking) -> (f64, f64) {
+        let p = &self.users[user as usize * self.dim..][..self.dim];
+        let q = &self.items[item * self.dim..][..self.dim];
+        let terms = p.iter().zip(q).map(|(&p, &q)| f64::from(p) * f64::from(q));
+        let (dot, size) = terms.fold((0.0, 0.0), |(dot, size): (f64, f64), t| (dot + t, size + t.abs()));
+        let adjustment = f64::from(ranking.tau) * (f64::from(self.popularity[item]) + 1.0).ln();
+        let (gate, c) = match &self.gates {
+            Some(gates) => (f64::from(gates[item]), f64::from(ranking.c)),
+            None => (1.0, 0.0),
+        };
+        let magnitude = gate * (size + c.abs()) + adjustment.abs();
+        (gate * (dot - c) - adjustment, magnitude * (self.dim as f64 + 8.0) * f64::from(f32::EPSILON))
+    }
+
+    /// Compares every list with all scores sorted.
+    fn check(&self, rankings: &[Ranking], k: usize) {
+        let top = self.rank(rankings, k);
+        assert_eq!(top.len(), self.user_count() as usize);
+        for user in 0..self.user_count() {
+            for (variant, &ranking) in rankings.iter().enumerate() {
+                let list = top.list(user as usize, variant);
+                let place = || format!("user {user}, {ranking:?}, k {k}, D {}: {list:?}", self.dim);
+                let seen = self.seen().row(user);
+                let mut oracle: Vec<(f64, f64, usize)> = (0..self.popularity.len())
+                    .filter(|&item| !seen.contains(&(item as u32)))
+                    .map(|item| (self.score(user, item, ranking).0, self.score(user, item, ranking).1, item))
+                    .collect();
+                oracle.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
+                assert_eq!(list.len(), k.min(oracle.len()), "{}", place());
+                for (candidate, &(score, error, item)) in list.iter().zip(&oracle) {
+                    assert!((f64::from(candidate.score()) - score).abs() <= error, "{}", place());
+                    // Another item is right only where the oracle ties within the error.
+                    let (own, own_error) = self.score(user, candidate.item() as usize, ranking);
+                    let tie = (own - score).abs() <= error + own_error;
+                    assert!(candidate.item() as usize == item || tie, "item {item}; {}", place());
+                    assert!((f64::from(candidate.score()) - own).abs() <= own_error, "{}", place());
+                }
+                assert!(list.windows(2).all(|w| better(w[0], w[1])), "order: {}", place());
+                let mut ids: Vec<u32> = list.iter().map(|c| c.item()).collect();
+                assert!(ids.iter().all(|id| !seen.contains(id)), "seen: {}", place());
+                ids.sort_unstable();
+                ids.dedup();
+                assert_eq!(ids.len(), list.len(), "twice: {}", place());
+            }
+        }
+    }
+}
+
+/// Higher score, or same score and lower id.
+fn better(a: Candidate, b: Candidate) -> bool {
+    a.score() > b.score() || a.score() == b.score() && a.item() < b.item()
+}
+
+struct Random(u64);
+
+impl Random {
+    fn uniform(&mut self) -> f64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    fn signed(&mut self) -> f32 {
+        (2.0 * self.uniform() - 1.0) as f32
+    }
+}
+
+fn sweep() -> Vec<Ranking> {
+    let grid =
+        [(0.0, 0.0), (0.5, 0.0), (2.0, 0.0), (40.0, 0.0), (-3.0, 0.0), (0.0, 0.3), (0.0, 2.0), (5.0, 1.0)];
+    let more = [(0.0, -1.0), (1e3, 0.0), (0.01, 0.01)];
+    grid.into_iter().chain(more).map(|(c, tau)| Ranking { c, tau }).collect()
+}
+
+#[test]
+fn agrees_with_the_oracle() {
+    for dim in [1, 7, 32, 64, 65, 128, 300] {
+        for (users, items) in [(2, 1), (7, 16), (13, 50), (101, 333)] {
+            let case = Case::random(dim as u64, users, items, dim, dim % 2 == 0);
+            for k in [1, items.min(20), items] {
+                case.check(&[Ranking::default()], k);
+                case.check(&[Ranking { c: 3.0, tau: 0.5 }], k);
+            }
+            case.check(&sweep(), items.min(20));
+        }
+    }
+}
+
+#[test]
+fn agrees_with_the_oracle_over_many_item_blocks() {
+    let case = Case::random(5, 8, 5003, 16, true);
+    case.check(&sweep(), 20);
+    case.check(&sweep()[..2], 5003);
+}
+
+#[test]
+fn all_scores_negative() {
+    let case = Case::random(3, 10, 100, 8, true);
+    let rankings = [Ranking { c: 1e4, tau: 0.0 }];
+    case.check(&rankings, 20);
+    assert!(case.rank(&rankings, 20).list(0, 0).iter().all(|c| c.score() < 0.0));
+}
+
+#[test]
+fn seen_items_never_come_back() {
+    let case = Case::random(9, 4, 40, 4, true);
+    let top = case.rank(&[Ranking { c: 40.0, tau: 0.0 }], 40);
+    assert_eq!(top.list(0, 0).len(), 40);
+    assert_eq!(top.list(1, 0), []);
+}
+
+#[test]
+fn several_masks_add_up() {
+    let case = Case::random(9, 3, 40, 4, true);
+    let (offsets, indices) = ([0, 2, 2, 3], [0, 39, 7]);
+    let more = Csr { offsets: &offsets, indices: &indices };
+    let tables = case.tables();
+    let top = Ranker::new(&tables, &sweep(), 40).unwrap().top_k(&[0, 1, 2], &[case.seen(), more]).unwrap();
+    assert_eq!(top.list(0, 0).len(), 38);
+    assert!(top.list(0, 3).iter().all(|c| c.item() != 0 && c.item() != 39));
+    assert!(top.list(2, 3).iter().all(|c| c.item() != 7));
+}
+
+#[test]
+fn ties_go_to_the_lower_id() {
+    let mut case = Case::random(1, 3, 97, 3, false);
+    case.items = case.items[..3].repeat(97);
+    case.seen_offsets = vec![0; 4];
+    case.seen.clear();
+    case.popularity = (0..97).map(|n| n % 5).collect();
+    for user in 0..3 {
+        let top = case.rank(&[Ranking::default(), Ranking { c: 7.0, tau: 0.0 }], 30);
+        for variant in 0..2 {
+            let ids: Vec<u32> = top.list(user, variant).iter().map(|c| c.item()).collect();
+            assert_eq!(ids, (0..30).collect::<Vec<u32>>());
+        }
+    }
+    // Plus and minus zero are equal too.
+    case.users.fill(0.0);
+    case.users[..3].fill(-0.0);
+    let ids: Vec<u32> = case.rank(&[Ranking::default()], 97).list(0, 0).iter().map(|c| c.item()).collect();
+    assert_eq!(ids, (0..97).collect::<Vec<u32>>());
+}
+
+#[test]
+fn many_rankings_give_the_lists_of_each_alone() {
+    let case = Case::random(11, 50, 700, 20, true);
+    let together = case.rank(&sweep(), 20);
+    for (variant, &ranking) in sweep().iter().enumerate() {
+        let alone = case.rank(&[ranking], 20);
+        for user in 0..50 {
+            assert_eq!(together.list(user, variant), alone.list(user, 0), "user {user}, {ranking:?}");
+        }
+    }
+}
+
+#[test]
+fn lists_do_not_depend_on_who_is_ranked_together() {
+    let case = Case::random(13, 50, 300, 20, true);
+    let (tables, all) = (case.tables(), case.rank(&sweep(), 10));
+    let ranker = Ranker::new(&tables, &sweep(), 10).unwrap();
+    let some = ranker.top_k(&[49, 3, 3, 17, 0, 1, 2], &[case.seen()]).unwrap();
+    for (position, user) in [49, 3, 3, 17, 0, 1, 2].into_iter().enumerate() {
+        assert_eq!(some.list(position, 4), all.list(user, 4));
+    }
+    assert!(ranker.top_k(&[], &[case.seen()]).unwrap().is_empty());
+}
+
+#[test]
+fn lists_do_not_depend_on_the_number_of_threads() {
+    let case = Case::random(17, 500, 1200, 12, true);
+    let lists = [1, 2, 5].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| case.rank(&sweep(), 20))
+    });
+    assert_eq!(lists[0], lists[1]);
+    assert_eq!(lists[0], lists[2]);
+}
+
+#[test]
+fn without_gates_c_changes_nothing() {
+    let case = Case::random(19, 20, 200, 12, false);
+    let top = case.rank(&[Ranking { c: 0.0, tau: 0.5 }, Ranking { c: 1e6, tau: 0.5 }], 50);
+    for user in 0..20 {
+        assert_eq!(top.list(user, 0), top.list(user, 1));
+    }
+}
+
+#[test]
+fn numbers_that_are_none_are_errors() {
+    let case = Case::random(1, 3, 20, 4, true);
+    let check = |case: &Case, ranking: Ranking, words: &str| {
+        let tables = case.tables();
+        let error = Ranker::new(&tables, &[ranking], 5).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    };
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let broken = |change: fn(&mut Case, f32)| {
+            let mut case = case.clone();
+            change(&mut case, bad);
+            case
+        };
+        let words = |what: &str| format!("the {what} has the value {bad} in row 2");
+        check(&broken(|c, v| c.users[9] = v), Ranking::default(), &words("user embedding"));
+        check(&broken(|c, v| c.items[9] = v), Ranking::default(), &words("item embedding"));
+        check(&broken(|c, v| c.gates.as_mut().unwrap()[2] = v), Ranking::default(), &words("item gate"));
+        check(&case, Ranking { c: bad, tau: 0.0 }, "c = ");
+        check(&case, Ranking { c: 0.0, tau: bad }, "tau = ");
+    }
+    check(&case, Ranking { c: f32::MAX, tau: f32::MAX }, "popularity correction");
+    let mut large = case.clone();
+    large.users.fill(1e20);
+    large.items.fill(1e20);
+    check(&large, Ranking::default(), "range of f32");
+}
+
+#[test]
+fn impossible_requests_are_errors() {
+    let case = Case::random(1, 3, 20, 4, true);
+    let tables = case.tables();
+    for k in [0, 21] {
+        assert!(Ranker::new(&tables, &[Ranking::default()], k).unwrap_err().to_string().contains("1 to 20"));
+    }
+    assert!(Ranker::new(&tables, &[], 1).is_err());
+    let ranker = Ranker::new(&tables, &[Ranking::default()], 1).unwrap();
+    assert!(ranker.top_k(&[3], &[]).unwrap_err().to_string().contains("3 users"));
+    let short = Csr { offsets: &[0], indices: &[] };
+    assert!(ranker.top_k(&[0], &[short]).is_err());
+    let beyond = Csr { offsets: &[0, 1, 1, 1], indices: &[20] };
+    assert!(ranker.top_k(&[0], &[beyond]).is_err());
+    assert!(Tables::new(3, &[0.0; 4], &[0.0; 3], None, &[1]).is_err());
+    assert!(Tables::new(0, &[], &[], None, &[]).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn agrees_with_the_oracle_on_random_shapes(
+        seed: u64,
+        users in 1usize..40,
+        items in 1usize..300,
+        dim in 1usize..40,
+        gated: bool,
+        rankings in proptest::collection::vec((-50f32..50.0, -2f32..4.0), 1..20),
+        k in 1usize..300,
+    ) {
+        let rankings: Vec<Ranking> = rankings.into_iter().map(|(c, tau)| Ranking { c, tau }).collect();
+        Case::random(seed, users, items, dim, gated).check(&rankings, k.min(items));
+    }
+}
