@@ -85,6 +85,16 @@ pub fn grouped(number: impl Into<u64>) -> String {
     text
 }
 
+/// A table whose first column is text and whose other columns are numbers.
+pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header).add_rows(rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::grouped;
@@ -95,14 +105,4 @@ mod tests {
             assert_eq!(grouped(n), text);
         }
     }
-}
-
-/// A table whose first column is text and whose other columns are numbers.
-pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(header).add_rows(rows);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

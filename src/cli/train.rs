@@ -32,7 +32,7 @@ use crate::{
 pub struct Args {
     /// Interactions: a .macr file, or anything that `macr import` reads.
     data: PathBuf,
-    /// Run folder to write [default: runs/<system>-<seed>].
+    /// Run folder to write [default: runs/SYSTEM-SEED].
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Overwrite the run folder if it exists.

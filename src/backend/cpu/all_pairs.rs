@@ -104,7 +104,7 @@ vectorised! {
     }
 }
 
-/// By interpolation; None where it would need more than [`MOST_NODES`] nodes.
+/// By interpolation; None where it would need more nodes than are worth it.
 pub fn interpolated(team: &Team, a: &[f32], g: &[f32], label: f32) -> Option<Sums> {
     // The box holds a = 0, where the loss is known.
     let (a_box, g_box) = (Interval::around(a, true), Interval::around(g, false));
