@@ -482,4 +482,5 @@ fn the_command_writes_reports_and_refuses_to_overwrite() {
     command(&["import", "b.csv", "-o", "d.macr", "--force"]).success();
     assert_eq!(Interactions::open(folder.path().join("d.macr")).unwrap().user_ids().get(0), "b");
     command(&["import", "none.csv", "-o", "e.macr"]).code(3);
+    command(&["import", "b.csv", "-o", "none/e.macr"]).code(3);
 }

@@ -98,11 +98,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     })?;
     bar.finish_and_clear();
 
-    let same =
-        |old: &Interactions| old.checksum() == data.checksum() && old.provenance() == data.provenance();
     match existing {
-        Some(old) if same(&old) => {}
-        Some(_) if !args.force => return Err(exists(&args.output, "it holds other data")),
+        Some(old) if old == identity(&data) => {}
+        Some(_) if !args.force => return Err(refused(&args.output, "it holds other data")),
         _ => data.save(&args.output)?,
     }
     if args.json {
@@ -113,16 +111,30 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     Ok(())
 }
 
-/// The data in the file to write, if there is a file.
-fn existing(path: &Path, force: bool) -> Result<Option<Interactions>> {
+/// Checksum and provenance of the data.
+fn identity(data: &Interactions) -> (String, String) {
+    (data.checksum(), data.provenance().into_owned())
+}
+
+/// What the file to write holds already, if there is one. What would fail at the end fails here.
+fn existing(path: &Path, force: bool) -> Result<Option<(String, String)>> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if parent.is_some_and(|parent| !parent.is_dir()) {
+        return Err(Error::config(
+            "output",
+            path.display(),
+            "its folder does not exist",
+            "create the folder first",
+        ));
+    }
     match Interactions::open(path) {
-        Ok(data) => Ok(Some(data)),
+        Ok(data) => Ok(Some(identity(&data))),
         _ if force || !path.exists() => Ok(None),
-        Err(_) => Err(exists(path, "it exists and is not a whole interaction file")),
+        Err(_) => Err(refused(path, "it exists and is not a whole interaction file")),
     }
 }
 
-fn exists(path: &Path, problem: &str) -> Error {
+fn refused(path: &Path, problem: &str) -> Error {
     Error::config("output", path.display(), problem, "choose another name, or pass --force to overwrite it")
 }
 
