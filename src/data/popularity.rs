@@ -95,7 +95,7 @@ impl Groups {
     }
 
     /// `groups` groups with equal shares of the interactions, as far as whole members allow: a member belongs
-    /// where the middle of its interactions falls when all are laid out by count and, among equals, by id.
+    /// where the middle of its interactions falls (on a boundary: above it) when all are laid out by count and, among equals, by id.
     pub fn equal_share(counts: &[u32], groups: u8) -> Groups {
         let total = sum(counts);
         let mut before = 0;
@@ -157,8 +157,9 @@ mod tests {
         let counts = [1, 1, 1, 1, 4, 8, 2, 2];
         assert_eq!(Groups::equal_size(&counts, 4).sizes(), [2, 2, 2, 2]);
         let shares = Groups::equal_share(&counts, 2);
-        assert_eq!(shares.totals(&counts), [12, 8]);
-        assert_eq!(shares.of, [0, 0, 0, 0, 0, 1, 0, 0]);
+        // The middle of the 4 lies on the boundary, which belongs to the upper group.
+        assert_eq!(shares.totals(&counts), [8, 12]);
+        assert_eq!(shares.of, [0, 0, 0, 0, 1, 1, 0, 0]);
         assert_eq!(Groups::equal_share(&[0, 0], 3).of, [0, 0]);
         assert!(Groups::equal_size(&[], 3).of.is_empty());
     }
