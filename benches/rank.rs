@@ -13,7 +13,7 @@ use shapes::Shape;
 const USERS: u32 = 6144;
 
 fn rank(criterion: &mut Criterion) {
-    for shape in [Shape::ADRESSA, Shape::GOWALLA] {
+    for shape in Shape::ALL {
         let (model, data) = shape.generate();
         let tables = model.tables().expect("tables");
         let users: Vec<u32> = (0..USERS.min(shape.users)).collect();
