@@ -1,6 +1,6 @@
 //! Our side of `serve.py`.
 //!
-//! `serve make SHAPE FOLDER` writes a model and training data; `serve run FOLDER` loads them and then ranks once for
+//! `serve make SHAPE FOLDER` writes a model and its data, also as text; `serve run FOLDER` loads them and then ranks once for
 //! every line on standard input, `C-VALUES USERS`, and answers with the seconds it took and a digest of the lists.
 
 #[path = "../shapes/mod.rs"]
@@ -26,14 +26,16 @@ fn make(shape: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
     model.save(folder.join("model.safetensors"))?;
     data.save(folder.join("data.macr"))?;
-    let train = data.by_user(Split::Train);
-    let lines: String = (0..data.users())
-        .map(|user| {
-            let items: Vec<String> = train.row(user).iter().map(u32::to_string).collect();
-            format!("{user} {}\n", items.join(" "))
-        })
-        .collect();
-    Ok(fs::write(folder.join("train.txt"), lines)?)
+    for split in [Split::Train, Split::Test] {
+        let lines: String = (0..data.users())
+            .map(|user| {
+                let items: Vec<String> = data.by_user(split).row(user).iter().map(u32::to_string).collect();
+                format!("{user} {}\n", items.join(" "))
+            })
+            .collect();
+        fs::write(folder.join(format!("{split}.txt")), lines)?;
+    }
+    Ok(())
 }
 
 fn run(folder: &Path) -> Result<(), Box<dyn Error>> {

@@ -19,20 +19,26 @@ impl Shape {
     pub const ALL: [Shape; 2] = [Shape::ADRESSA, Shape::GOWALLA];
     pub const DIM: usize = 64;
 
-    /// A model with item gates that grow with popularity, and training data with Zipf popularity.
+    /// A model with item gates that grow with popularity, training data with Zipf popularity and a uniform test split.
     pub fn generate(&self) -> (Model, Interactions) {
         let mut random = Random(20_210_814);
-        let mut edges = Vec::new();
+        let (mut edges, mut test) = (Vec::new(), Vec::new());
         for user in 0..self.users {
             for _ in 0..1 + random.below(2 * self.seen) {
                 // Density 1/x over the items: Zipf with exponent 1.
                 let item = f64::from(self.items).powf(random.uniform()) as u32;
-                // An odd factor scatters popularity over the ids.
+                // A prime factor scatters popularity over the ids.
                 edges.push((user, (u64::from(item) * 7919 % u64::from(self.items)) as u32));
+            }
+        }
+        for user in (0..self.users).step_by(3) {
+            for _ in 0..1 + random.below(4) {
+                test.push((user, random.below(self.items)));
             }
         }
         let data = InteractionsBuilder::new(self.users, self.items)
             .split(Split::Train, Edges::from_pairs(edges))
+            .split(Split::Test, Edges::from_pairs(test))
             .build()
             .expect("valid edges");
         let item_popularity: Vec<u32> =

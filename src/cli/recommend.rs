@@ -214,7 +214,7 @@ impl Lists<'_> {
             let (user, list) = (self.user_ids.get(user), block.list(row, 0));
             if self.json {
                 let item = |c: &Candidate| {
-                    format!("{{\"item\":{},\"score\":{}}}", quoted(self.item_ids.get(c.item())), c.score())
+                    format!("{{\"item\":{},\"score\":{:?}}}", quoted(self.item_ids.get(c.item())), c.score())
                 };
                 let items: Vec<String> = list.iter().map(item).collect();
                 let separator = if row > 0 { "," } else { "" };
@@ -226,7 +226,7 @@ impl Lists<'_> {
             } else {
                 for (rank, candidate) in (1..).zip(list) {
                     let item = self.item_ids.get(candidate.item());
-                    text.push_str(&format!("{user}\t{item}\t{rank}\t{}\n", candidate.score()));
+                    text.push_str(&format!("{user}\t{item}\t{rank}\t{:?}\n", candidate.score()));
                 }
             }
         }

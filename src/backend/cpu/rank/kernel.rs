@@ -91,9 +91,9 @@ fn score_loops(
 fn tile(users: &[[f32; ROWS]], items: &[Lanes]) -> [[f32; LANES]; ROWS] {
     let mut scores = [[0.0f32; LANES]; ROWS];
     for (user, item) in users.iter().zip(items) {
-        for row in 0..ROWS {
-            for lane in 0..LANES {
-                scores[row][lane] = user[row].mul_add(item.0[lane], scores[row][lane]);
+        for (scores, p) in scores.iter_mut().zip(user) {
+            for (score, q) in scores.iter_mut().zip(item.0) {
+                *score = p.mul_add(q, *score);
             }
         }
     }
@@ -189,4 +189,28 @@ fn set_bits(mut bits: u32) -> impl Iterator<Item = usize> {
             place
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Ranking, Tables};
+
+    #[test]
+    fn every_processor_gives_the_same_bits() {
+        let dim = 37;
+        let values: Vec<f32> =
+            (0..40 * dim).map(|k| ((k * 7919 % 1013) as f32 / 513.0 - 1.0).sin()).collect();
+        let tables = Tables::new(dim, &values, &values, None, &[0; 40]).unwrap();
+        let table = Table::new(&tables, &[Ranking::default()]).unwrap();
+        let users: Vec<[f32; ROWS]> =
+            (0..dim).map(|k| std::array::from_fn(|row| values[row * dim + k])).collect();
+        let (mut x, mut highest) =
+            ([vec![Lanes::ZERO; 3 * ROWS], vec![Lanes::ZERO; 3 * ROWS]], [[0.0; 3 * ROWS]; 2]);
+        score(&table, 0..3, &users, &mut x[0], &mut highest[0]);
+        score_loops(&table, 0..3, &users, &mut x[1], &mut highest[1]);
+        let bits = |x: &[Lanes]| x.iter().flat_map(|lanes| lanes.0.map(f32::to_bits)).collect::<Vec<u32>>();
+        assert_eq!(bits(&x[0]), bits(&x[1]));
+        assert_eq!(highest[0].map(f32::to_bits), highest[1].map(f32::to_bits));
+    }
 }
