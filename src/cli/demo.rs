@@ -8,7 +8,7 @@ use super::output::{Output, table};
 use crate::{
     config::Config,
     data::{
-        Edges, Interactions, InteractionsBuilder, Split,
+        Interactions, InteractionsBuilder, Split,
         split::{self, Kind, Plan, Source},
         synth::{self, Spec},
     },
@@ -62,12 +62,15 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     };
     let adjusted = Config { tau: (0..=8).map(|k| 0.5 * k as f32).collect(), ..base.clone() };
     let mut rows = Vec::new();
-    for (name, config) in [("mf", base), ("mf, tau chosen", adjusted), ("macr_mf, c chosen", macr)] {
+    for (folder, name, config) in [
+        ("mf", "mf", base),
+        ("mf_adjusted", "mf, tau chosen", adjusted),
+        ("macr_mf", "macr_mf, c chosen", macr),
+    ] {
         let bar = output.progress(config.epochs, name);
         let (model, _) = Trainer::new(&debiased, config)?.fit(&mut Bar(&bar))?;
         bar.finish_and_clear();
-        let folder = args.out.join(name.split(',').next().unwrap_or(name));
-        let folder = if name.contains("tau") { args.out.join("mf-adjusted") } else { folder };
+        let folder = args.out.join(folder);
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         model.save(folder.join(MODEL_FILE))?;
         for (test, data) in [("plain", &plain), ("debiased", &debiased)] {
@@ -110,22 +113,15 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 /// split: a tenth of the world's training interactions, at random.
 fn worlds(world: &Interactions, seed: u64) -> Result<(Interactions, Interactions)> {
     let builder = || InteractionsBuilder::new(world.users(), world.items());
-    let train = builder().split(Split::Train, edges(world, Split::Train)).build()?;
+    let train = builder().split(Split::Train, split::edges(world, Split::Train, |_| true)).build()?;
     let plan = Plan { kind: Kind::Random { test: 0.1, valid: 0.0 }, from: Source::Train, seed };
     let (plain, _) = split::split(&train, &plan)?;
     let debiased = builder()
-        .split(Split::Train, edges(&plain, Split::Train))
-        .split(Split::Valid, edges(world, Split::Valid))
-        .split(Split::Test, edges(world, Split::Test))
+        .split(Split::Train, split::edges(&plain, Split::Train, |_| true))
+        .split(Split::Valid, split::edges(world, Split::Valid, |_| true))
+        .split(Split::Test, split::edges(world, Split::Test, |_| true))
         .build()?;
     Ok((debiased, plain))
-}
-
-fn edges(data: &Interactions, split: Split) -> Edges {
-    let by_user = data.by_user(split);
-    Edges::from_pairs(
-        (0..data.users()).flat_map(|user| by_user.row(user).iter().map(move |&item| (user, item))),
-    )
 }
 
 fn measure(model: &Model, data: &Interactions) -> Result<Outcome> {

@@ -19,9 +19,9 @@ use super::{output::Output, recipes};
 use crate::{
     atomic_file::write_atomic,
     config::Config,
-    data::{InteractionsBuilder, Split, split::carve_valid},
+    data::{Split, split::carve_valid},
     error::{Error, Result},
-    model::{IDS_FILE, MODEL_FILE, Model},
+    model::{MODEL_FILE, Model, save_ids},
     train::{Epoch, Evaluated, Observer, Summary, Trainer},
 };
 
@@ -210,10 +210,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         return Ok(());
     }
     let mut run = Run::create(&folder, args.force, &config, output)?;
-    let ids = InteractionsBuilder::new(data.users(), data.items())
-        .ids(data.user_ids().into_owned(), data.item_ids().into_owned())
-        .build()?;
-    ids.save(folder.join(IDS_FILE))?;
+    save_ids(data, &folder)?;
     let (_, summary) = trainer.fit(&mut run)?;
     run.bar.finish_and_clear();
     report(&summary, &config, &folder, args.json, output);

@@ -22,17 +22,19 @@ pub fn degrees(csr: Csr<'_>) -> Vec<u32> {
     (0..csr.rows() as u32).map(|r| csr.degree(r)).collect()
 }
 
-/// Gini coefficient of `counts`: 0 when all are equal, towards 1 when one has everything.
+/// Gini coefficient of `counts`: sum over j = 1..n of (2 j - n - 1) f_j, divided by n times the sum of f, where f are
+/// the counts in ascending order: 0 if all are equal, 1 - 1/n if one has everything. 0 if there is nothing.
 pub fn gini(counts: &[u32]) -> f64 {
     let mut sorted = counts.to_vec();
     sorted.sort_unstable();
-    let n = sorted.len() as f64;
-    let total: f64 = sorted.iter().map(|&c| f64::from(c)).sum();
-    if total == 0.0 {
+    let n = sorted.len() as i128;
+    let total = i128::from(sum(&sorted));
+    if total == 0 {
         return 0.0;
     }
-    let ranked: f64 = sorted.iter().zip(1u64..).map(|(&c, rank)| rank as f64 * f64::from(c)).sum();
-    (2.0 * ranked / total - (n + 1.0)) / n
+    let weighted: i128 =
+        sorted.iter().zip(1i128..).map(|(&f, place)| (2 * place - n - 1) * i128::from(f)).sum();
+    weighted as f64 / (n * total) as f64
 }
 
 /// The smallest number of members whose counts add up to at least `share` of the total.

@@ -283,7 +283,7 @@ fn merge(data: &Interactions) -> Result<Interactions> {
 }
 
 /// The interactions of `split` at the positions that `keep` wants.
-fn edges(data: &Interactions, split: Split, keep: impl Fn(usize) -> bool) -> Edges {
+pub(crate) fn edges(data: &Interactions, split: Split, keep: impl Fn(usize) -> bool) -> Edges {
     let rows = data.by_user(split);
     let kept = || (0..rows.indices.len()).filter(|&at| keep(at));
     let users = (0..data.users())

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     backend::cpu::{Cpu, Parameters, Settings},
     config::Config,
-    data::{Interactions, Split},
+    data::{Interactions, popularity::item_counts},
     error::{Error, Result},
     eval::{Evaluator, Outcome},
     model::{Branch, Metadata, Model, Ranking},
@@ -88,10 +88,9 @@ impl<'a> Trainer<'a> {
             l2: config.l2,
             seed: config.seed,
         };
-        let by_item = data.by_item(Split::Train);
         Ok(Trainer {
             engine: Cpu::new((data.users(), data.items()), sampler, objective, settings)?,
-            popularity: (0..data.items()).map(|i| by_item.degree(i)).collect(),
+            popularity: item_counts(data),
             data,
             config,
             parts,
