@@ -4,10 +4,11 @@ mod oracle;
 
 use macr::{
     Edges, Interactions, InteractionsBuilder, Split,
-    backend::cpu::{Cpu, Settings},
+    backend::{Backend, Settings, cpu::Cpu},
     objective::{self, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    train::sequence::minibatch,
 };
 use oracle::{Batch, Params};
 
@@ -80,7 +81,7 @@ fn check(
         Settings { dim, adam: Adam::default(), catch_up: CatchUp::Quadrature, l2: l2 as f32, seed: 5 };
     let objective = objective::build(name, config).unwrap();
     let mut engine = Cpu::new((USERS, ITEMS), sampler, objective, settings).unwrap();
-    let start = engine.parameters();
+    let start = engine.parameters().unwrap();
     let params = Params {
         dim,
         p: wide(&start.users),
@@ -88,7 +89,7 @@ fn check(
         v: wide(start.user_branch.as_deref().unwrap_or(&[])),
         w: wide(start.item_branch.as_deref().unwrap_or(&[])),
     };
-    let losses = engine.run(1);
+    let losses = engine.repeat(1, &minibatch).unwrap();
     let what = format!("{name}, {config:?}, {kind}, B {batch}, D {dim}");
     let expected = oracle::loss(name, config, l2, &params, &drawn);
     let got: f64 = losses.iter().sum();

@@ -10,4 +10,4 @@ pub mod step;
 pub mod table;
 pub mod team;
 
-pub use engine::{Cpu, Parameters, Settings};
+pub use engine::Cpu;
