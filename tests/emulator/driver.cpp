@@ -342,10 +342,9 @@ API cuMemHostAlloc(void **pointer, size_t bytes, unsigned) {
 API cuMemFreeHost(void *pointer) {
     Lock lock;
     if (Status status = wait("freeing pinned memory")) return status;
-    Status status = drain_all();
     pinned_memory.erase(reinterpret_cast<uintptr_t>(pointer));
     free(pointer);
-    return status;
+    return SUCCESS;
 }
 API cuMemsetD8Async(uint64_t pointer, unsigned char value, size_t bytes, Stream *stream) {
     Lock lock;
