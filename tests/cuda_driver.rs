@@ -1,4 +1,5 @@
 //! The host layer on the emulated driver: memory, graphs, and how faults come to light.
+#![cfg(feature = "cuda")]
 
 mod emulator;
 
@@ -75,7 +76,11 @@ fn memory_is_nan_until_it_is_written() {
     let mut values = device.zeros::<f32>(SCRATCH, 6).unwrap();
     let shape = Shape { grid: [3, 1, 1], block: 32, shared: 128 };
     launch(&device, "shared", shape, &mut values).unwrap();
-    assert!(values.read().unwrap().iter().all(|x| x.is_nan()));
+    let sanitized = env::var_os("MACR_EMULATOR_SANITIZE").is_some_and(|v| v == "1");
+    for (i, x) in values.read().unwrap().into_iter().enumerate() {
+        // Static arrays, at even places, are left alone in the sanitizer's build.
+        assert!(x.is_nan() || (i % 2 == 0 && sanitized), "{i}: {x}");
+    }
 }
 
 #[test]
@@ -179,7 +184,7 @@ fn wrong_launches_are_refused() {
     refused(Shape::linear(1, 65), "65 threads a block, declared for at most 64");
     refused(Shape::linear(0, 64), "a launch of nothing");
     refused(Shape { grid: [1, 1 << 16, 1], block: 64, shared: 0 }, "too many blocks");
-    refused(Shape { grid: [1, 1, 1], block: 64, shared: 50_000 }, "50000 bytes of dynamic shared memory");
+    refused(Shape { grid: [1, 1, 1], block: 64, shared: 300_000 }, "300000 bytes of dynamic shared memory");
 
     #[derive(Debug, Clone, Copy)]
     struct Longer(#[allow(dead_code)] [u64; 3]);

@@ -275,6 +275,7 @@ API cuFuncGetParamInfo(Kernel *function, size_t index, size_t *offset, size_t *b
 API cuFuncGetAttribute(int *value, int attribute, Kernel *function) {
     switch (attribute) {
         case 0: *value = int(function->max_threads); return SUCCESS;
+        case 1: *value = 0; return SUCCESS;  // static shared memory: not counted here
         case 8: *value = int(function->max_dynamic_shared); return SUCCESS;
     }
     return error(INVALID_VALUE, "function attribute " + std::to_string(attribute) + " is not emulated");
