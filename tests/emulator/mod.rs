@@ -19,7 +19,7 @@ use std::{
 use macr::backend::cuda::Device;
 
 /// The name that the emulated device gives itself.
-const EMULATED: &str = "CUDA emulator";
+pub const EMULATED: &str = "CUDA emulator";
 
 const FLAGS: [&str; 8] = [
     "-std=c++17",

@@ -22,8 +22,8 @@ impl std::fmt::Debug for Graph {
 }
 
 impl Device {
-    /// Records what `record` queues on this device, without running it. It may launch kernels and clear buffers; it
-    /// may not allocate, free, copy from or to the host, or wait.
+    /// Records what `record` queues on this device, without running it. It may launch kernels, clear buffers
+    /// and copy from and to page-locked memory; it may not allocate, free, copy from or to other host memory, or wait.
     ///
     /// # Errors
     /// The error of `record`; [`Error::Device`] if something was queued that cannot be recorded.
