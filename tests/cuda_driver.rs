@@ -6,8 +6,9 @@ mod emulator;
 use std::{env, process::Command};
 
 use macr::{
-    Error,
+    DeviceChoice, Error,
     backend::cuda::{Buffer, Device, Params, Purpose, Shape},
+    device::Resolved,
 };
 
 const SCRATCH: Purpose = Purpose { what: "a test", lower: "its size" };
@@ -211,6 +212,27 @@ fn too_much_memory_is_an_error_with_numbers() {
         other => panic!("{other}"),
     }
     assert!(Device::open_with(99, b"".into()).unwrap_err().to_string().contains("cuda:99"));
+}
+
+/// Run by the test below in a process of its own, where nothing but the environment leads to the emulated driver.
+#[test]
+#[ignore = "needs the environment that the test below gives"]
+fn resolve() {
+    let (device, line) = "cuda".parse::<DeviceChoice>().unwrap().resolve().unwrap();
+    println!("{line}");
+    assert!(matches!(device, Resolved::Cuda(device) if device.description().ordinal == 0));
+}
+
+#[test]
+fn a_program_finds_the_device_by_name() {
+    let mut command = Command::new(env::current_exe().unwrap());
+    if !emulator::equip(&mut command) {
+        eprintln!("skipped: no C++ compiler");
+        return;
+    }
+    let output = command.args(["--ignored", "--exact", "resolve", "--nocapture"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("CUDA emulator (cuda:0), 8 GiB"), "{output:?}");
 }
 
 /// Run by the tests below in a process of its own, which it ends.
