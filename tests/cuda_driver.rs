@@ -6,8 +6,9 @@ mod emulator;
 use std::{env, process::Command};
 
 use macr::{
-    Error,
+    DeviceChoice, Error,
     backend::cuda::{Buffer, Device, Params, Purpose, Shape},
+    device::Resolved,
 };
 
 const SCRATCH: Purpose = Purpose { what: "a test", lower: "its size" };
@@ -37,7 +38,12 @@ unsafe impl Params for Fault {
 
 /// The emulator; its own kernels are on no other device.
 fn emulated() -> Option<Device> {
-    emulator::device().filter(|device| device.description().name == emulator::EMULATED)
+    let device = emulator::device()?;
+    if device.description().name != emulator::EMULATED {
+        eprintln!("skipped: for the emulator alone");
+        return None;
+    }
+    Some(device)
 }
 
 fn plain(values: &mut Buffer<f32>) -> Plain {
@@ -76,10 +82,9 @@ fn memory_is_nan_until_it_is_written() {
     let mut values = device.zeros::<f32>(SCRATCH, 6).unwrap();
     let shape = Shape { grid: [3, 1, 1], block: 32, shared: 128 };
     launch(&device, "shared", shape, &mut values).unwrap();
-    let sanitized = env::var_os("MACR_EMULATOR_SANITIZE").is_some_and(|v| v == "1");
     for (i, x) in values.read().unwrap().into_iter().enumerate() {
         // Static arrays, at even places, are left alone in the sanitizer's build.
-        assert!(x.is_nan() || (i % 2 == 0 && sanitized), "{i}: {x}");
+        assert!(x.is_nan() || (i % 2 == 0 && sanitized()), "{i}: {x}");
     }
 }
 
@@ -124,9 +129,11 @@ fn a_graph_replays_what_was_recorded() {
 #[test]
 fn what_cannot_be_recorded_is_refused() {
     let Some(device) = emulator::device() else { return };
-    let buffer = device.zeros::<f32>(SCRATCH, 10).unwrap();
+    let mut buffer = device.zeros::<f32>(SCRATCH, 10).unwrap();
     assert!(device.capture(|| device.synchronize()).is_err());
     assert!(device.capture(|| buffer.read().map(|_| ())).is_err());
+    assert!(device.capture(|| buffer.write(&[1.0])).is_err());
+    assert!(device.capture(|| device.zeros::<f32>(SCRATCH, 1).map(|_| ())).is_err());
     // The device goes on.
     assert_eq!(buffer.read().unwrap(), [0.0; 10]);
 }
@@ -214,7 +221,28 @@ fn too_much_memory_is_an_error_with_numbers() {
     assert!(Device::open_with(99, b"".into()).unwrap_err().to_string().contains("cuda:99"));
 }
 
-/// Run by the test below in a process of its own, which it ends.
+/// Run by the test below in a process of its own, where nothing but the environment leads to the emulated driver.
+#[test]
+#[ignore = "needs the environment that the test below gives"]
+fn resolve() {
+    let (device, line) = "cuda".parse::<DeviceChoice>().unwrap().resolve().unwrap();
+    println!("{line}");
+    assert!(matches!(device, Resolved::Cuda(device) if device.description().ordinal == 0));
+}
+
+#[test]
+fn a_program_finds_the_device_by_name() {
+    let mut command = Command::new(env::current_exe().unwrap());
+    if !emulator::equip(&mut command) {
+        eprintln!("skipped: no C++ compiler");
+        return;
+    }
+    let output = command.args(["--ignored", "--exact", "resolve", "--nocapture"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("CUDA emulator (cuda:0), 8 GiB"), "{output:?}");
+}
+
+/// Run by the tests below in a process of its own, which it ends.
 #[test]
 #[ignore = "overruns a buffer"]
 fn overrun() {
@@ -222,19 +250,46 @@ fn overrun() {
     fault(&device, "overrun", 32);
 }
 
+/// As above.
+#[test]
+#[ignore = "writes to no memory"]
+fn wild() {
+    let Some(device) = emulated() else { return };
+    fault(&device, "wild", 32);
+}
+
+/// What the test `name` of this program, which must not succeed, says before it ends.
+fn last_words(name: &str) -> String {
+    let mut command = Command::new(env::current_exe().unwrap());
+    let output = command.args(["--ignored", "--exact", name, "--nocapture"]).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn sanitized() -> bool {
+    env::var_os("MACR_EMULATOR_SANITIZE").is_some_and(|v| v == "1")
+}
+
+#[test]
+fn a_crash_names_the_kernel() {
+    if emulated().is_none() {
+        return;
+    }
+    let text = last_words("wild");
+    let expected = if sanitized() {
+        "faults.cpp"
+    } else {
+        "fault_wild, block (0,0,0) thread (0,0,0): Segmentation fault"
+    };
+    assert!(text.contains(expected), "{text}");
+}
+
 #[test]
 fn the_sanitizer_sees_an_overrun() {
-    if env::var_os("MACR_EMULATOR_SANITIZE").is_none_or(|v| v != "1") {
+    if !sanitized() || emulated().is_none() {
         eprintln!("skipped: only with MACR_EMULATOR_SANITIZE=1");
         return;
     }
-    let output = Command::new(env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "overrun", "--nocapture"])
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        !output.status.success() && text.contains("heap-buffer-overflow") && text.contains("faults.cpp"),
-        "{text}"
-    );
+    let text = last_words("overrun");
+    assert!(text.contains("heap-buffer-overflow") && text.contains("faults.cpp"), "{text}");
 }

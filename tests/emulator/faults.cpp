@@ -61,3 +61,6 @@ KERNEL(fault_missing_barrier, Plain p, 64) {
 
 // Writes one element beyond the end.
 KERNEL(fault_overrun, Plain p, 32) { p.values[p.length] = 1.0f; }
+
+// Writes to no memory at all.
+KERNEL(fault_wild, Plain, 32) { *reinterpret_cast<volatile float *>(uintptr_t(8)) = 1.0f; }

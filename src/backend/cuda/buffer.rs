@@ -6,7 +6,7 @@ use cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, PinnedHostSlice, ValidAsZeroBits, sys,
 };
 
-use super::{Device, failure::failed};
+use super::{Device, failure::failed, graph::outside_capture};
 use crate::error::{Error, Result};
 
 /// Plain numbers, and structs of them.
@@ -43,6 +43,7 @@ impl Device {
     /// # Errors
     /// [`Error::DeviceMemory`] if there is not enough.
     pub fn alloc<T: Element>(&self, purpose: Purpose, len: usize) -> Result<Buffer<T>> {
+        outside_capture(&self.stream, "allocate GPU memory")?;
         // The driver gives no memory of 0 bytes.
         // SAFETY: T is valid for any bits, and no kernel result depends on elements never written.
         match unsafe { self.stream.alloc::<T>(len.max(1)) } {
@@ -135,6 +136,7 @@ impl<T: Element> Buffer<T> {
             return Ok(());
         }
         let stream = self.slice.stream().clone();
+        outside_capture(&stream, "copy to the GPU")?;
         stream.memcpy_htod(values, &mut self.slice).map_err(failed("copy to the GPU"))
     }
 
@@ -143,6 +145,7 @@ impl<T: Element> Buffer<T> {
     /// # Errors
     /// [`Error::Device`] if the device fails, or any queued work did.
     pub fn read(&self) -> Result<Vec<T>> {
+        outside_capture(self.slice.stream(), "copy from the GPU")?;
         let mut values = self.slice.stream().clone_dtoh(&self.slice).map_err(failed("copy from the GPU"))?;
         values.truncate(self.len);
         Ok(values)
