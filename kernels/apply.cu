@@ -98,6 +98,8 @@ DEVICE void finish(const Apply &p, const ApplySide &side, uint32_t rows, Touched
     row.own.store(side.table.p + at, p.stride);
     row.m.store(side.table.m + at, p.stride);
     row.v.store(side.table.v + at, p.stride);
+    // All lanes have read it.
+    __syncwarp(R::mask());
     if (R::lane() == 0) side.table.last[row.id] = now + 1;
 }
 

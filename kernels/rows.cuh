@@ -12,6 +12,8 @@ template <unsigned WIDTH> struct Row {
     // The first of this lane's columns 4v..4v + 4.
     static DEVICE unsigned column(unsigned v) { return 4 * (v * G + lane_id() % G); }
     static DEVICE unsigned lane() { return lane_id() % G; }
+    // The lanes of this group.
+    static DEVICE unsigned mask() { return ALL_LANES >> (WARP - G) << (lane_id() / G * G); }
 
     static DEVICE Row zero() {
         Row row;

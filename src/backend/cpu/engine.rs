@@ -13,7 +13,7 @@ use super::{
     team::Team,
 };
 use crate::{
-    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings},
+    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, streams},
     error::Result,
     model,
     objective::Objective,
@@ -23,11 +23,6 @@ use crate::{
 
 /// Steps whose samples are drawn together, in parallel.
 const DRAWN_AHEAD: usize = 16;
-/// Streams of the initialisation.
-const USERS: u32 = 0;
-const ITEMS: u32 = 1;
-const USER_BRANCH: u32 = 2;
-const ITEM_BRANCH: u32 = 3;
 
 /// The parameters of a branch, where there is one.
 fn head(branch: &Option<Branch>) -> Option<Head<'_>> {
@@ -77,10 +72,10 @@ impl<'a> Cpu<'a> {
         let Settings { dim, branch, seed, adam, .. } = settings;
         let branch = |stream| Branch::new(branch, dim, seed, stream);
         Ok(Cpu {
-            users: Table::xavier(users as usize, dim, seed, USERS)?,
-            items: Table::xavier(items as usize, dim, seed, ITEMS)?,
-            user_branch: objective.user_branch().then(|| branch(USER_BRANCH)),
-            item_branch: objective.item_branch().then(|| branch(ITEM_BRANCH)),
+            users: Table::xavier(users as usize, dim, seed, streams::USERS)?,
+            items: Table::xavier(items as usize, dim, seed, streams::ITEMS)?,
+            user_branch: objective.user_branch().then(|| branch(streams::USER_BRANCH)),
+            item_branch: objective.item_branch().then(|| branch(streams::ITEM_BRANCH)),
             sampler,
             objective,
             settings,
