@@ -118,7 +118,10 @@ fn bits(values: &[f32]) -> Vec<u32> {
 /// Largest distance of two lists; NaN counts as far.
 fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() }).fold(0.0, f32::max)
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() })
+        .fold(0.0, f32::max)
 }
 
 /// All trainings that are compared with the CPU.
@@ -139,7 +142,8 @@ fn begins_with_the_parameters_of_the_cpu() {
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings(&data) {
-        let (cpu, cuda) = (training.cpu().parameters().unwrap(), training.cuda(&device).parameters().unwrap());
+        let (cpu, cuda) =
+            (training.cpu().parameters().unwrap(), training.cuda(&device).parameters().unwrap());
         assert_eq!(bits(&flat(&cpu)), bits(&flat(&cuda)), "D {}", training.dim);
     }
 }
@@ -156,7 +160,10 @@ fn losses_and_parameters_follow_the_cpu() {
             let (expected, got) = (cpu.repeat(1, &minibatch).unwrap(), cuda.repeat(1, &minibatch).unwrap());
             for (part, (expected, got)) in expected.iter().zip(got).enumerate() {
                 let error = (got - expected).abs();
-                assert!(error <= 1e-5 * expected.abs(), "{case}, step {step}, part {part}: {got}, CPU {expected}");
+                assert!(
+                    error <= 1e-5 * expected.abs(),
+                    "{case}, step {step}, part {part}: {got}, CPU {expected}"
+                );
             }
         }
         // Adam divides by sqrt(v): where v is tiny, rounding grows; a step is 1e-3.

@@ -70,7 +70,8 @@ impl Optimiser {
     /// [`crate::Error::DeviceMemory`] if its tables do not fit.
     pub fn new(device: &Device, adam: Adam, catch_up: CatchUp) -> Result<Self> {
         let ended = Rules::ended(adam);
-        let rate: Vec<f64> = (0..ended.len() as u64).map(|t| if t == 0 { 0.0 } else { adam.rate(t) }).collect();
+        let rate: Vec<f64> =
+            (0..ended.len() as u64).map(|t| if t == 0 { 0.0 } else { adam.rate(t) }).collect();
         let ended: Vec<f32> = ended.iter().flat_map(|r| [r.weight, r.root]).flatten().collect();
         let powers = |n| [adam.beta1, adam.beta2].map(|b| power(f64::from(b), n) as f32);
         let decay: Vec<f32> = (0..=u64::from(LONGEST_GAP)).flat_map(powers).collect();
@@ -106,9 +107,11 @@ impl Optimiser {
     /// # Panics
     /// If `step` or `rules` is shorter.
     pub fn rules(&self, step: &Buffer<u64>, steps: u32, rules: &mut StepRules) -> Result<()> {
-        assert!(steps as usize <= step.len() && steps as usize * STEP_RULES <= rules.0.len(), "{steps} steps");
-        let params =
-            params::Rules { step: step.ptr(), weights: rules.0.ptr_mut(), adam: self.params() };
+        assert!(
+            steps as usize <= step.len() && steps as usize * STEP_RULES <= rules.0.len(),
+            "{steps} steps"
+        );
+        let params = params::Rules { step: step.ptr(), weights: rules.0.ptr_mut(), adam: self.params() };
         // SAFETY: the arrays have room for `steps` steps.
         unsafe { self.device.launch(&self.kernel, Shape::linear(steps, RULES_THREADS), params) }
     }

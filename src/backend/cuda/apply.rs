@@ -163,10 +163,7 @@ impl Apply {
             loss_partial: scalars.loss_partial.ptr(),
             l2_loss: gather.l2_loss.ptr(),
             losses: self.losses.ptr_mut(),
-            side: [
-                side(0, users, batch.users, user_windows),
-                side(1, items, batch.items, item_windows),
-            ],
+            side: [side(0, users, batch.users, user_windows), side(1, items, batch.items, item_windows)],
             adam: optimiser.params(),
             batch: self.batch as u32,
             stride,

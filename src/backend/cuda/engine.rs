@@ -7,7 +7,7 @@ use super::{
     batch::Batch,
     branch::Branch,
     gather::{self, Gather, Gathered},
-    params::{APPLY_WINDOW, LONGEST_GAP},
+    params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
     sample::Samples,
     step::{Scalars, Step},
     table::{TABLES, Table, stride, width},
@@ -64,7 +64,8 @@ fn slots(batch: u32, [users, items]: [u32; 2]) -> [usize; 2] {
 /// Bytes of device memory that a training with `sampler` on `users` x `items` takes: tables, interactions, batches,
 /// and the largest copy that an evaluation makes.
 pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settings) -> u64 {
-    let (b, s, w) = (u64::from(sampler.batch()), u64::from(chunk(sampler.batch())), stride(settings.dim) as u64);
+    let (b, s, w) =
+        (u64::from(sampler.batch()), u64::from(chunk(sampler.batch())), stride(settings.dim) as u64);
     let [user_slots, item_slots] = slots(sampler.batch(), [users, items]).map(|n| n as u64);
     let (users, items) = (u64::from(users), u64::from(items));
     let host = sampler.tables();
@@ -73,9 +74,12 @@ pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settin
         + 8 * host.before.len() as u64
         + 20 * items;
     let tables = (users + items) * (12 * w + 8) + 4 * w * users.max(items);
-    let batches = s * (12 * b + 2 * 4 * 8 * b + 16 * (u64::from(LONGEST_GAP) + 1) + 64 + 64 * b);
+    // Beyond this, some devices group the samples in device memory.
+    let scratch = if b > 8192 { 32 * b } else { 0 };
+    let batches = s * (12 * b + 2 * 4 * 8 * b + scratch + 16 * (u64::from(LONGEST_GAP) + 1) + 64);
     let gathered = (user_slots + item_slots) * (4 * w + 4 + 8);
-    let scalars = 4 * b * (2 + 2 + 1 + 8) + 512 * (8 * w + 8 * PARTS as u64);
+    let step_blocks = b.div_ceil(u64::from(STEP_THREADS / 32)).min(u64::from(STEP_BLOCKS));
+    let scalars = 4 * b * (2 + 2 + 1 + 8) + step_blocks * (8 * w + 8 * PARTS as u64);
     let windows = 2 * (2 * b).div_ceil(u64::from(APPLY_WINDOW)) * (8 * w + 12);
     interactions + tables + batches + gathered + scalars + windows + (1 << 20)
 }
@@ -120,7 +124,9 @@ impl<'a> Cuda<'a> {
         }
         let (batch, chunk) = (sampler.batch() as usize, chunk(sampler.batch()));
         let slots = slots(sampler.batch(), [users, items]);
-        let new_branch = |wanted: bool, stream| match wanted.then(|| cpu::branch::Branch::new(branch, dim, seed, stream).export()) {
+        let new_branch = |wanted: bool, stream| match wanted
+            .then(|| cpu::branch::Branch::new(branch, dim, seed, stream).export())
+        {
             Some(model::Branch::Linear { weight }) => Branch::new(device, &weight).map(Some),
             _ => Ok(None),
         };

@@ -31,7 +31,10 @@ impl Gathered {
     /// # Errors
     /// [`crate::Error::DeviceMemory`] if they do not fit.
     pub fn new(device: &Device, slots: usize, dim: usize) -> Result<Self> {
-        Ok(Gathered { rows: device.alloc(BATCHES, slots * stride(dim))?, logit: device.alloc(BATCHES, slots)? })
+        Ok(Gathered {
+            rows: device.alloc(BATCHES, slots * stride(dim))?,
+            logit: device.alloc(BATCHES, slots)?,
+        })
     }
 
     /// Most rows.
@@ -99,7 +102,10 @@ impl Gather {
     ) -> Result<()> {
         let stride = users.table.stride();
         for (side, blocks) in [&users, &items].into_iter().zip(self.blocks) {
-            assert!(side.out.slots().div_ceil(self.slots as usize) == blocks as usize, "other numbers of slots");
+            assert!(
+                side.out.slots().div_ceil(self.slots as usize) == blocks as usize,
+                "other numbers of slots"
+            );
             assert_eq!(side.table.stride(), stride);
         }
         let side = |side: Side<'_>, touched: &Touched| {

@@ -259,11 +259,8 @@ impl Samples {
             batch: self.batch,
             unused: 0,
         };
-        let shape = Shape {
-            grid: [2, steps, 1],
-            block: SAMPLE_GROUP_THREADS,
-            shared: SAMPLE_GROUP_SHARED + numbers,
-        };
+        let shape =
+            Shape { grid: [2, steps, 1], block: SAMPLE_GROUP_THREADS, shared: SAMPLE_GROUP_SHARED + numbers };
         // SAFETY: as above.
         unsafe { self.device.launch(&self.group, shape, group) }
     }

@@ -53,7 +53,10 @@ pub struct Pairs {
 enum Stages {
     Whole(Kernel<params::Step>),
     /// Scores and gates before the sums over all pairs, the scalar stage after them.
-    Halves { scores: Kernel<params::Step>, sums: Kernel<params::Step> },
+    Halves {
+        scores: Kernel<params::Step>,
+        sums: Kernel<params::Step>,
+    },
 }
 
 /// The launcher for one objective.

@@ -12,7 +12,8 @@ use crate::{
 pub const MOST_DIM: usize = 1024;
 
 /// What runs short when a table does not fit.
-pub const TABLES: Purpose = Purpose { what: "the tables of users and items with their moments", lower: "--dim" };
+pub const TABLES: Purpose =
+    Purpose { what: "the tables of users and items with their moments", lower: "--dim" };
 
 /// The columns that the kernels for embedding size `dim` are compiled for: `KERNEL_W`.
 ///
@@ -69,6 +70,26 @@ impl Table {
         });
         table.p.write(&values)?;
         Ok(table)
+    }
+
+    /// The table with these parameters, first and second moments, `[rows, stride]` each, last touched in steps `last`.
+    ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] if it does not fit.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn upload(device: &Device, dim: usize, values: [&[f32]; 3], last: &[u64]) -> Result<Self> {
+        assert!(values.iter().all(|values| values.len() == last.len() * stride(dim)), "other lengths");
+        let [p, m, v] = values;
+        Ok(Table {
+            rows: last.len(),
+            dim,
+            p: device.upload(TABLES, p)?,
+            m: device.upload(TABLES, m)?,
+            v: device.upload(TABLES, v)?,
+            last: device.upload(TABLES, last)?,
+        })
     }
 
     /// Number of rows.
