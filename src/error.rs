@@ -132,8 +132,11 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Io { source, operation, .. } => match source.kind() {
-                // A path that the user named and that is not there, or is no file, is bad input.
-                io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory
+                // A path that the user named and that is not there, or is no file or no text, is bad input.
+                io::ErrorKind::NotFound
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::InvalidData
                     if matches!(*operation, "open" | "read") =>
                 {
                     Kind::Input
@@ -198,6 +201,7 @@ fn io_remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free some space or choose another disk (nothing that was complete is lost)"
         }
+        io::ErrorKind::NotADirectory => "; a part of the path is a file: check the path",
         _ => "",
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     data::{Interactions, popularity::item_counts},
     error::{Error, Result},
     eval::{Evaluator, Outcome},
-    model::{Branch, Metadata, Model, Ranking},
+    model::{Branch, Carved, Metadata, Model, Ranking},
     objective,
     sampling::Sampler,
 };
@@ -43,6 +43,7 @@ pub struct Trainer<'a> {
     engine: Box<dyn Backend + 'a>,
     popularity: Vec<u32>,
     parts: Vec<&'static str>,
+    carved: Option<Carved>,
 }
 
 /// What a training did.
@@ -95,7 +96,14 @@ impl<'a> Trainer<'a> {
             data,
             config,
             parts,
+            carved: None,
         })
+    }
+
+    /// Has the model say where the data's validation split came from.
+    pub fn carved(mut self, carved: Option<Carved>) -> Self {
+        self.carved = carved;
+        self
     }
 
     /// Steps of one epoch.
@@ -209,6 +217,7 @@ impl<'a> Trainer<'a> {
                 pairing: (self.config.objective == "macr").then(|| self.config.pairing.to_string()),
                 ranking,
                 data: self.data.checksum(),
+                carved: self.carved.clone(),
                 seed: self.config.seed,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
