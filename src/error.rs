@@ -81,7 +81,7 @@ pub enum Error {
     /// Training left the finite numbers.
     #[error(
         "the loss became {loss} in epoch {epoch}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); \
-         the best model so far is kept"
+         what was saved before is kept"
     )]
     Diverged {
         /// Epoch (from 1) in which it was seen.

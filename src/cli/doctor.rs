@@ -82,11 +82,12 @@ fn program() -> Section {
 }
 
 fn cpu() -> Section {
-    let features = simd::features().join(", ");
+    let features = simd::features();
+    let shown = if features.is_empty() { "none".into() } else { features.join(", ") };
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let facts = vec![
         text("model", "model", system::cpu_model()),
-        text("features", "vector features", Some(if features.is_empty() { "none".into() } else { features })),
+        Fact { key: "features", label: "vector features", value: json!(features), shown },
         text("kernels", "kernels in use", Some(simd::kernels().into())),
         number("cores", "cores for this process", cores),
         number("threads", "threads", rayon::current_num_threads() as u64),
@@ -121,5 +122,7 @@ fn gpu() -> Section {
 
 /// What `--device auto` comes to.
 fn device() -> Section {
-    Section { name: "Device", facts: vec![text("auto", "--device auto", Some("cpu".into()))] }
+    let shown = "cpu, the only device of this build".into();
+    let fact = Fact { key: "auto", label: "--device auto", value: json!("cpu"), shown };
+    Section { name: "Device", facts: vec![fact] }
 }

@@ -14,7 +14,7 @@ const LANES: u64 = 16;
 /// Steps whose samples are drawn together.
 const DRAWN_AHEAD: u64 = 16;
 /// Code, libraries, stacks and small things: measured on x86-64 Linux.
-const PROGRAM: u64 = 12 << 20;
+const PROGRAM: u64 = 6 << 20;
 /// What a thread needs to rank a block of users, apart from its users' packed embeddings.
 const RANKING_SCRATCH: u64 = 2 << 20;
 /// Users of such a block.
@@ -62,7 +62,8 @@ impl Estimate {
         };
 
         let model = 4 * rows * dim + 4 * items;
-        let evaluated = (0..data.users()).filter(|&u| data.by_user(config.select).degree(u) > 0).count() as u64;
+        let evaluated =
+            (0..data.users()).filter(|&u| data.by_user(config.select).degree(u) > 0).count() as u64;
         let variants = config.rankings().len() as u64;
         // Panels of items with their corrections, a count for every item, starts and hits of every list.
         let ranker = items * (4 * dim + 32) + items * 4 * variants;

@@ -122,7 +122,11 @@ impl Plan {
             "\n{}",
             table(["memory", "size"], parts.map(|(name, bytes)| [name.to_owned(), size(bytes)]))
         ));
-        output.result(format_args!("\nrun folder  {}\n\n{}", self.folder.display(), config.to_toml()?.trim_end()));
+        output.result(format_args!(
+            "\nrun folder  {}\n\n{}",
+            self.folder.display(),
+            config.to_toml()?.trim_end()
+        ));
         Ok(())
     }
 }

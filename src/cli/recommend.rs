@@ -149,7 +149,12 @@ fn users(args: &Args, ids: &Ids<'_>, output: &Output) -> Result<Vec<u32>> {
     if unknown > 0 {
         output.remark(format_args!("{unknown} users are unknown to the model and left out"));
     } else if users.is_empty() {
-        return Err(Error::config("users", given, "no user is named", "give ids, or leave --users out for all"));
+        return Err(Error::config(
+            "users",
+            given,
+            "no user is named",
+            "give ids, or leave --users out for all",
+        ));
     }
     Ok(users)
 }

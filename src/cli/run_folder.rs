@@ -42,7 +42,8 @@ impl RunWriter {
     /// # Errors
     /// [`Error::Config`] if a run is there and `force` is not given, or the path is no folder.
     pub fn check(folder: &Path, force: bool) -> Result<()> {
-        let refused = |problem: &str, remedy: &str| Err(Error::config("out", folder.display(), problem, remedy));
+        let refused =
+            |problem: &str, remedy: &str| Err(Error::config("out", folder.display(), problem, remedy));
         if folder.exists() && !folder.is_dir() {
             return refused("this is a file", "name a folder for the run with --out");
         }

@@ -73,11 +73,11 @@ struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pairing: Option<String>,
     /// MACR: weight of the item branch's loss.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     alpha: Option<f64>,
     /// MACR: weight of the user branch's loss.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     beta: Option<f64>,
     /// MACR: false removes the user branch.
@@ -113,11 +113,11 @@ struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_size: Option<u32>,
     /// Adam's learning rate.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     learning_rate: Option<f64>,
     /// L2 coefficient.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     l2: Option<f64>,
     /// Most epochs to train.
@@ -184,11 +184,8 @@ impl Prepared {
             ));
         }
         let data = carve_valid(&original, None, config.seed)?;
-        let carved = Carved {
-            from: original.checksum(),
-            interactions: data.count(Split::Valid),
-            seed: config.seed,
-        };
+        let carved =
+            Carved { from: original.checksum(), interactions: data.count(Split::Valid), seed: config.seed };
         output.remark(format_args!(
             "the data has no valid split: {} interactions were taken from train, item-uniformly (seed {}); --select test \
              chooses on the test split, as the paper does",

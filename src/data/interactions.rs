@@ -265,7 +265,8 @@ impl Interactions {
                 return Err(damaged(path, "the section table is inconsistent"));
             }
         }
-        check_padding(&bytes, HEADER_BYTES + table_bytes, &entries).map_err(|problem| damaged(path, &problem))?;
+        check_padding(&bytes, HEADER_BYTES + table_bytes, &entries)
+            .map_err(|problem| damaged(path, &problem))?;
         entries.par_iter().try_for_each(|entry| {
             let range = entry.offset as usize..(entry.offset + entry.bytes) as usize;
             if section_checksum(&bytes[range]) == entry.checksum {
