@@ -12,7 +12,10 @@ const DOCS: &str = include_str!("../docs/cli.md");
 /// Every `--word` in `text`.
 fn options(text: &str) -> BTreeSet<&str> {
     let part_of_word = |c: char| c != '-' && !c.is_ascii_alphanumeric();
-    text.split(part_of_word).filter(|word| word.starts_with("--") && word.len() > 2).collect()
+    let named = |word: &&str| {
+        word.strip_prefix("--").is_some_and(|name| name.starts_with(|c: char| c.is_alphabetic()))
+    };
+    text.split(part_of_word).filter(named).collect()
 }
 
 /// The options that a help text lists: the first of every line that begins with one.
