@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use macr::{
     backend::{Backend, Settings, cpu::Cpu},
-    objective::{self, ObjectiveConfig, Pairing},
+    objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     train::sequence::minibatch,
@@ -36,8 +36,14 @@ fn train(c: &mut Criterion) {
             };
             let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, batch, 1)
                 .expect("the batch fits");
-            let settings =
-                Settings { dim: 64, adam: Adam::default(), catch_up: CatchUp::Quadrature, l2: 1e-5, seed: 1 };
+            let settings = Settings {
+                dim: 64,
+                adam: Adam::default(),
+                catch_up: CatchUp::Quadrature,
+                branch: BranchKind::Linear,
+                l2: 1e-5,
+                seed: 1,
+            };
             let objective_ = objective::build(objective, &config).expect("it is in the registry");
             let mut engine =
                 Cpu::new((shape.users, shape.items), sampler, objective_, settings).expect("it fits");

@@ -8,7 +8,8 @@ pub mod cpu;
 
 use crate::{
     error::Result,
-    objective::PARTS,
+    model::Branch,
+    objective::{BranchKind, PARTS},
     optim::{Adam, CatchUp},
     sampling::Sampler,
 };
@@ -22,23 +23,25 @@ pub struct Settings {
     pub adam: Adam,
     /// How rows that a step does not touch are kept up with.
     pub catch_up: CatchUp,
+    /// Form of the branches, where the objective has any.
+    pub branch: BranchKind,
     /// L2 coefficient lambda.
     pub l2: f32,
     /// Seed of initialisation and samples.
     pub seed: u64,
 }
 
-/// Final embeddings and branch vectors, without padding.
+/// Final embeddings and branches, without padding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameters {
     /// `[U, D]`.
     pub users: Vec<f32>,
     /// `[I, D]`.
     pub items: Vec<f32>,
-    /// `[D]`.
-    pub user_branch: Option<Vec<f32>>,
-    /// `[D]`.
-    pub item_branch: Option<Vec<f32>>,
+    /// Where the objective has one.
+    pub user_branch: Option<Branch>,
+    /// Where the objective has one.
+    pub item_branch: Option<Branch>,
 }
 
 /// Sums over steps of the parts of the loss and, last, of its L2 term.

@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::{
     config::Config,
     data::{Interactions, Split},
-    objective::{TILE, Tile},
+    objective::{Objective, TILE, Tile},
     sampling::SamplerKind,
 };
 
@@ -13,6 +13,8 @@ use crate::{
 const LANES: u64 = 16;
 /// Steps whose samples are drawn together.
 const DRAWN_AHEAD: u64 = 16;
+/// Touched rows of one task.
+const TASK_ROWS: u64 = 64;
 /// Code, libraries, stacks and small things: measured on x86-64 Linux.
 const PROGRAM: u64 = 6 << 20;
 /// What a thread needs to rank a block of users, apart from its users' packed embeddings.
@@ -35,14 +37,20 @@ pub struct Estimate {
     pub evaluation: u64,
     /// The program itself.
     pub program: u64,
-    /// All of these, or more if taking a validation split from train needs more.
+    /// All of these, or more if the gradients of large branches need more, or taking a validation split from train.
     pub peak: u64,
 }
 
 impl Estimate {
-    /// For a training of `config` with `threads` threads on `data`, which took the place of data of `original_bytes`
-    /// (0 if it did not).
-    pub fn new(data: &Interactions, original_bytes: u64, config: &Config, threads: u64) -> Self {
+    /// For a training of `config`, whose objective is `objective`, with `threads` threads on `data`, which took the
+    /// place of data of `original_bytes` (0 if it did not).
+    pub fn new(
+        data: &Interactions,
+        original_bytes: u64,
+        config: &Config,
+        objective: &dyn Objective,
+        threads: u64,
+    ) -> Self {
         let (users, items) = (u64::from(data.users()), u64::from(data.items()));
         let (rows, dim) = (users + items, config.dim as u64);
         let stride = dim.next_multiple_of(LANES);
@@ -50,11 +58,23 @@ impl Estimate {
         let batch = u64::from(config.batch_size);
 
         let tables = rows * (3 * 4 * stride + 8);
-        let (own_users, own_items) = (batch.min(users), (2 * batch).min(items));
+        let own_users = batch.min(users);
+        // As many distinct ones as even draws have on average: skewed draws have fewer.
+        let own_items = (items as f64 * -libm::expm1(-2.0 * batch as f64 / items as f64)) as u64;
         let gathered = (own_users + own_items) * 4 * (stride + 2);
         // Three ids a row; for both sides slots and samples [2B], rows and starts [touched].
         let plan = 4 * (3 * batch + 2 * 2 * 2 * batch + 2 * (own_users + own_items));
         let scalars = batch.div_ceil(TILE as u64) * size_of::<Tile>() as u64 + 3 * 2 * 4 * batch;
+        // In a step, each task of rows has its part of the branches' gradients; in an evaluation these are gone.
+        let head = match config.branch.hidden() as u64 {
+            0 => stride,
+            hidden => hidden * (stride + 2) + 1,
+        };
+        let heads = [(objective.user_branch(), own_users), (objective.item_branch(), own_items)];
+        let gradients = |(has, touched): (bool, u64)| {
+            4 * touched.div_ceil(TASK_ROWS) * (stride + if has { head } else { 0 })
+        };
+        let step: u64 = heads.into_iter().map(gradients).sum();
         let slots = 4 * rows * threads.min(DRAWN_AHEAD);
         let positions = match config.sampler {
             SamplerKind::UserUniform => 0,
@@ -84,7 +104,8 @@ impl Estimate {
             0 => 0,
             original => original + estimate.data + 17 * train + PROGRAM,
         };
-        estimate.peak = estimate.parts().iter().map(|(_, bytes)| bytes).sum::<u64>().max(carving);
+        let sum: u64 = estimate.parts().iter().map(|(_, bytes)| bytes).sum();
+        estimate.peak = sum.max(sum - estimate.evaluation + model + step).max(carving);
         estimate
     }
 

@@ -36,7 +36,7 @@ impl Plan {
     /// # Errors
     /// As [`crate::Trainer::new`], but no table is made.
     pub fn new(data: &Interactions, original_bytes: u64, config: &Config, folder: &Path) -> Result<Self> {
-        objective::build(&config.objective, &config.objective_config())?;
+        let objective = objective::build(&config.objective, &config.objective_config())?;
         let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
         let steps = sampler.steps_per_epoch();
         Ok(Plan {
@@ -46,7 +46,13 @@ impl Plan {
             interactions: data.count(Split::Train),
             steps_per_epoch: steps,
             samples_per_epoch: (0..steps).map(|step| u64::from(sampler.rows(step))).sum(),
-            memory: Estimate::new(data, original_bytes, config, rayon::current_num_threads() as u64),
+            memory: Estimate::new(
+                data,
+                original_bytes,
+                config,
+                objective.as_ref(),
+                rayon::current_num_threads() as u64,
+            ),
             config: config.clone(),
         })
     }

@@ -15,7 +15,7 @@ use crate::{
     data::{Interactions, popularity::item_counts},
     error::{Error, Result},
     eval::{Evaluator, Outcome},
-    model::{Branch, Carved, Metadata, Model, Ranking},
+    model::{Carved, Metadata, Model, Ranking},
     objective,
     sampling::Sampler,
 };
@@ -87,6 +87,7 @@ impl<'a> Trainer<'a> {
             dim: config.dim,
             adam: config.adam(),
             catch_up: config.catch_up,
+            branch: config.branch,
             l2: config.l2,
             seed: config.seed,
         };
@@ -203,13 +204,12 @@ impl<'a> Trainer<'a> {
     /// The model after the steps done so far.
     fn model(&self, ranking: Ranking) -> Result<Model> {
         let Parameters { users, items, user_branch, item_branch } = self.engine.parameters()?;
-        let branch = |weight: Option<Vec<f32>>| weight.map(|weight| Branch::Linear { weight });
         Ok(Model {
             dim: self.config.dim,
             user_embedding: users,
             item_embedding: items,
-            user_branch: branch(user_branch),
-            item_branch: branch(item_branch),
+            user_branch,
+            item_branch,
             item_popularity: self.popularity.clone(),
             metadata: Metadata {
                 backbone: self.config.backbone.clone(),

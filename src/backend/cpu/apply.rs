@@ -4,6 +4,7 @@
 //! sample moves 4D bytes (a partner row, from the cache), a slot 2 x 3 x 4D.
 
 use super::{
+    branch::Head,
     gather::{Gathered, SLOTS, adam_step},
     sample::Touched,
     table::SharedTable,
@@ -26,8 +27,8 @@ pub struct Side<'a> {
     pub partners: &'a [f32],
     /// `[2B]`: dL/da by sample.
     pub score_gradient: &'a [f32],
-    /// `[2B]` and `[stride]`: dL/dy by sample and the branch vector, where there is a branch.
-    pub branch: Option<(&'a [f32], &'a [f32])>,
+    /// `[2B]`: dL/dy by sample, and what y is, where there is a branch.
+    pub branch: Option<(&'a [f32], Head<'a>)>,
     /// L2 coefficient for each sample of a row (lambda / B; half of it for users, who are counted once a row).
     pub l2: f32,
 }
@@ -50,7 +51,7 @@ pub struct Task<'a> {
     side: &'a Side<'a>,
     first: usize,
     gradient: Vec<f32>,
-    /// `[stride]`: this task's part of dL/d(branch vector); empty without a branch.
+    /// This task's part of the gradient of the branch's parameters; empty without a branch.
     branch_gradient: Vec<f32>,
 }
 
@@ -62,7 +63,7 @@ pub fn tasks<'a>(table: &'a SharedTable<'a>, side: &'a Side<'a>) -> impl Iterato
         side,
         first,
         gradient: vec![0.0; stride],
-        branch_gradient: vec![0.0; if side.branch.is_some() { stride } else { 0 }],
+        branch_gradient: vec![0.0; side.branch.map_or(0, |(_, head)| head.len())],
     })
 }
 
@@ -83,9 +84,9 @@ impl Task<'_> {
     }
 }
 
-/// dL/d(branch vector): the tasks' parts, summed in their order.
-pub fn branch_gradient(tasks: &[Task<'_>], stride: usize) -> Vec<f32> {
-    let mut sum = vec![0f32; stride];
+/// Gradient of a branch's parameters: the tasks' parts, summed in their order; empty without a branch.
+pub fn branch_gradient(tasks: &[Task<'_>]) -> Vec<f32> {
+    let mut sum = vec![0f32; tasks.first().map_or(0, |task| task.branch_gradient.len())];
     for task in tasks {
         for (sum, &part) in sum.iter_mut().zip(&task.branch_gradient) {
             *sum += part;
@@ -121,17 +122,12 @@ vectorised! {
             for (g, &own) in gradient.iter_mut().zip(own) {
                 *g = l2.mul_add(own, *g);
             }
-            if let Some((logit_gradient, branch)) = side.branch {
+            if let Some((logit_gradient, head)) = side.branch {
                 let mut upstream = 0.0;
                 for &sample in samples {
                     upstream += logit_gradient[sample as usize];
                 }
-                for (((g, out), &branch), &own) in
-                    gradient.iter_mut().zip(&mut *branch_gradient).zip(branch).zip(own)
-                {
-                    *g = upstream.mul_add(branch, *g);
-                    *out = upstream.mul_add(own, *out);
-                }
+                head.backward(own, upstream, gradient, branch_gradient);
             }
             // SAFETY: as above.
             let (record, last) = unsafe { table.row_mut(id) };

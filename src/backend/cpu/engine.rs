@@ -5,19 +5,20 @@ use std::sync::{Mutex, PoisonError};
 use super::{
     all_pairs::all_pairs,
     apply::{self, Side, Update},
-    gather::{Gathered, Source, adam_step, export},
+    branch::{Branch, Head},
+    gather::{Gathered, Source, export},
     sample::{Plan, Scratch, Touched},
     step::{Scalars, collect, scores},
-    table::{Table, fill_uniform},
+    table::Table,
     team::Team,
 };
 use crate::{
     backend::{Backend, Losses, Operations, Parameters, Sequence, Settings},
     error::Result,
+    model,
     objective::Objective,
-    optim::{Adam, Rules},
+    optim::Rules,
     sampling::Sampler,
-    simd::LANES,
 };
 
 /// Steps whose samples are drawn together, in parallel.
@@ -28,33 +29,9 @@ const ITEMS: u32 = 1;
 const USER_BRANCH: u32 = 2;
 const ITEM_BRANCH: u32 = 3;
 
-/// A branch vector with its moments, `[stride]` each; dense Adam.
-#[derive(Debug)]
-struct Branch {
-    weight: Vec<f32>,
-    moments: [Vec<f32>; 2],
-}
-
-impl Branch {
-    /// Xavier-uniform, +-sqrt(6 / (D + 1)).
-    fn new(dim: usize, seed: u64, stream: u32) -> Self {
-        let mut weight = vec![0f32; dim.next_multiple_of(LANES)];
-        fill_uniform(&mut weight[..dim], (6.0 / (dim + 1) as f64).sqrt(), seed, stream, 0);
-        Branch { moments: [vec![0.0; weight.len()], vec![0.0; weight.len()]], weight }
-    }
-
-    fn update(&mut self, gradient: &[f32], adam: &Adam, step: u64) {
-        let rate = adam.rate(step) as f32;
-        let [m, v] = &mut self.moments;
-        for (((p, m), v), &g) in self.weight.iter_mut().zip(m).zip(v).zip(gradient) {
-            (*p, *m, *v) = adam_step(*p, *m, *v, g, rate, adam);
-        }
-    }
-}
-
-/// The vector of a branch, where there is one.
-fn weight(branch: &Option<Branch>) -> Option<&[f32]> {
-    branch.as_ref().map(|b| b.weight.as_slice())
+/// The parameters of a branch, where there is one.
+fn head(branch: &Option<Branch>) -> Option<Head<'_>> {
+    branch.as_ref().map(Branch::head)
 }
 
 /// Squared norms of the rows, each as often as it has samples.
@@ -97,12 +74,13 @@ impl<'a> Cpu<'a> {
         objective: Box<dyn Objective>,
         settings: Settings,
     ) -> Result<Self> {
-        let Settings { dim, seed, adam, .. } = settings;
+        let Settings { dim, branch, seed, adam, .. } = settings;
+        let branch = |stream| Branch::new(branch, dim, seed, stream);
         Ok(Cpu {
             users: Table::xavier(users as usize, dim, seed, USERS)?,
             items: Table::xavier(items as usize, dim, seed, ITEMS)?,
-            user_branch: objective.user_branch().then(|| Branch::new(dim, seed, USER_BRANCH)),
-            item_branch: objective.item_branch().then(|| Branch::new(dim, seed, ITEM_BRANCH)),
+            user_branch: objective.user_branch().then(|| branch(USER_BRANCH)),
+            item_branch: objective.item_branch().then(|| branch(ITEM_BRANCH)),
             sampler,
             objective,
             settings,
@@ -122,10 +100,9 @@ impl<'a> Cpu<'a> {
         [&self.users, &self.items]
     }
 
-    /// First moments of the branch vectors (users, items), `[D]`.
-    pub fn branch_moments(&self) -> [Option<&[f32]>; 2] {
-        let dim = self.settings.dim;
-        [&self.user_branch, &self.item_branch].map(|b| b.as_ref().map(|b| &b.moments[0][..dim]))
+    /// First moments of the branches of users and items.
+    pub fn branch_moments(&self) -> [Option<model::Branch>; 2] {
+        [&self.user_branch, &self.item_branch].map(|b| b.as_ref().map(Branch::first_moments))
     }
 }
 
@@ -144,14 +121,13 @@ impl Backend for Cpu<'_> {
     }
 
     fn parameters(&self) -> Result<Parameters> {
-        let Settings { dim, adam, catch_up, .. } = self.settings;
+        let Settings { adam, catch_up, .. } = self.settings;
         let rules = Rules::new(adam, self.step);
-        let vector = |branch: &Option<Branch>| branch.as_ref().map(|b| b.weight[..dim].to_vec());
         Ok(Parameters {
             users: export(&self.users, &rules, &adam, catch_up),
             items: export(&self.items, &rules, &adam, catch_up),
-            user_branch: vector(&self.user_branch),
-            item_branch: vector(&self.item_branch),
+            user_branch: self.user_branch.as_ref().map(Branch::export),
+            item_branch: self.item_branch.as_ref().map(Branch::export),
         })
     }
 }
@@ -199,8 +175,8 @@ impl Operations for Lead<'_, '_> {
         } = &mut *self.engine;
         let Settings { adam, catch_up, .. } = *settings;
         let plan = plan(plans, *step);
-        let user_source = Source { table: users, ids: &plan.users.rows, branch: weight(user_branch) };
-        let item_source = Source { table: items, ids: &plan.items.rows, branch: weight(item_branch) };
+        let user_source = Source { table: users, ids: &plan.users.rows, branch: head(user_branch) };
+        let item_source = Source { table: items, ids: &plan.items.rows, branch: head(item_branch) };
         let mut tasks: Vec<_> = gathered_users.tasks(user_source).collect();
         tasks.extend(gathered_items.tasks(item_source));
         self.team.for_each(&mut tasks, |task| task.run(&plan.rules, &adam, catch_up));
@@ -242,7 +218,7 @@ impl Operations for Lead<'_, '_> {
             ..
         } = &mut *self.engine;
         let Settings { adam, catch_up, l2, .. } = *settings;
-        let (plan, stride) = (plan(plans, *step), users.stride());
+        let plan = plan(plans, *step);
         let rows = plan.rows;
         let [main, item, user] = collect(rows, scalars);
 
@@ -260,7 +236,7 @@ impl Operations for Lead<'_, '_> {
             partner_slot: &plan.items.slot,
             partners: &gathered_items.rows,
             score_gradient,
-            branch: weight(user_branch).map(|v| (user_gradient.as_slice(), v)),
+            branch: head(user_branch).map(|head| (user_gradient.as_slice(), head)),
             l2: l2_user,
         };
         let item_side = Side {
@@ -269,7 +245,7 @@ impl Operations for Lead<'_, '_> {
             partner_slot: &plan.users.slot,
             partners: &gathered_users.rows,
             score_gradient,
-            branch: weight(item_branch).map(|w| (item_gradient.as_slice(), w)),
+            branch: head(item_branch).map(|head| (item_gradient.as_slice(), head)),
             l2: l2_item,
         };
         let update = Update { adam: &adam, catch_up, rules: &plan.rules };
@@ -279,8 +255,8 @@ impl Operations for Lead<'_, '_> {
         let item_tasks = tasks.len();
         tasks.extend(apply::tasks(&users, &user_side));
         self.team.for_each(&mut tasks, |task| task.run(&update));
-        let item_gradient = apply::branch_gradient(&tasks[..item_tasks], stride);
-        let user_gradient = apply::branch_gradient(&tasks[item_tasks..], stride);
+        let item_gradient = apply::branch_gradient(&tasks[..item_tasks]);
+        let user_gradient = apply::branch_gradient(&tasks[item_tasks..]);
         *step += 1;
         for (branch, gradient) in [(user_branch, user_gradient), (item_branch, item_gradient)] {
             if let Some(branch) = branch {

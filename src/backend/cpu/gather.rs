@@ -4,7 +4,10 @@
 
 use rayon::prelude::*;
 
-use super::table::{Record, Table};
+use super::{
+    branch::Head,
+    table::{Record, Table},
+};
 use crate::{
     optim::{Adam, CatchUp, Rule, Rules},
     simd::{dot, prefetch, vectorised},
@@ -33,8 +36,8 @@ pub struct Source<'a> {
     pub table: &'a Table,
     /// Which of them are wanted, by slot.
     pub ids: &'a [u32],
-    /// `[stride]`, where there is a branch.
-    pub branch: Option<&'a [f32]>,
+    /// Where there is a branch.
+    pub branch: Option<Head<'a>>,
 }
 
 /// [`SLOTS`] rows to fetch, and where to.
@@ -81,7 +84,7 @@ vectorised! {
         rules: &Rules,
         adam: &Adam,
         catch_up: CatchUp,
-        branch: Option<&[f32]>,
+        branch: Option<Head<'_>>,
         rows: &mut [f32],
         logits: &mut [f32],
         norms: &mut [f32],
@@ -95,7 +98,7 @@ vectorised! {
             }
             current(table.record(ids[k]), table.last(ids[k]), rules, adam, catch_up, out);
             if let Some(branch) = branch {
-                logits[k] = dot(branch, out);
+                logits[k] = branch.logit(out);
             }
             norms[k] = dot(out, out);
         }

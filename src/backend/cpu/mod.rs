@@ -2,6 +2,7 @@
 
 pub mod all_pairs;
 pub mod apply;
+pub mod branch;
 mod engine;
 pub mod gather;
 pub mod rank;
