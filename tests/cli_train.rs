@@ -42,6 +42,7 @@ fn a_dry_run_counts_and_writes_nothing() {
 
 /// Peak of the resident memory of a command, as the kernel counted it.
 #[cfg(target_os = "linux")]
+#[allow(clippy::zombie_processes)] // waited for by wait4, which also gives its usage
 fn peak(command: &mut Command) -> u64 {
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());
