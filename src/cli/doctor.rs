@@ -8,7 +8,7 @@ use super::{
     output::{Output, grouped, size},
     system,
 };
-use crate::{data::source::cache_folder, error::Result, simd};
+use crate::{data::source::cache_folder, device::DeviceChoice, error::Result, simd};
 
 /// Show what the program finds on this machine and what will run: processor, memory, disk, GPU.
 #[derive(Debug, clap::Args)]
@@ -116,13 +116,14 @@ fn disk() -> Section {
 
 /// What there is to compute on besides the CPU.
 fn gpu() -> Section {
-    let none = "none: this build has no CUDA backend";
-    Section { name: "GPU", facts: vec![text("backend", "backend", Some(none.into()))] }
+    let found = DeviceChoice::Cuda(0).resolve();
+    let shown = found.map_or_else(|error| error.to_string(), |(_, line)| line);
+    Section { name: "GPU", facts: vec![text("probe", "first GPU", Some(shown))] }
 }
 
 /// What `--device auto` comes to.
 fn device() -> Section {
-    let shown = "cpu, the only device of this build".into();
+    let shown = "cpu, the only device that a training can use".into();
     let fact = Fact { key: "auto", label: "--device auto", value: json!("cpu"), shown };
     Section { name: "Device", facts: vec![fact] }
 }
