@@ -89,9 +89,14 @@ impl RunWriter {
         }
     }
 
-    /// The temporary folder, for whoever ends the process without dropping this.
-    pub fn stage(&self) -> Option<PathBuf> {
-        self.stage.as_ref().map(|stage| stage.path().to_owned())
+    /// Removes what is there before the first model, for whoever ends the process without dropping this.
+    pub fn cleaner(&self) -> impl Fn() + Send + 'static {
+        let stage = self.stage.as_ref().map(|stage| stage.path().to_owned());
+        let created = self.created.clone();
+        move || {
+            let _ = stage.as_ref().map(fs::remove_dir_all);
+            remove_empty(&created);
+        }
     }
 
     /// Adds a line to the metrics.

@@ -318,12 +318,12 @@ impl<'a> Run<'a> {
     fn create(folder: &Path, config: &Config, data: &Interactions, output: &'a Output) -> Result<Self> {
         let writer = RunWriter::create(folder, config, data)?;
         let interrupted = Arc::new(AtomicBool::new(false));
-        let (flag, stage) = (Arc::clone(&interrupted), writer.stage());
+        let (flag, clean) = (Arc::clone(&interrupted), writer.cleaner());
         // The first Ctrl-C ends the epoch and saves, the second ends the process. A handler can be set only once in a
         // process; where a caller has its own, that one stays.
         let _ = ctrlc::set_handler(move || {
             if flag.swap(true, Ordering::SeqCst) {
-                let _ = stage.as_ref().map(fs::remove_dir_all);
+                clean();
                 process::exit(130);
             }
         });
