@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     optim::{Adam, CatchUp, Rules},
-    simd::{LANES, prefetch, vectorised},
+    simd::{blocks, vectorised},
 };
 
 /// What `apply` needs to know of one side (users or items) of a batch.
@@ -49,7 +49,6 @@ pub struct Task<'a> {
     table: &'a SharedTable<'a>,
     side: &'a Side<'a>,
     first: usize,
-    gradient: Vec<f32>,
     /// `[stride]`: this task's part of dL/d(branch vector); empty without a branch.
     branch_gradient: Vec<f32>,
 }
@@ -61,7 +60,6 @@ pub fn tasks<'a>(table: &'a SharedTable<'a>, side: &'a Side<'a>) -> impl Iterato
         table,
         side,
         first,
-        gradient: vec![0.0; stride],
         branch_gradient: vec![0.0; if side.branch.is_some() { stride } else { 0 }],
     })
 }
@@ -77,7 +75,6 @@ impl Task<'_> {
             self.first,
             self.side,
             update,
-            &mut self.gradient,
             &mut self.branch_gradient,
         );
     }
@@ -101,103 +98,78 @@ vectorised! {
         first: usize,
         side: &Side<'_>,
         update: &Update<'_>,
-        gradient: &mut [f32],
         branch_gradient: &mut [f32],
     ) {
         const AHEAD: usize = 4;
-        let stride = gradient.len();
-        let adam = update.adam;
-        let rate = adam.rate(update.rules.now() + 1) as f32;
+        let stride = table.stride();
+        let rate = update.adam.rate(update.rules.now() + 1) as f32;
         for (k, &id) in ids.iter().enumerate() {
             if let Some(&next) = ids.get(k + AHEAD) {
-                // SAFETY: slots have distinct rows, and chunks distinct slots; the borrow ends here.
-                prefetch(unsafe { table.row_mut(next) }.0);
+                table.prefetch(next);
             }
             let slot = first + k;
-            let own = &side.own.rows[slot * stride..][..stride];
             let samples = side.touched.samples(slot);
-            sum_partners(samples, side, stride, gradient);
-            let l2 = side.l2 * samples.len() as f32;
-            for (g, &own) in gradient.iter_mut().zip(own) {
-                *g = l2.mul_add(own, *g);
-            }
-            if let Some((logit_gradient, branch)) = side.branch {
-                let mut upstream = 0.0;
-                for &sample in samples {
-                    upstream += logit_gradient[sample as usize];
-                }
-                for (((g, out), &branch), &own) in
-                    gradient.iter_mut().zip(&mut *branch_gradient).zip(branch).zip(own)
-                {
-                    *g = upstream.mul_add(branch, *g);
-                    *out = upstream.mul_add(own, *out);
-                }
-            }
-            // SAFETY: as above.
+            // SAFETY: slots have distinct rows, and chunks distinct slots.
             let (record, last) = unsafe { table.row_mut(id) };
             let (p, rest) = record.split_at_mut(stride);
             let (m, v) = rest.split_at_mut(stride);
-            decay(m, v, *last, update);
-            for ((((p, m), v), &own), &g) in p.iter_mut().zip(m).zip(v).zip(own).zip(&*gradient) {
-                (*p, *m, *v) = adam_step(own, *m, *v, g, rate, adam);
-            }
+            let [decay1, decay2] = missed(m, v, *last, update);
+            let own = &side.own.rows[slot * stride..][..stride];
+            let l2 = side.l2 * samples.len() as f32;
+            let upstream = side.branch.map_or(0.0, |(gradient, _)| {
+                samples.iter().fold(0.0, |sum, &sample| sum + gradient[sample as usize])
+            });
+            blocks!(stride, |at, N| {
+                let mut gradient = [0f32; N];
+                for &sample in samples {
+                    let coefficient = side.score_gradient[sample as usize];
+                    let partner = side.partner_slot[sample as usize] as usize;
+                    let partner = &side.partners[partner * stride + at..][..N];
+                    for j in 0..N {
+                        gradient[j] = coefficient.mul_add(partner[j], gradient[j]);
+                    }
+                }
+                let own = &own[at..][..N];
+                for j in 0..N {
+                    gradient[j] = l2.mul_add(own[j], gradient[j]);
+                }
+                if let Some((_, branch)) = side.branch {
+                    let (branch, out) = (&branch[at..][..N], &mut branch_gradient[at..][..N]);
+                    for j in 0..N {
+                        gradient[j] = upstream.mul_add(branch[j], gradient[j]);
+                        out[j] = upstream.mul_add(own[j], out[j]);
+                    }
+                }
+                let (p, m, v) = (&mut p[at..][..N], &mut m[at..][..N], &mut v[at..][..N]);
+                for j in 0..N {
+                    (p[j], m[j], v[j]) =
+                        adam_step(own[j], m[j] * decay1, v[j] * decay2, gradient[j], rate, update.adam);
+                }
+            });
             *last = update.rules.now() + 1;
         }
     }
 }
 
-/// gradient = sum over the samples of coefficient x partner row, in registers for four vectors at a time.
+/// How the steps that a row has missed since step `last` decay its moments: by these factors, or done here.
 #[inline(always)]
-fn sum_partners(samples: &[u32], side: &Side<'_>, stride: usize, gradient: &mut [f32]) {
-    const WIDE: usize = 4 * LANES;
-    let wide = stride / WIDE * WIDE;
-    for column in (0..wide).step_by(WIDE) {
-        sum_columns::<WIDE>(samples, side, stride, column, &mut gradient[column..column + WIDE]);
-    }
-    for column in (wide..stride).step_by(LANES) {
-        sum_columns::<LANES>(samples, side, stride, column, &mut gradient[column..column + LANES]);
-    }
-}
-
-#[inline(always)]
-fn sum_columns<const N: usize>(
-    samples: &[u32],
-    side: &Side<'_>,
-    stride: usize,
-    column: usize,
-    out: &mut [f32],
-) {
-    let mut sum = [0f32; N];
-    for &sample in samples {
-        let coefficient = side.score_gradient[sample as usize];
-        let partner = &side.partners[side.partner_slot[sample as usize] as usize * stride + column..][..N];
-        for lane in 0..N {
-            sum[lane] = coefficient.mul_add(partner[lane], sum[lane]);
-        }
-    }
-    out.copy_from_slice(&sum);
-}
-
-/// Moments of a row last touched in step `last`, decayed by the steps that it missed.
-#[inline(always)]
-fn decay(m: &mut [f32], v: &mut [f32], last: u64, update: &Update<'_>) {
-    let (now, adam) = (update.rules.now(), update.adam);
+fn missed(m: &mut [f32], v: &mut [f32], last: u64, update: &Update<'_>) -> [f32; 2] {
+    let now = update.rules.now();
     if last == 0 || last == now {
-        return;
+        return [1.0; 2];
     }
     match update.catch_up {
         CatchUp::Quadrature => {
             let rule = update.rules.get(last);
-            for (m, v) in m.iter_mut().zip(v) {
-                (*m, *v) = (*m * rule.decay1, *v * rule.decay2);
-            }
+            [rule.decay1, rule.decay2]
         }
         CatchUp::Replay => {
             for (m, v) in m.iter_mut().zip(v) {
                 for _ in last..now {
-                    (*m, *v) = (adam.beta1 * *m, adam.beta2 * *v);
+                    (*m, *v) = (update.adam.beta1 * *m, update.adam.beta2 * *v);
                 }
             }
+            [1.0; 2]
         }
     }
 }

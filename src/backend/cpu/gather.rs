@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::table::{Record, Table};
 use crate::{
     optim::{Adam, CatchUp, Rule, Rules},
-    simd::{dot, prefetch, vectorised},
+    simd::{blocks, dot, vectorised},
 };
 
 /// Slots per task.
@@ -87,11 +87,11 @@ vectorised! {
         norms: &mut [f32],
     ) {
         for &id in ids.iter().take(AHEAD) {
-            prefetch(table.run(id));
+            table.prefetch(id);
         }
         for (k, out) in rows.chunks_exact_mut(table.stride()).enumerate() {
             if let Some(&next) = ids.get(k + AHEAD) {
-                prefetch(table.run(next));
+                table.prefetch(next);
             }
             current(table.record(ids[k]), table.last(ids[k]), rules, adam, catch_up, out);
             if let Some(branch) = branch {
@@ -131,11 +131,14 @@ pub fn current(
 #[inline(always)]
 fn by_rule(p: &[f32], m: &[f32], v: &[f32], rule: &Rule, epsilon: f32, out: &mut [f32]) {
     let ([w0, w1], [r0, r1]) = (rule.weight, rule.root);
-    for (((out, &p), &m), &v) in out.iter_mut().zip(p).zip(m).zip(v) {
-        let s = v.sqrt();
-        let (d0, d1) = (s.mul_add(r0, epsilon), s.mul_add(r1, epsilon));
-        *out = p - m * w0.mul_add(d1, w1 * d0) / (d0 * d1);
-    }
+    blocks!(out.len(), |at, N| {
+        let (p, m, v, out) = (&p[at..][..N], &m[at..][..N], &v[at..][..N], &mut out[at..][..N]);
+        for j in 0..N {
+            let s = v[j].sqrt();
+            let (d0, d1) = (s.mul_add(r0, epsilon), s.mul_add(r1, epsilon));
+            out[j] = p[j] - m[j] * w0.mul_add(d1, w1 * d0) / (d0 * d1);
+        }
+    });
 }
 
 /// One step of dense Adam for one element: the oracle's order of operations.
