@@ -6,7 +6,7 @@ use super::{
     all_pairs::all_pairs,
     apply::{self, Side, Update},
     gather::{Gathered, Source, adam_step, export},
-    sample::{Plan, Scratch, Touched},
+    sample::{Plan, Scratch},
     step::{Scalars, collect, scores},
     table::{Table, fill_uniform},
     team::Team,
@@ -69,12 +69,6 @@ impl Branch {
 /// The vector of a branch, where there is one.
 fn weight(branch: &Option<Branch>) -> Option<&[f32]> {
     branch.as_ref().map(|b| b.weight.as_slice())
-}
-
-/// Squared norms of the rows, each as often as it has samples.
-fn norms(touched: &Touched, gathered: &Gathered) -> f64 {
-    let counts = touched.starts.windows(2).map(|w| f64::from(w[1] - w[0]));
-    counts.zip(&gathered.norm).map(|(count, &norm)| count * f64::from(norm)).sum()
 }
 
 /// Final embeddings and branch vectors, without padding.
@@ -182,9 +176,9 @@ impl<'a> Cpu<'a> {
         let objective = self.objective.as_ref();
 
         let user_source =
-            Source { table: &self.users, ids: &plan.users.rows, branch: weight(&self.user_branch) };
+            Source { table: &self.users, touched: &plan.users, branch: weight(&self.user_branch) };
         let item_source =
-            Source { table: &self.items, ids: &plan.items.rows, branch: weight(&self.item_branch) };
+            Source { table: &self.items, touched: &plan.items, branch: weight(&self.item_branch) };
         let mut tasks: Vec<_> = self.gathered_users.tasks(user_source).collect();
         tasks.extend(self.gathered_items.tasks(item_source));
         team.for_each(&mut tasks, |task| task.run(rules, &adam, catch_up));
@@ -205,8 +199,8 @@ impl<'a> Cpu<'a> {
         let l2_item = l2 / rows as f32;
         let l2_user = l2_item / 2.0;
         let l2_loss = 0.5
-            * (f64::from(l2_user) * norms(&plan.users, &self.gathered_users)
-                + f64::from(l2_item) * norms(&plan.items, &self.gathered_items));
+            * (f64::from(l2_user) * self.gathered_users.norm()
+                + f64::from(l2_item) * self.gathered_items.norm());
 
         let (user_vector, item_vector) = (weight(&self.user_branch), weight(&self.item_branch));
         let Scalars { score_gradient, user_gradient, item_gradient, .. } = &self.scalars;
@@ -230,13 +224,13 @@ impl<'a> Cpu<'a> {
         };
         let update = Update { adam: &adam, catch_up, rules };
         let (users, items) = (self.users.shared(), self.items.shared());
-        // The long item sums first: what is left for the end of the phase is short.
-        let mut tasks: Vec<_> = apply::tasks(&items, &item_side).collect();
-        let item_tasks = tasks.len();
-        tasks.extend(apply::tasks(&users, &user_side));
+        // In the order of gathering, so that a row is updated by the thread whose cache it is in.
+        let mut tasks: Vec<_> = apply::tasks(&users, &user_side).collect();
+        let user_tasks = tasks.len();
+        tasks.extend(apply::tasks(&items, &item_side));
         team.for_each(&mut tasks, |task| task.run(&update));
-        let item_gradient = apply::branch_gradient(&tasks[..item_tasks], stride);
-        let user_gradient = apply::branch_gradient(&tasks[item_tasks..], stride);
+        let user_gradient = apply::branch_gradient(&tasks[..user_tasks], stride);
+        let item_gradient = apply::branch_gradient(&tasks[user_tasks..], stride);
         self.step += 1;
         for (branch, gradient) in
             [(&mut self.user_branch, user_gradient), (&mut self.item_branch, item_gradient)]
