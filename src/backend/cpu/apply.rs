@@ -120,7 +120,11 @@ vectorised! {
                 samples.iter().fold(0.0, |sum, &sample| sum + gradient[sample as usize])
             });
             blocks!(stride, |at, N| {
+                let own = &own[at..][..N];
                 let mut gradient = [0f32; N];
+                for j in 0..N {
+                    gradient[j] = l2 * own[j];
+                }
                 for &sample in samples {
                     let coefficient = side.score_gradient[sample as usize];
                     let partner = side.partner_slot[sample as usize] as usize;
@@ -129,10 +133,6 @@ vectorised! {
                         gradient[j] = coefficient.mul_add(partner[j], gradient[j]);
                     }
                 }
-                let own = &own[at..][..N];
-                for j in 0..N {
-                    gradient[j] = l2.mul_add(own[j], gradient[j]);
-                }
                 if let Some((_, branch)) = side.branch {
                     let (branch, out) = (&branch[at..][..N], &mut branch_gradient[at..][..N]);
                     for j in 0..N {
@@ -140,11 +140,22 @@ vectorised! {
                         out[j] = upstream.mul_add(own[j], out[j]);
                     }
                 }
-                let (p, m, v) = (&mut p[at..][..N], &mut m[at..][..N], &mut v[at..][..N]);
+                // By way of registers: the compiler need not ask whether p, m and v overlap.
+                let (mut p_new, mut m_new, mut v_new) = ([0f32; N], [0f32; N], [0f32; N]);
+                let (m_old, v_old) = (&m[at..][..N], &v[at..][..N]);
                 for j in 0..N {
-                    (p[j], m[j], v[j]) =
-                        adam_step(own[j], m[j] * decay1, v[j] * decay2, gradient[j], rate, update.adam);
+                    (p_new[j], m_new[j], v_new[j]) = adam_step(
+                        own[j],
+                        m_old[j] * decay1,
+                        v_old[j] * decay2,
+                        gradient[j],
+                        rate,
+                        update.adam,
+                    );
                 }
+                p[at..][..N].copy_from_slice(&p_new);
+                m[at..][..N].copy_from_slice(&m_new);
+                v[at..][..N].copy_from_slice(&v_new);
             });
             *last = update.rules.now() + 1;
         }
