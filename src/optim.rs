@@ -146,14 +146,8 @@ impl Rules {
     pub fn new(adam: Adam, now: u64) -> Self {
         let (b1, b2) = (f64::from(adam.beta1), f64::from(adam.beta2));
         let decays = (0..=LONGEST as u64).map(|n| [power(b1, n) as f32, power(b2, n) as f32]).collect();
-        let mut rules = Rules {
-            adam,
-            now: 0,
-            recent: Vec::new(),
-            moments: Vec::new(),
-            decays,
-            rates: VecDeque::new(),
-        };
+        let mut rules =
+            Rules { adam, now: 0, recent: Vec::new(), moments: Vec::new(), decays, rates: VecDeque::new() };
         rules.advance(now);
         rules
     }

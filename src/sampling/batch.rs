@@ -233,7 +233,9 @@ impl<'a> Sampler<'a> {
             // One loop for each hop through memory, so that the misses of a loop overlap.
             let mut place = [None; DRAWN];
             match self.kind {
-                SamplerKind::UserUniform => users.extend(index[..n].iter().map(|&i| self.eligible[i as usize])),
+                SamplerKind::UserUniform => {
+                    users.extend(index[..n].iter().map(|&i| self.eligible[i as usize]))
+                }
                 SamplerKind::Interaction => {
                     for k in 0..n {
                         let (user, at) = self.positions.find(u64::from(index[k]));

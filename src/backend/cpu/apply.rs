@@ -69,14 +69,7 @@ impl Task<'_> {
     pub fn run(&mut self, update: &Update<'_>) {
         let rows = &self.side.touched.rows;
         let ids = &rows[self.first..rows.len().min(self.first + SLOTS)];
-        apply_chunk(
-            self.table,
-            ids,
-            self.first,
-            self.side,
-            update,
-            &mut self.branch_gradient,
-        );
+        apply_chunk(self.table, ids, self.first, self.side, update, &mut self.branch_gradient);
     }
 }
 
