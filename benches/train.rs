@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use macr::{
-    backend::cpu::{Cpu, Settings},
-    objective::{self, ObjectiveConfig, Pairing},
+    backend::{Backend, Settings, cpu::Cpu},
+    objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    train::sequence::minibatch,
 };
 use shapes::Shape;
 
@@ -35,16 +36,22 @@ fn train(c: &mut Criterion) {
             };
             let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, batch, 1)
                 .expect("the batch fits");
-            let settings =
-                Settings { dim: 64, adam: Adam::default(), catch_up: CatchUp::Quadrature, l2: 1e-5, seed: 1 };
+            let settings = Settings {
+                dim: 64,
+                adam: Adam::default(),
+                catch_up: CatchUp::Quadrature,
+                branch: BranchKind::Linear,
+                l2: 1e-5,
+                seed: 1,
+            };
             let objective_ = objective::build(objective, &config).expect("it is in the registry");
             let mut engine =
                 Cpu::new((shape.users, shape.items), sampler, objective_, settings).expect("it fits");
-            engine.run(500);
+            engine.repeat(500, &minibatch).expect("no device to fail");
             group.bench_function(format!("{objective}/{pairing}"), |b| {
                 b.iter_custom(|steps| {
                     let start = Instant::now();
-                    engine.run(steps);
+                    engine.repeat(steps, &minibatch).expect("no device to fail");
                     start.elapsed()
                 });
             });

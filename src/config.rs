@@ -6,7 +6,7 @@ use crate::{
     data::Split,
     error::{Error, Result},
     model::Ranking,
-    objective::{ObjectiveConfig, Pairing},
+    objective::{BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, SamplerKind},
 };
@@ -25,6 +25,8 @@ pub struct Config {
     pub alpha: f32,
     /// MACR: weight of the user branch's loss.
     pub beta: f32,
+    /// MACR: form of the branches.
+    pub branch: BranchKind,
     /// MACR: false is the ablation without the user branch.
     pub user_branch: bool,
     /// MACR: false is the ablation without the item branch.
@@ -87,6 +89,7 @@ impl Default for Config {
             pairing: Pairing::Rows,
             alpha: 1e-3,
             beta: 1e-3,
+            branch: BranchKind::Linear,
             user_branch: true,
             item_branch: true,
             c: vec![0.0],

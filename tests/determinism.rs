@@ -2,10 +2,14 @@
 
 use macr::{
     Edges, Interactions, InteractionsBuilder, Split,
-    backend::cpu::{Cpu, Parameters, Settings, all_pairs, team::Team},
-    objective::{self, ObjectiveConfig, Pairing},
+    backend::{
+        Backend, Parameters, Settings,
+        cpu::{Cpu, all_pairs, team::Team},
+    },
+    objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    train::sequence::minibatch,
 };
 
 fn world() -> Interactions {
@@ -24,14 +28,15 @@ fn train(name: &str, pairing: Pairing, kind: SamplerKind, catch_up: CatchUp) -> 
         item_branch: true,
         eps_compat: false,
     };
-    let settings = Settings { dim: 24, adam: Adam::default(), catch_up, l2: 1e-4, seed: 3 };
+    let settings =
+        Settings { dim: 24, adam: Adam::default(), catch_up, branch: BranchKind::Linear, l2: 1e-4, seed: 3 };
     let objective = objective::build(name, &config).unwrap();
     let mut engine = Cpu::new((700, 211), sampler, objective, settings).unwrap();
     // An evaluation in between must not change what follows.
-    engine.run(33);
-    engine.parameters();
-    engine.run(40);
-    engine.parameters()
+    engine.repeat(33, &minibatch).unwrap();
+    engine.parameters().unwrap();
+    engine.repeat(40, &minibatch).unwrap();
+    engine.parameters().unwrap()
 }
 
 fn on_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {

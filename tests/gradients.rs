@@ -3,11 +3,12 @@
 mod oracle;
 
 use macr::{
-    Edges, Interactions, InteractionsBuilder, Split,
-    backend::cpu::{Cpu, Settings},
-    objective::{self, ObjectiveConfig, Pairing},
+    Branch, Edges, Interactions, InteractionsBuilder, Split,
+    backend::{Backend, Settings, cpu::Cpu},
+    objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    train::sequence::minibatch,
 };
 use oracle::{Batch, Params};
 
@@ -21,6 +22,15 @@ fn world() -> Interactions {
 
 fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// A branch's parameters in one list.
+fn flat(branch: Option<Branch>) -> Vec<f32> {
+    match branch {
+        None => Vec::new(),
+        Some(Branch::Linear { weight }) => weight,
+        Some(Branch::Mlp { w1, b1, w2, b2 }) => [w1, b1, w2, vec![b2]].concat(),
+    }
 }
 
 /// All settings under which an objective is tested.
@@ -76,19 +86,25 @@ fn check(
     let mut drawn = Batch::default();
     let [users, positives, negatives] = &mut drawn;
     sampler.draw(0, users, positives, negatives);
-    let settings =
-        Settings { dim, adam: Adam::default(), catch_up: CatchUp::Quadrature, l2: l2 as f32, seed: 5 };
+    let settings = Settings {
+        dim,
+        adam: Adam::default(),
+        catch_up: CatchUp::Quadrature,
+        branch: BranchKind::Linear,
+        l2: l2 as f32,
+        seed: 5,
+    };
     let objective = objective::build(name, config).unwrap();
     let mut engine = Cpu::new((USERS, ITEMS), sampler, objective, settings).unwrap();
-    let start = engine.parameters();
+    let start = engine.parameters().unwrap();
     let params = Params {
         dim,
         p: wide(&start.users),
         q: wide(&start.items),
-        v: wide(start.user_branch.as_deref().unwrap_or(&[])),
-        w: wide(start.item_branch.as_deref().unwrap_or(&[])),
+        v: wide(&flat(start.user_branch)),
+        w: wide(&flat(start.item_branch)),
     };
-    let losses = engine.run(1);
+    let losses = engine.repeat(1, &minibatch).unwrap();
     let what = format!("{name}, {config:?}, {kind}, B {batch}, D {dim}");
     let expected = oracle::loss(name, config, l2, &params, &drawn);
     let got: f64 = losses.iter().sum();
@@ -102,8 +118,8 @@ fn check(
             got.extend_from_slice(&m[..dim]);
         }
     }
-    for moments in engine.branch_moments().into_iter().flatten() {
-        got.extend_from_slice(moments);
+    for moments in engine.branch_moments() {
+        got.extend(flat(moments));
     }
     let expected = oracle::gradient(name, config, l2, &params, &drawn);
     assert_eq!(got.len(), expected.len());

@@ -1,3 +1,105 @@
 //! Devices: the operations that training needs, each written once per device.
+//!
+//! A [`Backend`] holds the state of one training: parameters, optimiser state, and the buffers of a batch. A step is a
+//! [`Sequence`] of [`Operations`] on that state. They take no value that changes from step to step: the step's number
+//! and all that follows from it belong to the state, so that a device can record the sequence once and replay it.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
+
+use crate::{
+    error::Result,
+    model::Branch,
+    objective::{BranchKind, PARTS},
+    optim::{Adam, CatchUp},
+    sampling::Sampler,
+};
+
+/// What a training is made of, apart from its data and its objective.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Embedding size D.
+    pub dim: usize,
+    /// Adam's constants.
+    pub adam: Adam,
+    /// How rows that a step does not touch are kept up with.
+    pub catch_up: CatchUp,
+    /// Form of the branches, where the objective has any.
+    pub branch: BranchKind,
+    /// L2 coefficient lambda.
+    pub l2: f32,
+    /// Seed of initialisation and samples.
+    pub seed: u64,
+}
+
+/// Final embeddings and branches, without padding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameters {
+    /// `[U, D]`.
+    pub users: Vec<f32>,
+    /// `[I, D]`.
+    pub items: Vec<f32>,
+    /// Where the objective has one.
+    pub user_branch: Option<Branch>,
+    /// Where the objective has one.
+    pub item_branch: Option<Branch>,
+}
+
+/// Sums over steps of the parts of the loss and, last, of its L2 term.
+pub type Losses = [f64; PARTS + 1];
+
+/// The state of one training on one device.
+pub trait Backend: std::fmt::Debug {
+    /// Where samples come from.
+    fn sampler(&self) -> &Sampler<'_>;
+
+    /// Performs `sequence` once for each of the next `steps` steps. A device may record it and replay the record, so it
+    /// must be the same operations each time. Returns the steps' losses.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn repeat(&mut self, steps: u64, sequence: Sequence<'_>) -> Result<Losses>;
+
+    /// The parameters after the steps done so far, every row caught up; the training's own state is not touched.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn parameters(&self) -> Result<Parameters>;
+}
+
+/// The operations of one step, in their order.
+pub type Sequence<'s> = &'s (dyn Fn(&mut dyn Operations) -> Result<()> + Sync);
+
+/// What a device does within a step; see `kernels/README.md` for the cost of each.
+pub trait Operations {
+    /// The step's users, positives and negatives, from (seed, step, index), and the distinct rows that they touch.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn sample(&mut self) -> Result<()>;
+
+    /// The touched rows, caught up to the state before the step, side by side; their branch logits and norms.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn gather(&mut self) -> Result<()>;
+
+    /// Match scores and, unless the objective pairs all rows, its scalar stage: losses and coefficients.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn step(&mut self) -> Result<()>;
+
+    /// The B x B sums, then the scalar stage, of objectives that pair all rows; others have nothing to do here.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn all_pairs(&mut self) -> Result<()>;
+
+    /// Ends the step: per touched row the sum of coefficient x partner row, L2, and Adam in place; Adam on the branches.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn apply(&mut self) -> Result<()>;
+}

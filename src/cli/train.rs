@@ -78,6 +78,10 @@ struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     beta: Option<f64>,
+    /// MACR: form of the branches, linear (the reference code's) or mlp:H with H hidden units.
+    #[arg(long, value_name = "FORM")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branch: Option<String>,
     /// MACR: false removes the user branch.
     #[arg(long, action = ArgAction::Set, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]

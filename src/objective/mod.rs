@@ -6,10 +6,11 @@
 
 pub mod bce;
 pub mod bpr;
+mod branch;
 pub mod macr;
 pub mod scalar;
 
-pub use self::macr::Pairing;
+pub use self::{branch::BranchKind, macr::Pairing};
 
 use crate::error::{Error, Result};
 

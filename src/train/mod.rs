@@ -2,6 +2,7 @@
 
 pub mod early_stopping;
 pub mod observer;
+pub mod sequence;
 pub mod trainer;
 
 pub use observer::{Epoch, Evaluated, Observer};

@@ -7,14 +7,15 @@ use serde::Serialize;
 use super::{
     early_stopping::EarlyStopping,
     observer::{Epoch, Evaluated, Observer},
+    sequence::minibatch,
 };
 use crate::{
-    backend::cpu::{Cpu, Parameters, Settings},
+    backend::{Backend, Parameters, Settings, cpu::Cpu},
     config::Config,
     data::{Interactions, popularity::item_counts},
     error::{Error, Result},
     eval::{Evaluator, Outcome},
-    model::{Branch, Metadata, Model, Ranking},
+    model::{Metadata, Model, Ranking},
     objective,
     sampling::Sampler,
 };
@@ -39,7 +40,7 @@ use crate::{
 pub struct Trainer<'a> {
     data: &'a Interactions,
     config: Config,
-    engine: Cpu<'a>,
+    engine: Box<dyn Backend + 'a>,
     popularity: Vec<u32>,
     parts: Vec<&'static str>,
 }
@@ -85,11 +86,12 @@ impl<'a> Trainer<'a> {
             dim: config.dim,
             adam: config.adam(),
             catch_up: config.catch_up,
+            branch: config.branch,
             l2: config.l2,
             seed: config.seed,
         };
         Ok(Trainer {
-            engine: Cpu::new((data.users(), data.items()), sampler, objective, settings)?,
+            engine: Box::new(Cpu::new((data.users(), data.items()), sampler, objective, settings)?),
             popularity: item_counts(data),
             data,
             config,
@@ -128,7 +130,7 @@ impl<'a> Trainer<'a> {
             stopped = observer.stop();
             if epoch % self.config.eval_every == 0 || epoch == self.config.epochs || stopped {
                 let start = Instant::now();
-                let mut model = self.model(Ranking::default());
+                let mut model = self.model(Ranking::default())?;
                 let results = evaluator.evaluate(&model)?.results;
                 // The first of equals: grids are written with the plain ranking first.
                 let value = |outcome: &Outcome, metric| outcome.metrics.get(metric).unwrap_or(f64::NAN);
@@ -179,7 +181,7 @@ impl<'a> Trainer<'a> {
         let steps = self.steps_per_epoch();
         let first = (epoch - 1) * steps;
         let samples = (first..first + steps).map(|s| u64::from(self.engine.sampler().rows(s))).sum();
-        let sums = self.engine.run(steps).map(|sum| sum / steps as f64);
+        let sums = self.engine.repeat(steps, &minibatch)?.map(|sum| sum / steps as f64);
         let loss: f64 = sums.iter().sum();
         if !loss.is_finite() {
             let Config { learning_rate, l2, .. } = self.config;
@@ -192,15 +194,14 @@ impl<'a> Trainer<'a> {
     }
 
     /// The model after the steps done so far.
-    fn model(&self, ranking: Ranking) -> Model {
-        let Parameters { users, items, user_branch, item_branch } = self.engine.parameters();
-        let branch = |weight: Option<Vec<f32>>| weight.map(|weight| Branch::Linear { weight });
-        Model {
+    fn model(&self, ranking: Ranking) -> Result<Model> {
+        let Parameters { users, items, user_branch, item_branch } = self.engine.parameters()?;
+        Ok(Model {
             dim: self.config.dim,
             user_embedding: users,
             item_embedding: items,
-            user_branch: branch(user_branch),
-            item_branch: branch(item_branch),
+            user_branch,
+            item_branch,
             item_popularity: self.popularity.clone(),
             metadata: Metadata {
                 backbone: self.config.backbone.clone(),
@@ -211,6 +212,6 @@ impl<'a> Trainer<'a> {
                 seed: self.config.seed,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
-        }
+        })
     }
 }

@@ -4,6 +4,7 @@
 //! sample moves 4D bytes (a partner row, from the cache), a slot 2 x 3 x 4D.
 
 use super::{
+    branch::Head,
     gather::{Gathered, SLOTS, adam_step},
     sample::Touched,
     table::SharedTable,
@@ -26,8 +27,8 @@ pub struct Side<'a> {
     pub partners: &'a [f32],
     /// `[2B]`: dL/da by sample.
     pub score_gradient: &'a [f32],
-    /// `[2B]` and `[stride]`: dL/dy by sample and the branch vector, where there is a branch.
-    pub branch: Option<(&'a [f32], &'a [f32])>,
+    /// `[2B]`: dL/dy by sample, and what y is, where there is a branch.
+    pub branch: Option<(&'a [f32], Head<'a>)>,
     /// L2 coefficient for each sample of a row (lambda / B; half of it for users, who are counted once a row).
     pub l2: f32,
 }
@@ -49,7 +50,9 @@ pub struct Task<'a> {
     table: &'a SharedTable<'a>,
     side: &'a Side<'a>,
     first: usize,
-    /// `[stride]`: this task's part of dL/d(branch vector); empty without a branch.
+    /// `[stride]`: what comes to a row's gradient from the branch; empty without one.
+    from_branch: Vec<f32>,
+    /// This task's part of the gradient of the branch's parameters; empty without a branch.
     branch_gradient: Vec<f32>,
 }
 
@@ -60,7 +63,8 @@ pub fn tasks<'a>(table: &'a SharedTable<'a>, side: &'a Side<'a>) -> impl Iterato
         table,
         side,
         first,
-        branch_gradient: vec![0.0; if side.branch.is_some() { stride } else { 0 }],
+        from_branch: vec![0.0; if side.branch.is_some() { stride } else { 0 }],
+        branch_gradient: vec![0.0; side.branch.map_or(0, |(_, head)| head.len())],
     })
 }
 
@@ -69,13 +73,21 @@ impl Task<'_> {
     pub fn run(&mut self, update: &Update<'_>) {
         let rows = &self.side.touched.rows;
         let ids = &rows[self.first..rows.len().min(self.first + SLOTS)];
-        apply_chunk(self.table, ids, self.first, self.side, update, &mut self.branch_gradient);
+        apply_chunk(
+            self.table,
+            ids,
+            self.first,
+            self.side,
+            update,
+            &mut self.from_branch,
+            &mut self.branch_gradient,
+        );
     }
 }
 
-/// dL/d(branch vector): the tasks' parts, summed in their order.
-pub fn branch_gradient(tasks: &[Task<'_>], stride: usize) -> Vec<f32> {
-    let mut sum = vec![0f32; stride];
+/// Gradient of a branch's parameters: the tasks' parts, summed in their order; empty without a branch.
+pub fn branch_gradient(tasks: &[Task<'_>]) -> Vec<f32> {
+    let mut sum = vec![0f32; tasks.first().map_or(0, |task| task.branch_gradient.len())];
     for task in tasks {
         for (sum, &part) in sum.iter_mut().zip(&task.branch_gradient) {
             *sum += part;
@@ -91,6 +103,7 @@ vectorised! {
         first: usize,
         side: &Side<'_>,
         update: &Update<'_>,
+        from_branch: &mut [f32],
         branch_gradient: &mut [f32],
     ) {
         const AHEAD: usize = 4;
@@ -109,9 +122,14 @@ vectorised! {
             let [decay1, decay2] = missed(m, v, *last, update);
             let own = &side.own.rows[slot * stride..][..stride];
             let l2 = side.l2 * samples.len() as f32;
-            let upstream = side.branch.map_or(0.0, |(gradient, _)| {
-                samples.iter().fold(0.0, |sum, &sample| sum + gradient[sample as usize])
-            });
+            if let Some((logit_gradient, head)) = side.branch {
+                let mut upstream = 0.0;
+                for &sample in samples {
+                    upstream += logit_gradient[sample as usize];
+                }
+                from_branch.fill(0.0);
+                head.backward(own, upstream, from_branch, branch_gradient);
+            }
             blocks!(stride, |at, N| {
                 let own = &own[at..][..N];
                 let mut gradient = [0f32; N];
@@ -126,11 +144,10 @@ vectorised! {
                         gradient[j] = coefficient.mul_add(partner[j], gradient[j]);
                     }
                 }
-                if let Some((_, branch)) = side.branch {
-                    let (branch, out) = (&branch[at..][..N], &mut branch_gradient[at..][..N]);
+                if side.branch.is_some() {
+                    let from_branch = &from_branch[at..][..N];
                     for j in 0..N {
-                        gradient[j] = upstream.mul_add(branch[j], gradient[j]);
-                        out[j] = upstream.mul_add(own[j], out[j]);
+                        gradient[j] += from_branch[j];
                     }
                 }
                 // By way of registers: the compiler need not ask whether p, m and v overlap.

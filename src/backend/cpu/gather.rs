@@ -5,6 +5,7 @@
 use rayon::prelude::*;
 
 use super::{
+    branch::Head,
     sample::Touched,
     table::{Record, Table},
 };
@@ -36,8 +37,8 @@ pub struct Source<'a> {
     pub table: &'a Table,
     /// Which of them are wanted.
     pub touched: &'a Touched,
-    /// `[stride]`, where there is a branch.
-    pub branch: Option<&'a [f32]>,
+    /// Where there is a branch.
+    pub branch: Option<Head<'a>>,
 }
 
 /// [`SLOTS`] rows to fetch, and where to.
@@ -100,7 +101,7 @@ vectorised! {
         rules: &Rules,
         adam: &Adam,
         catch_up: CatchUp,
-        branch: Option<&[f32]>,
+        branch: Option<Head<'_>>,
         rows: &mut [f32],
         logits: &mut [f32],
     ) {
@@ -113,7 +114,7 @@ vectorised! {
             }
             current(table.record(ids[k]), table.last(ids[k]), rules, adam, catch_up, out);
             if let Some(branch) = branch {
-                logits[k] = dot(branch, out);
+                logits[k] = branch.logit(out);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod all_pairs;
 pub mod apply;
+pub mod branch;
 mod engine;
 pub mod gather;
 pub mod rank;
@@ -10,4 +11,4 @@ pub mod step;
 pub mod table;
 pub mod team;
 
-pub use engine::{Cpu, Parameters, Settings};
+pub use engine::Cpu;
