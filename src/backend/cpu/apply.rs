@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     optim::{Adam, CatchUp, Rules},
-    simd::{LANES, prefetch, vectorised},
+    simd::{blocks, vectorised},
 };
 
 /// What `apply` needs to know of one side (users or items) of a batch.
@@ -50,7 +50,8 @@ pub struct Task<'a> {
     table: &'a SharedTable<'a>,
     side: &'a Side<'a>,
     first: usize,
-    gradient: Vec<f32>,
+    /// `[stride]`: what comes to a row's gradient from the branch; empty without one.
+    from_branch: Vec<f32>,
     /// This task's part of the gradient of the branch's parameters; empty without a branch.
     branch_gradient: Vec<f32>,
 }
@@ -62,7 +63,7 @@ pub fn tasks<'a>(table: &'a SharedTable<'a>, side: &'a Side<'a>) -> impl Iterato
         table,
         side,
         first,
-        gradient: vec![0.0; stride],
+        from_branch: vec![0.0; if side.branch.is_some() { stride } else { 0 }],
         branch_gradient: vec![0.0; side.branch.map_or(0, |(_, head)| head.len())],
     })
 }
@@ -78,7 +79,7 @@ impl Task<'_> {
             self.first,
             self.side,
             update,
-            &mut self.gradient,
+            &mut self.from_branch,
             &mut self.branch_gradient,
         );
     }
@@ -102,98 +103,94 @@ vectorised! {
         first: usize,
         side: &Side<'_>,
         update: &Update<'_>,
-        gradient: &mut [f32],
+        from_branch: &mut [f32],
         branch_gradient: &mut [f32],
     ) {
         const AHEAD: usize = 4;
-        let stride = gradient.len();
-        let adam = update.adam;
-        let rate = adam.rate(update.rules.now() + 1) as f32;
+        let stride = table.stride();
+        let rate = update.adam.rate(update.rules.now() + 1) as f32;
         for (k, &id) in ids.iter().enumerate() {
             if let Some(&next) = ids.get(k + AHEAD) {
-                // SAFETY: slots have distinct rows, and chunks distinct slots; the borrow ends here.
-                prefetch(unsafe { table.row_mut(next) }.0);
+                table.prefetch(next);
             }
             let slot = first + k;
-            let own = &side.own.rows[slot * stride..][..stride];
             let samples = side.touched.samples(slot);
-            sum_partners(samples, side, stride, gradient);
+            // SAFETY: slots have distinct rows, and chunks distinct slots.
+            let (record, last) = unsafe { table.row_mut(id) };
+            let (p, rest) = record.split_at_mut(stride);
+            let (m, v) = rest.split_at_mut(stride);
+            let [decay1, decay2] = missed(m, v, *last, update);
+            let own = &side.own.rows[slot * stride..][..stride];
             let l2 = side.l2 * samples.len() as f32;
-            for (g, &own) in gradient.iter_mut().zip(own) {
-                *g = l2.mul_add(own, *g);
-            }
             if let Some((logit_gradient, head)) = side.branch {
                 let mut upstream = 0.0;
                 for &sample in samples {
                     upstream += logit_gradient[sample as usize];
                 }
-                head.backward(own, upstream, gradient, branch_gradient);
+                from_branch.fill(0.0);
+                head.backward(own, upstream, from_branch, branch_gradient);
             }
-            // SAFETY: as above.
-            let (record, last) = unsafe { table.row_mut(id) };
-            let (p, rest) = record.split_at_mut(stride);
-            let (m, v) = rest.split_at_mut(stride);
-            decay(m, v, *last, update);
-            for ((((p, m), v), &own), &g) in p.iter_mut().zip(m).zip(v).zip(own).zip(&*gradient) {
-                (*p, *m, *v) = adam_step(own, *m, *v, g, rate, adam);
-            }
+            blocks!(stride, |at, N| {
+                let own = &own[at..][..N];
+                let mut gradient = [0f32; N];
+                for j in 0..N {
+                    gradient[j] = l2 * own[j];
+                }
+                for &sample in samples {
+                    let coefficient = side.score_gradient[sample as usize];
+                    let partner = side.partner_slot[sample as usize] as usize;
+                    let partner = &side.partners[partner * stride + at..][..N];
+                    for j in 0..N {
+                        gradient[j] = coefficient.mul_add(partner[j], gradient[j]);
+                    }
+                }
+                if side.branch.is_some() {
+                    let from_branch = &from_branch[at..][..N];
+                    for j in 0..N {
+                        gradient[j] += from_branch[j];
+                    }
+                }
+                // By way of registers: the compiler need not ask whether p, m and v overlap.
+                let (mut p_new, mut m_new, mut v_new) = ([0f32; N], [0f32; N], [0f32; N]);
+                let (m_old, v_old) = (&m[at..][..N], &v[at..][..N]);
+                for j in 0..N {
+                    (p_new[j], m_new[j], v_new[j]) = adam_step(
+                        own[j],
+                        m_old[j] * decay1,
+                        v_old[j] * decay2,
+                        gradient[j],
+                        rate,
+                        update.adam,
+                    );
+                }
+                p[at..][..N].copy_from_slice(&p_new);
+                m[at..][..N].copy_from_slice(&m_new);
+                v[at..][..N].copy_from_slice(&v_new);
+            });
             *last = update.rules.now() + 1;
         }
     }
 }
 
-/// gradient = sum over the samples of coefficient x partner row, in registers for four vectors at a time.
+/// How the steps that a row has missed since step `last` decay its moments: by these factors, or done here.
 #[inline(always)]
-fn sum_partners(samples: &[u32], side: &Side<'_>, stride: usize, gradient: &mut [f32]) {
-    const WIDE: usize = 4 * LANES;
-    let wide = stride / WIDE * WIDE;
-    for column in (0..wide).step_by(WIDE) {
-        sum_columns::<WIDE>(samples, side, stride, column, &mut gradient[column..column + WIDE]);
-    }
-    for column in (wide..stride).step_by(LANES) {
-        sum_columns::<LANES>(samples, side, stride, column, &mut gradient[column..column + LANES]);
-    }
-}
-
-#[inline(always)]
-fn sum_columns<const N: usize>(
-    samples: &[u32],
-    side: &Side<'_>,
-    stride: usize,
-    column: usize,
-    out: &mut [f32],
-) {
-    let mut sum = [0f32; N];
-    for &sample in samples {
-        let coefficient = side.score_gradient[sample as usize];
-        let partner = &side.partners[side.partner_slot[sample as usize] as usize * stride + column..][..N];
-        for lane in 0..N {
-            sum[lane] = coefficient.mul_add(partner[lane], sum[lane]);
-        }
-    }
-    out.copy_from_slice(&sum);
-}
-
-/// Moments of a row last touched in step `last`, decayed by the steps that it missed.
-#[inline(always)]
-fn decay(m: &mut [f32], v: &mut [f32], last: u64, update: &Update<'_>) {
-    let (now, adam) = (update.rules.now(), update.adam);
+fn missed(m: &mut [f32], v: &mut [f32], last: u64, update: &Update<'_>) -> [f32; 2] {
+    let now = update.rules.now();
     if last == 0 || last == now {
-        return;
+        return [1.0; 2];
     }
     match update.catch_up {
         CatchUp::Quadrature => {
             let rule = update.rules.get(last);
-            for (m, v) in m.iter_mut().zip(v) {
-                (*m, *v) = (*m * rule.decay1, *v * rule.decay2);
-            }
+            [rule.decay1, rule.decay2]
         }
         CatchUp::Replay => {
             for (m, v) in m.iter_mut().zip(v) {
                 for _ in last..now {
-                    (*m, *v) = (adam.beta1 * *m, adam.beta2 * *v);
+                    (*m, *v) = (update.adam.beta1 * *m, update.adam.beta2 * *v);
                 }
             }
+            [1.0; 2]
         }
     }
 }
