@@ -24,8 +24,11 @@ fn main() {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=kernels");
     println!("cargo:rerun-if-changed=.cuda/installed");
+    // Not the folder, whose README changes too. A new kernel changes params.h.
+    for path in files(&["cu", "cuh", "h"]) {
+        println!("cargo:rerun-if-changed={}", path.display());
+    }
     println!("cargo:rustc-check-cfg=cfg(macr_kernels)");
     if env::var_os("CARGO_FEATURE_CUDA").is_none() || env::var_os("MACR_NVCC").is_some_and(|v| v == "0") {
         return;
@@ -65,16 +68,21 @@ fn python_nvcc() -> Option<PathBuf> {
     Some(Path::new(folder.trim()).join("cu13/bin/nvcc"))
 }
 
-fn compile(nvcc: &Path) {
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let mut sources: Vec<PathBuf> = fs::read_dir("kernels")
+/// The files of `kernels/` with these extensions, in order.
+fn files(extensions: &[&str]) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir("kernels")
         .expect("kernels/ is part of the sources")
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|e| e == "cu"))
+        .filter(|path| path.extension().is_some_and(|e| extensions.iter().any(|x| e == *x)))
         .collect();
-    sources.sort();
+    files.sort();
+    files
+}
+
+fn compile(nvcc: &Path) {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     // One translation unit and so one module; the targets are compiled in parallel.
-    let unit: String = sources
+    let unit: String = files(&["cu"])
         .iter()
         .map(|path| format!("#include \"{}\"\n", path.file_name().expect("a file").to_string_lossy()))
         .collect();

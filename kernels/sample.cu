@@ -148,15 +148,13 @@ struct Shared {
 };
 static_assert(sizeof(Shared) == SAMPLE_GROUP_SHARED, "the launcher asks for this much");
 
-// Turns each thread's value into the sum over the threads before it.
+// The sum over the threads before this one. `partial` may be used again after the next barrier.
 DEVICE uint32_t block_exclusive_sum(uint32_t value, uint32_t *partial) {
     uint32_t before = warp_exclusive_sum(value);
     if (lane_id() == WARP - 1) partial[warp_id()] = before + value;
     __syncthreads();
     uint32_t warps_before = warp_exclusive_sum(partial[lane_id()]);
-    warps_before = __shfl_sync(ALL_LANES, warps_before, warp_id());
-    __syncthreads();
-    return warps_before + before;
+    return __shfl_sync(ALL_LANES, warps_before, warp_id()) + before;
 }
 
 // The samples of one (step, side), sorted in `from`; `to` is of the same size. Index holds any sample's number.
@@ -212,7 +210,6 @@ template <class Index> DEVICE void group(const SampleGroup &p, Shared &shared, I
             to[next + __popc(same & lanes_before())] = Index(sample);
             if ((same & lanes_before()) == 0) shared.counts[warp][digit] = next + __popc(same);
         });
-        __syncthreads();
         Index *swap = from;
         from = to;
         to = swap;

@@ -103,7 +103,13 @@ mod tests {
     }
 
     #[test]
-    fn the_cpu_is_always_there() {
+    fn a_machine_without_a_gpu_is_no_crash() {
         assert!(matches!(DeviceChoice::Cpu.resolve().unwrap().0, Resolved::Cpu));
+        let (_, line) = DeviceChoice::Auto.resolve().unwrap();
+        // There may be a GPU; number 4,000,000,000 there is not.
+        let error = DeviceChoice::Cuda(4_000_000_000).resolve().unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Device);
+        assert!(error.to_string().contains("--device cpu"), "{error}");
+        assert!(!line.contains('\n'), "{line}");
     }
 }

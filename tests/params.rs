@@ -14,7 +14,6 @@ fn the_mirror_of_the_parameters_is_up_to_date() {
             .allowlist_file(".*params\\.h")
             .raw_line("//! The structs of `kernels/params.h`, made by bindgen: `MACR_BLESS=1 cargo test --test params`.")
             .raw_line("#![allow(missing_docs)]")
-            .raw_line("")
             .use_core()
             .derive_debug(true)
             .layout_tests(true)

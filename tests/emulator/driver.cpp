@@ -275,6 +275,7 @@ API cuFuncGetParamInfo(Kernel *function, size_t index, size_t *offset, size_t *b
 API cuFuncGetAttribute(int *value, int attribute, Kernel *function) {
     switch (attribute) {
         case 0: *value = int(function->max_threads); return SUCCESS;
+        case 1: *value = 0; return SUCCESS;  // static shared memory: not counted here
         case 8: *value = int(function->max_dynamic_shared); return SUCCESS;
     }
     return error(INVALID_VALUE, "function attribute " + std::to_string(attribute) + " is not emulated");
@@ -342,10 +343,9 @@ API cuMemHostAlloc(void **pointer, size_t bytes, unsigned) {
 API cuMemFreeHost(void *pointer) {
     Lock lock;
     if (Status status = wait("freeing pinned memory")) return status;
-    Status status = drain_all();
     pinned_memory.erase(reinterpret_cast<uintptr_t>(pointer));
     free(pointer);
-    return status;
+    return SUCCESS;
 }
 API cuMemsetD8Async(uint64_t pointer, unsigned char value, size_t bytes, Stream *stream) {
     Lock lock;

@@ -22,7 +22,8 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
-// One block runs at a time, so one per block is one per process. AddressSanitizer guards no variable with a section.
+// One block runs at a time, so one per block is one per process. The section lets the runtime fill it before each block;
+// it works in plain functions, which the bodies of kernels are. AddressSanitizer guards no variable with a section.
 #if defined(__SANITIZE_ADDRESS__)
 #define __shared__ static
 #else

@@ -19,7 +19,7 @@ use std::{
 use macr::backend::cuda::Device;
 
 /// The name that the emulated device gives itself.
-const EMULATED: &str = "CUDA emulator";
+pub const EMULATED: &str = "CUDA emulator";
 
 const FLAGS: [&str; 8] = [
     "-std=c++17",
@@ -49,6 +49,15 @@ pub fn device() -> Option<Device> {
     Some(device)
 }
 
+/// Gives a program that is yet to start the emulated device as its only GPU. False without a C++ compiler.
+pub fn equip(command: &mut Command) -> bool {
+    let Ok(library) = build() else { return false };
+    command.env("LD_LIBRARY_PATH", library.parent().unwrap());
+    // Any file: the kernels are in the driver. So the program may have been built without nvcc.
+    command.env("MACR_FATBIN", library);
+    true
+}
+
 /// Builds the emulated driver where needed, and opens it.
 fn load() -> Result<libloading::os::unix::Library, String> {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -62,7 +71,7 @@ fn load() -> Result<libloading::os::unix::Library, String> {
 ///
 /// # Panics
 /// If the kernels do not compile.
-pub fn build() -> Result<PathBuf, String> {
+fn build() -> Result<PathBuf, String> {
     let compiler = env::var("CXX").unwrap_or_else(|_| "c++".into());
     let version = command(&compiler)
         .arg("--version")

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -285,6 +287,33 @@ void describe_deadlock() {
     }
 }
 
+// A kernel that leaves its memory far enough ends the process; say which one it was.
+void on_fault(int signal) {
+    char text[256];
+    int n = snprintf(text, sizeof text,
+                     "emulator: %s, block (%u,%u,%u) thread (%u,%u,%u): %s; MACR_EMULATOR_SANITIZE=1 shows where\n",
+                     scheduler().kernel->name, block.index.x, block.index.y, block.index.z, current->thread.x,
+                     current->thread.y, current->thread.z, strsignal(signal));
+    if (write(STDERR_FILENO, text, size_t(n)) < 0) _exit(1);
+    raise(signal);  // SA_RESETHAND: the default action, which is to end
+}
+
+// In place of the handlers of the process while a kernel runs.
+struct FaultHandler {
+    struct sigaction old_segv, old_bus;
+    FaultHandler() {
+        struct sigaction action = {};
+        action.sa_handler = on_fault;
+        action.sa_flags = SA_ONSTACK | int(SA_RESETHAND) | SA_NODEFER;
+        sigaction(SIGSEGV, &action, &old_segv);
+        sigaction(SIGBUS, &action, &old_bus);
+    }
+    ~FaultHandler() {
+        sigaction(SIGSEGV, &old_segv, nullptr);
+        sigaction(SIGBUS, &old_bus, nullptr);
+    }
+};
+
 // False on error, described in s.error.
 bool run_block() {
     Scheduler &s = scheduler();
@@ -380,6 +409,9 @@ std::string emulator::launch(const Kernel &kernel, const Shape &shape, const voi
     pthread_attr_getstack(&attributes, &s.main_stack, &s.main_stack_size);
     pthread_attr_destroy(&attributes);
 
+#if !defined(__SANITIZE_ADDRESS__)  // which reports better itself
+    FaultHandler fault_handler;
+#endif
     block.size = shape.block;
     block.grid = shape.grid;
     const uint64_t blocks = uint64_t(shape.grid.x) * shape.grid.y * shape.grid.z;

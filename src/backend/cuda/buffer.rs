@@ -1,8 +1,12 @@
 //! Memory of the device, and host memory that it copies from and to directly.
 
-use cudarc::driver::{CudaSlice, DevicePtr, DevicePtrMut, DeviceRepr, PinnedHostSlice, ValidAsZeroBits, sys};
+use std::sync::Arc;
 
-use super::{Device, failure::failed};
+use cudarc::driver::{
+    CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, PinnedHostSlice, ValidAsZeroBits, sys,
+};
+
+use super::{Device, failure::failed, graph::outside_capture};
 use crate::error::{Error, Result};
 
 /// Plain numbers, and structs of them.
@@ -28,7 +32,10 @@ pub struct Buffer<T> {
 
 /// An array in page-locked host memory: copies between it and a [`Buffer`] run while the host goes on.
 #[derive(Debug)]
-pub struct Pinned<T>(PinnedHostSlice<T>);
+pub struct Pinned<T> {
+    slice: PinnedHostSlice<T>,
+    stream: Arc<CudaStream>,
+}
 
 impl Device {
     /// Memory for `len` elements, whose values are undefined.
@@ -36,6 +43,7 @@ impl Device {
     /// # Errors
     /// [`Error::DeviceMemory`] if there is not enough.
     pub fn alloc<T: Element>(&self, purpose: Purpose, len: usize) -> Result<Buffer<T>> {
+        outside_capture(&self.stream, "allocate GPU memory")?;
         // The driver gives no memory of 0 bytes.
         // SAFETY: T is valid for any bits, and no kernel result depends on elements never written.
         match unsafe { self.stream.alloc::<T>(len.max(1)) } {
@@ -77,7 +85,7 @@ impl Device {
     pub fn pinned<T: Element>(&self, len: usize) -> Result<Pinned<T>> {
         // SAFETY: T is valid for any bits. Flags 0: ordinary cached memory, which the host reads as fast as any.
         unsafe { self.context.alloc_pinned_with_flags(len.max(1), 0) }
-            .map(Pinned)
+            .map(|slice| Pinned { slice, stream: self.stream.clone() })
             .map_err(failed("allocate page-locked memory"))
     }
 }
@@ -128,6 +136,7 @@ impl<T: Element> Buffer<T> {
             return Ok(());
         }
         let stream = self.slice.stream().clone();
+        outside_capture(&stream, "copy to the GPU")?;
         stream.memcpy_htod(values, &mut self.slice).map_err(failed("copy to the GPU"))
     }
 
@@ -136,12 +145,13 @@ impl<T: Element> Buffer<T> {
     /// # Errors
     /// [`Error::Device`] if the device fails, or any queued work did.
     pub fn read(&self) -> Result<Vec<T>> {
+        outside_capture(self.slice.stream(), "copy from the GPU")?;
         let mut values = self.slice.stream().clone_dtoh(&self.slice).map_err(failed("copy from the GPU"))?;
         values.truncate(self.len);
         Ok(values)
     }
 
-    /// Queues a copy of `from` to the front of the buffer; not inside a capture.
+    /// Queues a copy of `from` to the front of the buffer. Can be captured.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
@@ -150,10 +160,10 @@ impl<T: Element> Buffer<T> {
     /// If `from` is longer than the buffer.
     pub fn write_pinned(&mut self, from: &Pinned<T>) -> Result<()> {
         let stream = self.slice.stream().clone();
-        stream.memcpy_htod(&from.0, &mut self.slice).map_err(failed("copy to the GPU"))
+        stream.memcpy_htod(&from.slice, &mut self.slice).map_err(failed("copy to the GPU"))
     }
 
-    /// Queues a copy of the elements into the front of `to`, which waits when it is read; not inside a capture.
+    /// Queues a copy of the elements into the front of `to`, which waits when it is read. Can be captured.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
@@ -161,24 +171,38 @@ impl<T: Element> Buffer<T> {
     /// # Panics
     /// If `to` is shorter than the buffer.
     pub fn read_pinned(&self, to: &mut Pinned<T>) -> Result<()> {
-        self.slice.stream().memcpy_dtoh(&self.slice, &mut to.0).map_err(failed("copy from the GPU"))
+        self.slice.stream().memcpy_dtoh(&self.slice, &mut to.slice).map_err(failed("copy from the GPU"))
     }
 }
 
 impl<T: Element> Pinned<T> {
-    /// The elements, once copies from and to them are done.
+    /// The elements, once all queued work is done.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails, or any queued work did.
     pub fn as_slice(&self) -> Result<&[T]> {
-        self.0.as_slice().map_err(failed("wait for a copy"))
+        self.wait()?;
+        self.slice.as_slice().map_err(failed("read page-locked memory"))
     }
 
-    /// The elements, once copies from and to them are done.
+    /// The elements, once all queued work is done.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails, or any queued work did.
     pub fn as_mut_slice(&mut self) -> Result<&mut [T]> {
-        self.0.as_mut_slice().map_err(failed("wait for a copy"))
+        self.wait()?;
+        self.slice.as_mut_slice().map_err(failed("write page-locked memory"))
+    }
+
+    // cudarc would wait for the copies of this memory, but does not track them with its event tracking off.
+    fn wait(&self) -> Result<()> {
+        self.stream.synchronize().map_err(failed("run the queued GPU work"))
+    }
+}
+
+impl<T> Drop for Pinned<T> {
+    fn drop(&mut self) {
+        // Copies may be queued. An error comes up again at the next call that can return it.
+        let _ = self.stream.synchronize();
     }
 }

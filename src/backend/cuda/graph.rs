@@ -1,8 +1,8 @@
 //! Sequences of operations, recorded once and replayed without the host.
 
 use cudarc::driver::{
-    CudaGraph,
-    sys::{CUgraphInstantiate_flags, CUstreamCaptureMode},
+    CudaGraph, CudaStream,
+    sys::{CUgraphInstantiate_flags, CUstreamCaptureMode, CUstreamCaptureStatus},
 };
 
 use super::{Device, failure::failed};
@@ -22,8 +22,8 @@ impl std::fmt::Debug for Graph {
 }
 
 impl Device {
-    /// Records what `record` queues on this device, without running it. It may launch kernels and clear buffers; it
-    /// may not allocate, free, copy from or to the host, or wait.
+    /// Records what `record` queues on this device, without running it. It may launch kernels, clear buffers
+    /// and copy from and to page-locked memory; it may not allocate, free, copy from or to other host memory, or wait.
     ///
     /// # Errors
     /// The error of `record`; [`Error::Device`] if something was queued that cannot be recorded.
@@ -55,5 +55,17 @@ impl Graph {
             self.graph.launch().map_err(failed("replay a sequence of launches"))?;
         }
         Ok(())
+    }
+}
+
+/// Refuses what would be recorded with an address that is gone, or memory that is not there, at the replay.
+pub(super) fn outside_capture(stream: &CudaStream, operation: &str) -> Result<()> {
+    match stream.capture_status().map_err(failed(operation))? {
+        CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE => Ok(()),
+        _ => Err(Error::Device {
+            operation: operation.into(),
+            message: "a sequence of launches is being recorded".into(),
+            remedy: "please report this defect of the engine".into(),
+        }),
     }
 }

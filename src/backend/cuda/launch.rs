@@ -2,7 +2,10 @@
 
 use std::marker::PhantomData;
 
-use cudarc::driver::{CudaFunction, DeviceRepr, LaunchConfig, PushKernelArg, sys};
+use cudarc::driver::{
+    CudaFunction, DeviceRepr, LaunchConfig, PushKernelArg,
+    sys::{self, CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as DYNAMIC},
+};
 
 use super::{Device, failure::failed};
 use crate::error::{Error, Result};
@@ -82,6 +85,11 @@ impl Device {
                 remedy: "load the kernels of the same version as the program".into(),
             });
         }
+        // All the shared memory that there is: launches say what they use, and more than 48 KiB needs permission.
+        let shared = function.shared_size_bytes().and_then(|fixed| {
+            function.set_attribute(DYNAMIC, self.description().shared_memory as i32 - fixed)
+        });
+        shared.map_err(failed(format!("give shared memory to {name}")))?;
         Ok(Kernel { function, name, params: PhantomData })
     }
 
@@ -107,19 +115,5 @@ impl Device {
         unsafe { launch.launch(config) }
             .map(|_| ())
             .map_err(failed(format!("launch {} with {shape:?}", kernel.name)))
-    }
-}
-
-impl<P: Params> Kernel<P> {
-    /// Allows launches with up to `bytes` of dynamic shared memory; 48 KiB need no permission.
-    ///
-    /// # Errors
-    /// [`Error::Device`] if that is more than the device has.
-    pub fn allow_shared(self, bytes: u32) -> Result<Self> {
-        use sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as DYNAMIC;
-        self.function
-            .set_attribute(DYNAMIC, i32::try_from(bytes).unwrap_or(i32::MAX))
-            .map_err(failed(format!("give {} {bytes} bytes of shared memory", self.name)))?;
-        Ok(self)
     }
 }

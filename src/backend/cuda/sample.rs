@@ -164,7 +164,7 @@ impl Samples {
         let shared = SAMPLE_GROUP_SHARED as usize + numbers;
         let fits = 2 * b <= 1 << 16 && shared <= device.description().shared_memory as usize;
         let (group, scratch) = if fits {
-            (device.kernel::<SampleGroup>()?.allow_shared(shared as u32)?, None)
+            (device.kernel()?, None)
         } else {
             (device.kernel_variant("large")?, Some(device.alloc(BATCHES, s * 2 * 2 * 2 * b)?))
         };

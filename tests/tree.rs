@@ -1,0 +1,25 @@
+//! One stem per operation: every kernel file has a launcher and a twin on the CPU.
+
+use std::{fs, path::Path};
+
+#[test]
+fn every_kernel_has_a_launcher_and_a_cpu_twin() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut stems = 0;
+    for entry in fs::read_dir(root.join("kernels")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|e| e != "cu") {
+            continue;
+        }
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        stems += 1;
+        for backend in ["cuda", "cpu"] {
+            let folder = root.join("src/backend").join(backend);
+            let there = folder.join(format!("{stem}.rs")).is_file() || folder.join(stem).is_dir();
+            assert!(there, "kernels/{stem}.cu has no src/backend/{backend}/{stem}.rs");
+        }
+        let test = root.join(format!("tests/cuda_{stem}.rs"));
+        assert!(test.is_file(), "kernels/{stem}.cu has no tests/cuda_{stem}.rs");
+    }
+    assert!(stems > 0);
+}
