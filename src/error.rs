@@ -93,15 +93,31 @@ pub enum Error {
         /// L2 coefficient in use.
         l2: f32,
     },
-    /// The device asked for is not there or failed.
-    #[error("device {device}: {problem}; {remedy}")]
+    /// The device asked for is not there, or failed.
+    #[error("cannot {operation}: {message}; {remedy}")]
     Device {
-        /// The device as named by the user.
-        device: String,
-        /// What is wrong.
-        problem: String,
+        /// Verb that completes "cannot ...".
+        operation: String,
+        /// What is wrong, in the driver's words where it has some.
+        message: String,
         /// What to do about it.
         remedy: String,
+    },
+    /// The device has too little memory.
+    #[error(
+        "the GPU has too little memory for {what}: {} are needed, {} are free; lower {lower}, or use --device cpu",
+        mebibytes(*asked),
+        mebibytes(*free)
+    )]
+    DeviceMemory {
+        /// What the memory is for.
+        what: &'static str,
+        /// Bytes asked for.
+        asked: u64,
+        /// Bytes free.
+        free: u64,
+        /// The setting that lowers the need.
+        lower: &'static str,
     },
     /// The user asked to stop; what was computed so far was saved.
     #[error("interrupted; what was finished is in {}", saved.display())]
@@ -146,7 +162,7 @@ impl Error {
             | Error::Config { .. }
             | Error::Unknown { .. } => Kind::Input,
             Error::Diverged { .. } => Kind::Failed,
-            Error::Device { .. } => Kind::Device,
+            Error::Device { .. } | Error::DeviceMemory { .. } => Kind::Device,
             Error::Interrupted { .. } => Kind::Interrupted,
         }
     }
@@ -187,6 +203,10 @@ impl Error {
             .map(|(_, k)| k.clone());
         Error::Unknown { what, name: name.to_owned(), nearest, known }
     }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
 }
 
 fn io_remedy(source: &io::Error) -> &'static str {

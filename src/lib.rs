@@ -11,6 +11,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod device;
 pub mod error;
 pub mod eval;
 pub mod model;
@@ -24,6 +25,7 @@ pub mod train;
 
 pub use config::Config;
 pub use data::{Csr, Edges, Ids, Interactions, InteractionsBuilder, Split};
+pub use device::DeviceChoice;
 pub use error::{Error, Result};
 pub use eval::{Evaluation, Evaluator};
 pub use model::{Branch, Metadata, Model, Ranking, Tables};

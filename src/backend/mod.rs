@@ -5,6 +5,8 @@
 //! and all that follows from it belong to the state, so that a device can record the sequence once and replay it.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 
 use crate::{
     error::Result,

@@ -77,6 +77,21 @@ pub struct Sampler<'a> {
     positions: Positions,
 }
 
+/// The data behind a [`Sampler`]'s draws; the fields are those of the sampler.
+#[cfg(feature = "cuda")]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SamplerTables<'a> {
+    pub kind: SamplerKind,
+    pub seed: u64,
+    pub items: u32,
+    pub train: Csr<'a>,
+    pub eligible: &'a [u32],
+    pub before: &'a [u64],
+    pub block_user: &'a [u32],
+    pub interactions: u64,
+    pub negatives: &'a NegativeSampler,
+}
+
 /// The interactions of the eligible users, numbered one after the other: what an epoch passes over.
 #[derive(Debug, Default)]
 struct Positions {
@@ -176,6 +191,22 @@ impl<'a> Sampler<'a> {
                 ))
             }
             _ => Ok(sampler),
+        }
+    }
+
+    /// What a device needs to draw the same samples.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn tables(&self) -> SamplerTables<'_> {
+        SamplerTables {
+            kind: self.kind,
+            seed: self.seed,
+            items: self.data.items(),
+            train: self.data.by_user(Split::Train),
+            eligible: &self.eligible,
+            before: &self.positions.before,
+            block_user: &self.positions.block_user,
+            interactions: self.positions.count(),
+            negatives: &self.negatives,
         }
     }
 

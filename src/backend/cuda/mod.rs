@@ -1,0 +1,19 @@
+//! The CUDA backend. `kernels/README.md` says how kernels, launchers and tests belong together.
+//!
+//! Host code speaks the driver interface through `cudarc`, which opens the driver at run time: building needs no toolkit,
+//! and a program starts without a driver. Every operation is queued on the one stream of its [`Device`], in program
+//! order; the host waits only where it reads a result.
+
+pub mod buffer;
+pub mod device;
+mod failure;
+pub mod graph;
+mod image;
+pub mod launch;
+pub mod params;
+pub mod sample;
+
+pub use buffer::{Buffer, Element, Pinned, Purpose};
+pub use device::Device;
+pub use graph::Graph;
+pub use launch::{Kernel, Params, Shape};
