@@ -7,7 +7,7 @@ use super::{
     apply::{self, Side, Update},
     branch::{Branch, Head},
     gather::{Gathered, Source, export},
-    sample::{Plan, Scratch, Touched},
+    sample::{Plan, Scratch},
     step::{Scalars, collect, scores},
     table::Table,
     team::Team,
@@ -32,12 +32,6 @@ const ITEM_BRANCH: u32 = 3;
 /// The parameters of a branch, where there is one.
 fn head(branch: &Option<Branch>) -> Option<Head<'_>> {
     branch.as_ref().map(Branch::head)
-}
-
-/// Squared norms of the rows, each as often as it has samples.
-fn norms(touched: &Touched, gathered: &Gathered) -> f64 {
-    let counts = touched.starts.windows(2).map(|w| f64::from(w[1] - w[0]));
-    counts.zip(&gathered.norm).map(|(count, &norm)| count * f64::from(norm)).sum()
 }
 
 /// A training on the CPU.
@@ -175,8 +169,8 @@ impl Operations for Lead<'_, '_> {
         } = &mut *self.engine;
         let Settings { adam, catch_up, .. } = *settings;
         let plan = plan(plans, *step);
-        let user_source = Source { table: users, ids: &plan.users.rows, branch: head(user_branch) };
-        let item_source = Source { table: items, ids: &plan.items.rows, branch: head(item_branch) };
+        let user_source = Source { table: users, touched: &plan.users, branch: head(user_branch) };
+        let item_source = Source { table: items, touched: &plan.items, branch: head(item_branch) };
         let mut tasks: Vec<_> = gathered_users.tasks(user_source).collect();
         tasks.extend(gathered_items.tasks(item_source));
         self.team.for_each(&mut tasks, |task| task.run(&plan.rules, &adam, catch_up));
@@ -225,12 +219,12 @@ impl Operations for Lead<'_, '_> {
         // A user is counted once a row, and so half for each of the row's two samples.
         let l2_item = l2 / rows as f32;
         let l2_user = l2_item / 2.0;
-        let l2_loss = 0.5
-            * (f64::from(l2_user) * norms(&plan.users, gathered_users)
-                + f64::from(l2_item) * norms(&plan.items, gathered_items));
+        let l2_loss =
+            0.5 * (f64::from(l2_user) * gathered_users.norm() + f64::from(l2_item) * gathered_items.norm());
 
         let Scalars { score_gradient, user_gradient, item_gradient, .. } = &*scalars;
         let user_side = Side {
+            stride: users.stride(),
             touched: &plan.users,
             own: gathered_users,
             partner_slot: &plan.items.slot,
@@ -240,6 +234,7 @@ impl Operations for Lead<'_, '_> {
             l2: l2_user,
         };
         let item_side = Side {
+            stride: items.stride(),
             touched: &plan.items,
             own: gathered_items,
             partner_slot: &plan.users.slot,
@@ -250,13 +245,13 @@ impl Operations for Lead<'_, '_> {
         };
         let update = Update { adam: &adam, catch_up, rules: &plan.rules };
         let (users, items) = (users.shared(), items.shared());
-        // The long item sums first: what is left for the end of the phase is short.
-        let mut tasks: Vec<_> = apply::tasks(&items, &item_side).collect();
-        let item_tasks = tasks.len();
-        tasks.extend(apply::tasks(&users, &user_side));
+        // In the order of gathering, so that a row is updated by the thread whose cache it is in.
+        let mut tasks: Vec<_> = apply::tasks(&users, &user_side).collect();
+        let user_tasks = tasks.len();
+        tasks.extend(apply::tasks(&items, &item_side));
         self.team.for_each(&mut tasks, |task| task.run(&update));
-        let item_gradient = apply::branch_gradient(&tasks[..item_tasks]);
-        let user_gradient = apply::branch_gradient(&tasks[item_tasks..]);
+        let user_gradient = apply::branch_gradient(&tasks[..user_tasks]);
+        let item_gradient = apply::branch_gradient(&tasks[user_tasks..]);
         *step += 1;
         for (branch, gradient) in [(user_branch, user_gradient), (item_branch, item_gradient)] {
             if let Some(branch) = branch {

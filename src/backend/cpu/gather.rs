@@ -6,11 +6,12 @@ use rayon::prelude::*;
 
 use super::{
     branch::Head,
+    sample::Touched,
     table::{Record, Table},
 };
 use crate::{
     optim::{Adam, CatchUp, Rule, Rules},
-    simd::{dot, prefetch, vectorised},
+    simd::{blocks, dot, vectorised},
 };
 
 /// Slots per task.
@@ -25,8 +26,8 @@ pub struct Gathered {
     pub rows: Vec<f32>,
     /// `[n]`: branch logit, 0 without a branch.
     pub logit: Vec<f32>,
-    /// `[n]`: squared norm.
-    pub norm: Vec<f32>,
+    /// `[tasks]`: squared norms of each task's rows, each as often as it has samples.
+    norms: Vec<f64>,
 }
 
 /// One table's part in a phase of gathering.
@@ -34,8 +35,8 @@ pub struct Gathered {
 pub struct Source<'a> {
     /// Where the rows are.
     pub table: &'a Table,
-    /// Which of them are wanted, by slot.
-    pub ids: &'a [u32],
+    /// Which of them are wanted.
+    pub touched: &'a Touched,
     /// Where there is a branch.
     pub branch: Option<Head<'a>>,
 }
@@ -44,36 +45,48 @@ pub struct Source<'a> {
 #[derive(Debug)]
 pub struct Task<'a> {
     source: Source<'a>,
+    /// The first slot.
+    first: usize,
     rows: &'a mut [f32],
     logits: &'a mut [f32],
-    norms: &'a mut [f32],
+    norm: &'a mut f64,
 }
 
 impl Gathered {
     /// Makes room for the rows of `source` and cuts the work into tasks.
     pub fn tasks<'a>(&'a mut self, source: Source<'a>) -> impl Iterator<Item = Task<'a>> {
-        let (n, stride) = (source.ids.len(), source.table.stride());
+        let (n, stride) = (source.touched.rows.len(), source.table.stride());
         self.rows.resize(n * stride, 0.0);
         // Without a branch the logits stay what they are: 0.
         self.logit.resize(n, 0.0);
-        self.norm.resize(n, 0.0);
-        let chunks = self.rows.chunks_mut(SLOTS * stride).zip(source.ids.chunks(SLOTS));
-        chunks.zip(self.logit.chunks_mut(SLOTS)).zip(self.norm.chunks_mut(SLOTS)).map(
-            move |(((rows, ids), logits), norms)| Task {
-                source: Source { ids, ..source },
-                rows,
-                logits,
-                norms,
-            },
-        )
+        self.norms.resize(n.div_ceil(SLOTS), 0.0);
+        let rows = self.rows.chunks_mut(SLOTS * stride);
+        let tasks = rows.zip(self.logit.chunks_mut(SLOTS)).zip(&mut self.norms).enumerate();
+        tasks.map(move |(k, ((rows, logits), norm))| Task { source, first: k * SLOTS, rows, logits, norm })
+    }
+
+    /// Squared norms of the rows, each as often as it has samples.
+    pub fn norm(&self) -> f64 {
+        self.norms.iter().sum()
     }
 }
 
 impl Task<'_> {
     /// Fetches the rows.
     pub fn run(&mut self, rules: &Rules, adam: &Adam, catch_up: CatchUp) {
-        let Source { table, ids, branch } = self.source;
-        gather_chunk(table, ids, rules, adam, catch_up, branch, self.rows, self.logits, self.norms);
+        let Source { table, touched, branch } = self.source;
+        let slots = self.first..self.first + self.logits.len();
+        let ids = &touched.rows[slots.clone()];
+        gather_chunk(table, ids, rules, adam, catch_up, branch, self.rows, self.logits);
+        *self.norm = norm(self.rows, &touched.starts[slots.start..=slots.end]);
+    }
+}
+
+vectorised! {
+    /// Squared norms of the rows, each times the distance of its two `starts`.
+    fn norm(rows: &[f32], starts: &[u32]) -> f64 {
+        let counts = starts.windows(2).map(|w| f64::from(w[1] - w[0]));
+        rows.chunks_exact(rows.len() / counts.len()).zip(counts).map(|(row, n)| n * f64::from(dot(row, row))).sum()
     }
 }
 
@@ -87,20 +100,18 @@ vectorised! {
         branch: Option<Head<'_>>,
         rows: &mut [f32],
         logits: &mut [f32],
-        norms: &mut [f32],
     ) {
         for &id in ids.iter().take(AHEAD) {
-            prefetch(table.run(id));
+            table.prefetch(id);
         }
         for (k, out) in rows.chunks_exact_mut(table.stride()).enumerate() {
             if let Some(&next) = ids.get(k + AHEAD) {
-                prefetch(table.run(next));
+                table.prefetch(next);
             }
             current(table.record(ids[k]), table.last(ids[k]), rules, adam, catch_up, out);
             if let Some(branch) = branch {
                 logits[k] = branch.logit(out);
             }
-            norms[k] = dot(out, out);
         }
     }
 }
@@ -134,11 +145,14 @@ pub fn current(
 #[inline(always)]
 fn by_rule(p: &[f32], m: &[f32], v: &[f32], rule: &Rule, epsilon: f32, out: &mut [f32]) {
     let ([w0, w1], [r0, r1]) = (rule.weight, rule.root);
-    for (((out, &p), &m), &v) in out.iter_mut().zip(p).zip(m).zip(v) {
-        let s = v.sqrt();
-        let (d0, d1) = (s.mul_add(r0, epsilon), s.mul_add(r1, epsilon));
-        *out = p - m * w0.mul_add(d1, w1 * d0) / (d0 * d1);
-    }
+    blocks!(out.len(), |at, N| {
+        let (p, m, v, out) = (&p[at..][..N], &m[at..][..N], &v[at..][..N], &mut out[at..][..N]);
+        for j in 0..N {
+            let s = v[j].sqrt();
+            let (d0, d1) = (s.mul_add(r0, epsilon), s.mul_add(r1, epsilon));
+            out[j] = p[j] - m[j] * w0.mul_add(d1, w1 * d0) / (d0 * d1);
+        }
+    });
 }
 
 /// One step of dense Adam for one element: the oracle's order of operations.
@@ -156,8 +170,7 @@ pub fn export(table: &Table, rules: &Rules, adam: &Adam, catch_up: CatchUp) -> V
     out.par_chunks_mut(SLOTS * dim).enumerate().for_each(|(chunk, out)| {
         let ids: Vec<u32> = (0..(out.len() / dim) as u32).map(|k| (chunk * SLOTS) as u32 + k).collect();
         let mut rows = vec![0f32; ids.len() * table.stride()];
-        let (mut logits, mut norms) = (vec![0f32; ids.len()], vec![0f32; ids.len()]);
-        gather_chunk(table, &ids, rules, adam, catch_up, None, &mut rows, &mut logits, &mut norms);
+        gather_chunk(table, &ids, rules, adam, catch_up, None, &mut rows, &mut []);
         for (out, row) in out.chunks_exact_mut(dim).zip(rows.chunks_exact(table.stride())) {
             out.copy_from_slice(&row[..dim]);
         }

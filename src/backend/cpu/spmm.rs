@@ -168,7 +168,7 @@ fn sum_columns<const N: usize>(
     }
     for (k, &id) in ids.iter().enumerate() {
         if let Some(&next) = ids.get(k + AHEAD) {
-            prefetch(&values[next as usize * stride + column..][..N]);
+            prefetch(values.as_ptr().wrapping_add(next as usize * stride + column), N);
         }
         let row = &values[id as usize * stride + column..][..N];
         for lane in 0..N {
