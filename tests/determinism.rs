@@ -28,8 +28,15 @@ fn train(name: &str, pairing: Pairing, kind: SamplerKind, catch_up: CatchUp) -> 
         item_branch: true,
         eps_compat: false,
     };
-    let settings =
-        Settings { dim: 24, adam: Adam::default(), catch_up, branch: BranchKind::Linear, l2: 1e-4, seed: 3 };
+    let settings = Settings {
+        dim: 24,
+        lightgcn: None,
+        adam: Adam::default(),
+        catch_up,
+        branch: BranchKind::Linear,
+        l2: 1e-4,
+        seed: 3,
+    };
     let objective = objective::build(name, &config).unwrap();
     let mut engine = Cpu::new((700, 211), sampler, objective, settings).unwrap();
     // An evaluation in between must not change what follows.

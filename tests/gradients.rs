@@ -88,6 +88,7 @@ fn check(
     sampler.draw(0, users, positives, negatives);
     let settings = Settings {
         dim,
+        lightgcn: None,
         adam: Adam::default(),
         catch_up: CatchUp::Quadrature,
         branch: BranchKind::Linear,

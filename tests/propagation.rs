@@ -2,8 +2,9 @@
 
 use macr::{
     Edges, Interactions, InteractionsBuilder, Split,
+    backbone::{Form, LightGcn},
     backend::cpu::{
-        propagation::{Batch, Form, ITEMS, Propagation, USERS},
+        propagation::{Batch, ITEMS, Propagation, USERS},
         table::Table,
         team::Team,
     },
@@ -64,12 +65,12 @@ fn tables(data: &Interactions, dim: usize) -> [Table; 2] {
 }
 
 const CASES: [(u32, u32, usize, Form, usize); 9] = [
-    (40, 17, 1, Form::Restricted, 7),
-    (40, 17, 2, Form::Restricted, 64),
-    (40, 17, 3, Form::Restricted, 65),
-    (40, 17, 4, Form::Restricted, 16),
+    (40, 17, 1, Form::Layers, 7),
+    (40, 17, 2, Form::Layers, 64),
+    (40, 17, 3, Form::Layers, 65),
+    (40, 17, 4, Form::Layers, 16),
     // Rows of more edges than a task takes.
-    (9000, 61, 2, Form::Restricted, 16),
+    (9000, 61, 2, Form::Layers, 16),
     (9000, 61, 2, Form::Gram, 16),
     (40, 17, 2, Form::Gram, 64),
     (40, 19, 2, Form::Gram, 7),
@@ -84,7 +85,8 @@ fn forward_is_the_mean_of_the_layers() {
         let [p, q] = tables(&data, dim);
         let expected = propagate(&data, layers, &nodes([&p, &q]));
         Team::enter(|team| {
-            let mut propagation = Propagation::new(Graph::new(&data), layers, form, [&p, &q], team);
+            let mut propagation =
+                Propagation::new(Graph::new(&data), LightGcn { layers, form }, [&p, &q], team);
             assert_eq!(propagation.form(), form);
             propagation.forward(team, [&p, &q]);
             for side in [USERS, ITEMS] {
@@ -124,7 +126,8 @@ fn backward_is_the_same_propagation_with_l2_on_the_rows_of_the_batch() {
         let batch = [USERS, ITEMS].map(|side| Batch { ids: &ids[side], starts: &starts[side] });
         let mut given = vec![vec![0f64; dim]; before.len()];
         Team::enter(|team| {
-            let mut propagation = Propagation::new(Graph::new(&data), layers, form, [&p, &q], team);
+            let mut propagation =
+                Propagation::new(Graph::new(&data), LightGcn { layers, form }, [&p, &q], team);
             propagation.forward(team, [&p, &q]);
             let stride = p.stride();
             for (side, gradient) in propagation.gradients(batch).into_iter().enumerate() {

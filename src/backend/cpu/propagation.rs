@@ -2,7 +2,7 @@
 //!
 //! By Horner's scheme: `y <- E0; L times y <- E0 + A~ y; E = y / (L+1)`. Of the last forward layer only the rows of
 //! the batch are needed, and of the first backward layer only they are non-zero: both are computed for these alone
-//! ([`Form::Restricted`]). With two layers and a small catalogue the dense item-item product G = R^T R takes the place
+//! ([`Form::Layers`]). With two layers and a small catalogue the dense item-item product G = R^T R takes the place
 //! of two more halves ([`Form::Gram`]): with y = e_I + R^T e_U, `E_I = (y + G e_I) / 3` and `E_U = (e_U + R y) / 3`.
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     team::Team,
 };
 use crate::{
+    backbone::{Form, LightGcn},
     data::{Csr, graph::Graph},
     optim::Adam,
     simd::vectorised,
@@ -22,15 +23,6 @@ use crate::{
 pub const USERS: usize = 0;
 /// See [`USERS`].
 pub const ITEMS: usize = 1;
-
-/// How a propagation is computed; all forms give the same up to rounding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Layer by layer, the outermost ones for the rows of the batch only.
-    Restricted,
-    /// Two layers, through the item-item product.
-    Gram,
-}
 
 /// The rows of one side that a batch touches.
 #[derive(Debug, Clone, Copy)]
@@ -198,10 +190,15 @@ impl Update<'_> {
 
 impl<'a> Propagation<'a> {
     /// For tables as they are now.
-    pub fn new(graph: Graph<'a>, layers: usize, form: Form, tables: [&Table; 2], team: &Team) -> Self {
+    pub fn new(
+        graph: Graph<'a>,
+        LightGcn { layers, form }: LightGcn,
+        tables: [&Table; 2],
+        team: &Team,
+    ) -> Self {
         let stride = tables[USERS].stride();
         let like = |table: &Table| vec![0f32; table.rows() * stride];
-        let gram = form == Form::Gram && layers == 2;
+        let gram = form == Form::Gram;
         let mut propagation = Propagation {
             gram: gram.then(|| gram::product(team, &graph)),
             layers,
@@ -231,7 +228,7 @@ impl<'a> Propagation<'a> {
 
     /// The form in use.
     pub fn form(&self) -> Form {
-        if self.gram.is_some() { Form::Gram } else { Form::Restricted }
+        if self.gram.is_some() { Form::Gram } else { Form::Layers }
     }
 
     /// Rows by position of `side` cut into tasks: those of `ids`, or all.
@@ -277,10 +274,21 @@ impl<'a> Propagation<'a> {
         }
         let x = match self.form() {
             Form::Gram => Rows::Dense(&self.layer[1][ITEMS]),
-            Form::Restricted => self.below(self.layers, 1 - side, Rows::Dense(&self.ego[1 - side])),
+            Form::Layers => self.below(self.layers, 1 - side, Rows::Dense(&self.ego[1 - side])),
         };
         let half = Half { work, ids, ..self.half(side, Base::Ego(table), x) };
         self.compute(team, half, Finish::Times(self.mean()), out);
+    }
+
+    /// The final embeddings of all rows, `[U, D]` and `[I, D]`.
+    pub fn export(&mut self, team: &Team, tables: [&Table; 2]) -> [Vec<f32>; 2] {
+        self.forward(team, tables);
+        [USERS, ITEMS].map(|side| {
+            let (table, stride) = (tables[side], self.stride);
+            let mut rows = vec![0f32; table.rows() * stride];
+            self.last_layer(team, side, table, &self.whole[side], None, &mut rows);
+            rows.chunks_exact(stride).flat_map(|row| &row[..table.dim()]).copied().collect()
+        })
     }
 
     /// dL/dE of the batch's rows, `[n, stride]` each, to be filled before [`Propagation::backward`].
