@@ -123,25 +123,17 @@ impl Config {
     /// This configuration with the keys of `changes` replaced.
     ///
     /// # Errors
-    /// [`Error::Unknown`] for a key that does not exist, naming the nearest; [`Error::Config`] for a value of the
-    /// wrong type.
+    /// [`Error::Unknown`] for a key that does not exist, naming the nearest; [`Error::Data`] for a value of the wrong
+    /// type, [`Error::Config`] for one that cannot be used.
     pub fn with(&self, changes: toml::Table) -> Result<Self> {
-        let unusable = |error: &dyn std::fmt::Display| {
-            Error::config(
-                "config",
-                error.to_string().trim(),
-                "a value cannot be used",
-                "see `macr train --help`",
-            )
-        };
-        let mut table = toml::Table::try_from(self).map_err(|e| unusable(&e))?;
+        let mut table = toml::Table::try_from(self).map_err(|e| unusable(&e.to_string()))?;
         for (key, value) in changes {
             match table.get_mut(&key) {
                 Some(slot) => *slot = value,
                 None => return Err(Error::unknown("setting", &key, table.keys())),
             }
         }
-        let config: Config = table.try_into().map_err(|e| unusable(&e))?;
+        let config: Config = table.try_into().map_err(|e: toml::de::Error| unusable(&e.to_string()))?;
         config.check()?;
         Ok(config)
     }
@@ -225,6 +217,15 @@ impl Config {
     pub fn adam(&self) -> Adam {
         Adam { learning_rate: self.learning_rate, ..Adam::default() }
     }
+}
+
+/// Puts the setting's name, which toml tells on a line of its own, before the message.
+fn unusable(error: &str) -> Error {
+    let problem = match error.trim().rsplit_once("\nin `") {
+        Some((message, key)) => format!("setting `{}: {message}", key.trim_end()),
+        None => error.trim().to_owned(),
+    };
+    Error::data(problem, "see `macr train --help`")
 }
 
 #[cfg(test)]

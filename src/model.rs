@@ -84,10 +84,23 @@ pub struct Metadata {
     pub ranking: Ranking,
     /// Checksum of the data it was trained on.
     pub data: String,
+    /// Where that data came from, if its validation split was taken from the train split for this training.
+    pub carved: Option<Carved>,
     /// Seed of the training.
     pub seed: u64,
     /// Version of the program that trained it.
     pub version: String,
+}
+
+/// A validation split that was taken from the train split for one training ([`crate::data::split::carve_valid`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carved {
+    /// Checksum of the data before.
+    pub from: String,
+    /// How many interactions were taken.
+    pub interactions: u64,
+    /// Seed of the choice.
+    pub seed: u64,
 }
 
 /// Final embeddings and heads of a trained recommender.

@@ -118,3 +118,27 @@ pub fn prefetch<T>(start: *const T, n: usize) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (start, n);
 }
+
+/// Which compilation of a [`vectorised!`] function this CPU runs.
+pub fn kernels() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        return "AVX2 with FMA";
+    }
+    "portable"
+}
+
+/// Vector features of this CPU that matter to kernels, whether used or not.
+pub fn features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let known = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let known = [("neon", std::arch::is_aarch64_feature_detected!("neon"))];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let known: [(&str, bool); 0] = [];
+    known.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
+}

@@ -66,6 +66,7 @@ impl Shape {
                 pairing: None,
                 ranking: Ranking { c: 40.0, tau: 0.0 },
                 data: data.checksum(),
+                carved: None,
                 seed: 0,
                 version: env!("CARGO_PKG_VERSION").into(),
             },

@@ -16,7 +16,7 @@ use crate::{
     data::{Interactions, popularity::item_counts},
     error::{Error, Result},
     eval::{Evaluator, Outcome},
-    model::{Metadata, Model, Ranking},
+    model::{Carved, Metadata, Model, Ranking},
     objective,
     sampling::Sampler,
 };
@@ -44,6 +44,7 @@ pub struct Trainer<'a> {
     engine: Box<dyn Backend + 'a>,
     popularity: Vec<u32>,
     parts: Vec<&'static str>,
+    carved: Option<Carved>,
 }
 
 /// What a training did.
@@ -105,7 +106,14 @@ impl<'a> Trainer<'a> {
             data,
             config,
             parts,
+            carved: None,
         })
+    }
+
+    /// Has the model say where the data's validation split came from.
+    pub fn carved(mut self, carved: Option<Carved>) -> Self {
+        self.carved = carved;
+        self
     }
 
     /// Steps of one epoch.
@@ -223,6 +231,7 @@ impl<'a> Trainer<'a> {
                 pairing: (self.config.objective == "macr").then(|| self.config.pairing.to_string()),
                 ranking,
                 data: self.data.checksum(),
+                carved: self.carved.clone(),
                 seed: self.config.seed,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
