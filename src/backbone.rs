@@ -110,7 +110,8 @@ impl FromStr for Propagation {
 }
 
 /// A resolved way to propagate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Form {
     /// [`Propagation::Layers`].
     Layers,
@@ -125,6 +126,17 @@ pub struct LightGcn {
     pub layers: usize,
     /// How they are computed.
     pub form: Form,
+}
+
+impl LightGcn {
+    /// The resolved form of a configuration's settings, and what it was chosen by.
+    ///
+    /// # Errors
+    /// As [`Cost::choose`].
+    pub fn new(data: &Interactions, layers: usize, batch: u32, asked: Propagation) -> Result<(Self, Cost)> {
+        let cost = Cost::new(data, layers, batch);
+        Ok((LightGcn { layers, form: cost.choose(asked)? }, cost))
+    }
 }
 
 /// What the two ways cost in a step, in additions of a gathered row of D components.

@@ -10,7 +10,7 @@ use super::{
     sequence::{minibatch, propagated_minibatch},
 };
 use crate::{
-    backbone::{Backbone, Cost, LightGcn},
+    backbone::{Backbone, LightGcn},
     backend::{Backend, Parameters, Settings, cpu::Cpu},
     config::Config,
     data::{Interactions, popularity::item_counts},
@@ -87,8 +87,7 @@ impl<'a> Trainer<'a> {
         let lightgcn = match config.backbone {
             Backbone::Mf => None,
             Backbone::LightGcn => {
-                let form = Cost::new(data, config.layers, config.batch_size).choose(config.propagation)?;
-                Some(LightGcn { layers: config.layers, form })
+                Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?.0)
             }
         };
         let settings = Settings {

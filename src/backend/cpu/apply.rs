@@ -82,7 +82,7 @@ fn cut<'a>(side: &'a Side<'a>, targets: impl Iterator<Item = Target<'a>>) -> imp
         side,
         first: k * SLOTS,
         target,
-        branch_gradient: vec![0.0; side.branch.map_or(0, |(_, head)| head.len())],
+        branch_gradient: vec![0.0; side.branch.map_or(0, |(_, head)| head.size())],
     })
 }
 

@@ -94,7 +94,7 @@ impl Branch {
 impl<'a> Head<'a> {
     /// Number of parameters, padding included: the length of a gradient.
     #[inline(always)]
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.parameters.len()
     }
 
