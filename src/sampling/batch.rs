@@ -291,7 +291,7 @@ impl<'a> Sampler<'a> {
             }
             for k in 0..n {
                 let counter = [row + k as u32, step as u32, (step >> 32) as u32, 0];
-                negatives.push(self.negatives.draw(seen[k], words.map(|word| word[k]), counter, key));
+                negatives.push(self.negatives.draw(seen[k], [0, 1, 2, 3].map(|w| words[w][k]), counter, key));
             }
         }
     }

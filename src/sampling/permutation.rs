@@ -94,6 +94,16 @@ mod tests {
     }
 
     #[test]
+    fn known_elements_alone_and_in_lanes() {
+        // From an implementation of its own, in integers of any size.
+        let expected = [1298, 11_785, 11_433, 872, 12_837, 7158, 759, 6839];
+        let permutation = Permutation::new(13_485, 42, 3);
+        let index: [u32; 8] = std::array::from_fn(|k| k as u32);
+        assert_eq!(index.map(|k| permutation.get(k)), expected);
+        assert_eq!(permutation.get_lanes(index), expected);
+    }
+
+    #[test]
     fn a_prefix_is_a_uniform_sample() {
         // Draws of 10 out of 50, 20,000 times: each element, and each pair of positions, as often as any other.
         let (n, draws, prefix) = (50u32, 20_000u64, 10);

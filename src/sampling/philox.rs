@@ -155,6 +155,9 @@ mod tests {
         ];
         for (counter, key, expected) in answers {
             assert_eq!(philox(counter, key), expected);
+            // The same counter in the third of five lanes.
+            let lanes = philox_lanes(counter.map(|c| [1, 2, c, 3, c]), key);
+            assert_eq!(lanes.map(|word| word[2]), expected);
         }
     }
 

@@ -37,9 +37,9 @@ impl Params {
         &self.q[i as usize * self.dim..][..self.dim]
     }
 
-    /// Every parameter in one list: p, q, v, w.
-    pub fn flat(&mut self) -> impl Iterator<Item = &mut f64> {
-        self.p.iter_mut().chain(&mut self.q).chain(&mut self.v).chain(&mut self.w)
+    /// Every parameter: p, q, v, w.
+    fn parts(&mut self) -> [&mut Vec<f64>; 4] {
+        [&mut self.p, &mut self.q, &mut self.v, &mut self.w]
     }
 }
 
@@ -47,27 +47,36 @@ impl Params {
 pub fn loss(objective: &str, c: &ObjectiveConfig, l2: f64, params: &Params, [us, is, js]: &Batch) -> f64 {
     let b = us.len();
     let n = b as f64;
-    let score = |r: usize, items: &[u32]| dot(params.user(us[r]), params.item(items[r]));
-    let gate = |r: usize, items: &[u32]| {
-        let s_i = if c.item_branch { sigma(dot(&params.w, params.item(items[r]))) } else { 1.0 };
-        let s_u = if c.user_branch { sigma(dot(&params.v, params.user(us[r]))) } else { 1.0 };
-        s_i * s_u
+    // Each row's scalars once: a sum over all pairs would ask for them B times.
+    let score = |items: &[u32]| -> Vec<f64> {
+        (0..b).map(|r| dot(params.user(us[r]), params.item(items[r]))).collect()
     };
+    let gate = |items: &[u32]| -> Vec<f64> {
+        (0..b)
+            .map(|r| {
+                let s_i = if c.item_branch { sigma(dot(&params.w, params.item(items[r]))) } else { 1.0 };
+                let s_u = if c.user_branch { sigma(dot(&params.v, params.user(us[r]))) } else { 1.0 };
+                s_i * s_u
+            })
+            .collect()
+    };
+    let (score_i, score_j) = (score(is), score(js));
+    let (gate_i, gate_j) = if objective == "macr" { (gate(is), gate(js)) } else { (vec![], vec![]) };
     let mut total = 0.0;
     for r in 0..b {
         match objective {
-            "bce" => total += (softplus(-score(r, is)) + softplus(score(r, js))) / n,
-            "bpr" => total += softplus(score(r, js) - score(r, is)) / n,
+            "bce" => total += (softplus(-score_i[r]) + softplus(score_j[r])) / n,
+            "bpr" => total += softplus(score_j[r] - score_i[r]) / n,
             "macr" => {
                 match c.pairing {
                     Pairing::Rows => {
-                        total += softplus(-score(r, is) * gate(r, is)) / n;
-                        total += softplus(score(r, js) * gate(r, js)) / n;
+                        total += softplus(-score_i[r] * gate_i[r]) / n;
+                        total += softplus(score_j[r] * gate_j[r]) / n;
                     }
                     Pairing::AllPairs => {
                         for s in 0..b {
-                            total += softplus(-score(s, is) * gate(r, is)) / (n * n);
-                            total += softplus(score(s, js) * gate(r, js)) / (n * n);
+                            total += softplus(-score_i[s] * gate_i[r]) / (n * n);
+                            total += softplus(score_j[s] * gate_j[r]) / (n * n);
                         }
                     }
                 }
@@ -89,20 +98,21 @@ pub fn loss(objective: &str, c: &ObjectiveConfig, l2: f64, params: &Params, [us,
     total
 }
 
-/// Gradient of [`loss`] by central differences, in the order of [`Params::flat`].
+/// Gradient of [`loss`] by central differences, in one list: p, q, v, w.
 pub fn gradient(objective: &str, c: &ObjectiveConfig, l2: f64, params: &Params, batch: &Batch) -> Vec<f64> {
     const H: f64 = 1e-5;
     let mut moved = params.clone();
-    let n = moved.flat().count();
-    (0..n)
-        .map(|k| {
+    let mut all = Vec::new();
+    for part in 0..4 {
+        for k in 0..moved.parts()[part].len() {
             let mut at = |x: f64| {
-                *moved.flat().nth(k).unwrap() += x;
+                moved.parts()[part][k] += x;
                 let value = loss(objective, c, l2, &moved, batch);
-                *moved.flat().nth(k).unwrap() -= x;
+                moved.parts()[part][k] -= x;
                 value
             };
-            (at(H) - at(-H)) / (2.0 * H)
-        })
-        .collect()
+            all.push((at(H) - at(-H)) / (2.0 * H));
+        }
+    }
+    all
 }

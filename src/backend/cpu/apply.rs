@@ -136,11 +136,15 @@ impl<'a> Row<'a> {
         Row { side, samples, own, branch }
     }
 
-    /// Elements `at` to `at + N` of the gradient.
+    /// Elements `at` to `at + N` of the gradient, with `l2` times the row.
     #[inline(always)]
-    fn gradient<const N: usize>(&self, at: usize) -> [f32; N] {
-        let Row { side, samples, branch, .. } = *self;
+    fn gradient<const N: usize>(&self, at: usize, l2: f32) -> [f32; N] {
+        let Row { side, samples, own, branch } = *self;
+        let own = &own[at..][..N];
         let mut gradient = [0f32; N];
+        for j in 0..N {
+            gradient[j] = l2 * own[j];
+        }
         for &sample in samples {
             let coefficient = side.score_gradient[sample as usize];
             let partner = side.partner_slot[sample as usize] as usize;
@@ -184,16 +188,24 @@ vectorised! {
             let [decay1, decay2] = missed(m, v, *last, update);
             let l2 = side.l2 * row.samples.len() as f32;
             blocks!(stride, |at, N| {
-                let mut gradient = row.gradient::<N>(at);
+                let gradient = row.gradient::<N>(at, l2);
                 let own = &row.own[at..][..N];
+                // By way of registers: the compiler need not ask whether p, m and v overlap.
+                let (mut p_new, mut m_new, mut v_new) = ([0f32; N], [0f32; N], [0f32; N]);
+                let (m_old, v_old) = (&m[at..][..N], &v[at..][..N]);
                 for j in 0..N {
-                    gradient[j] = l2.mul_add(own[j], gradient[j]);
+                    (p_new[j], m_new[j], v_new[j]) = adam_step(
+                        own[j],
+                        m_old[j] * decay1,
+                        v_old[j] * decay2,
+                        gradient[j],
+                        rate,
+                        update.adam,
+                    );
                 }
-                let (p, m, v) = (&mut p[at..][..N], &mut m[at..][..N], &mut v[at..][..N]);
-                for j in 0..N {
-                    (p[j], m[j], v[j]) =
-                        adam_step(own[j], m[j] * decay1, v[j] * decay2, gradient[j], rate, update.adam);
-                }
+                p[at..][..N].copy_from_slice(&p_new);
+                m[at..][..N].copy_from_slice(&m_new);
+                v[at..][..N].copy_from_slice(&v_new);
             });
             *last = update.rules.now() + 1;
         }
@@ -211,7 +223,7 @@ vectorised! {
         for (k, out) in out.chunks_exact_mut(side.stride).enumerate() {
             let row = Row::new(side, first + k, dx, branch_gradient);
             blocks!(side.stride, |at, N| {
-                out[at..][..N].copy_from_slice(&row.gradient::<N>(at));
+                out[at..][..N].copy_from_slice(&row.gradient::<N>(at, 0.0));
             });
         }
     }

@@ -100,8 +100,12 @@ impl Task<'_> {
 vectorised! {
     /// Squared norms of the rows, each times the distance of its two `starts`.
     fn norm(rows: &[f32], starts: &[u32]) -> f64 {
-        let counts = starts.windows(2).map(|w| f64::from(w[1] - w[0]));
-        rows.chunks_exact(rows.len() / counts.len()).zip(counts).map(|(row, n)| n * f64::from(dot(row, row))).sum()
+        let stride = rows.len() / (starts.len() - 1);
+        let mut sum = 0.0;
+        for (k, row) in rows.chunks_exact(stride).enumerate() {
+            sum += f64::from(starts[k + 1] - starts[k]) * f64::from(dot(row, row));
+        }
+        sum
     }
 }
 
@@ -138,8 +142,12 @@ vectorised! {
 vectorised! {
     /// As [`norm`], of rows of a table that are up to date.
     fn parameter_norm(table: &Table, ids: &[u32], starts: &[u32]) -> f64 {
-        let counts = starts.windows(2).map(|w| f64::from(w[1] - w[0]));
-        ids.iter().map(|&id| table.record(id)[0]).zip(counts).map(|(row, n)| n * f64::from(dot(row, row))).sum()
+        let mut sum = 0.0;
+        for (k, &id) in ids.iter().enumerate() {
+            let row = table.record(id)[0];
+            sum += f64::from(starts[k + 1] - starts[k]) * f64::from(dot(row, row));
+        }
+        sum
     }
 }
 
