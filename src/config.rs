@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    backbone::{Backbone, Propagation},
     data::Split,
     error::{Error, Result},
     model::Ranking,
@@ -15,8 +16,12 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How final embeddings come from the parameters: `mf` (they are the parameters).
-    pub backbone: String,
+    /// How final embeddings come from the parameters.
+    pub backbone: Backbone,
+    /// LightGCN: layers L.
+    pub layers: usize,
+    /// LightGCN: how the layers are computed.
+    pub propagation: Propagation,
     /// Name of the objective, see [`crate::objective::REGISTRY`].
     pub objective: String,
     /// MACR: which gates a match score meets in the main loss.
@@ -84,7 +89,9 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
 impl Default for Config {
     fn default() -> Self {
         Config {
-            backbone: "mf".into(),
+            backbone: Backbone::Mf,
+            layers: 2,
+            propagation: Propagation::Auto,
             objective: "bce".into(),
             pairing: Pairing::Rows,
             alpha: 1e-3,
@@ -143,7 +150,7 @@ impl Config {
     /// Name of the system: `mf`, `macr_mf`, `bpr_mf`, ...
     pub fn system(&self) -> String {
         match self.objective.as_str() {
-            "bce" => self.backbone.clone(),
+            "bce" => self.backbone.to_string(),
             objective => format!("{objective}_{}", self.backbone),
         }
     }
@@ -164,15 +171,13 @@ impl Config {
                 Err(Error::config(key, x, "it must not be negative", "use 0 or more"))
             }
         };
-        if self.backbone != "mf" {
-            return Err(Error::unknown("backbone", &self.backbone, ["mf"]));
-        }
         positive("learning-rate", self.learning_rate)?;
         weight("l2", self.l2)?;
         weight("alpha", self.alpha)?;
         weight("beta", self.beta)?;
         for (key, value) in [
             ("dim", self.dim as u64),
+            ("layers", self.layers as u64),
             ("k", self.k as u64),
             ("epochs", self.epochs),
             ("eval-every", self.eval_every),

@@ -116,6 +116,8 @@ pub struct Model {
     pub user_branch: Option<Branch>,
     /// Scores items alone, where the objective has an item branch.
     pub item_branch: Option<Branch>,
+    /// LightGCN: the parameters whose propagation the embeddings are, users `[U, D]` and items `[I, D]`.
+    pub ego: Option<[Vec<f32>; 2]>,
     /// `[I]`: training interactions of each item, n_i.
     pub item_popularity: Vec<u32>,
     /// What it is.

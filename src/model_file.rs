@@ -79,6 +79,10 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
             ]),
         }
     }
+    if let Some([ego_users, ego_items]) = &model.ego {
+        entries.push(Entry::f32("user_ego", [users, model.dim], ego_users));
+        entries.push(Entry::f32("item_ego", [items, model.dim], ego_items));
+    }
     entries.push(Entry {
         name: "item_popularity".into(),
         dtype: "U32",
@@ -166,8 +170,17 @@ impl Reader<'_> {
         if [shape[0], user_embedding.len() / dim].iter().any(|&rows| u32::try_from(rows).is_err()) {
             return Err("an embedding table has more rows than ids can count".into());
         }
+        let users = user_embedding.len() / dim;
+        let ego = match self.tensors.names().contains(&"user_ego") {
+            true => Some([
+                self.f32("user_ego", &[Some(users), Some(dim)])?.1,
+                self.f32("item_ego", &[Some(items), Some(dim)])?.1,
+            ]),
+            false => None,
+        };
         Ok(Model {
             dim,
+            ego,
             user_embedding,
             item_embedding,
             user_branch: self.branch("user_branch", dim)?,

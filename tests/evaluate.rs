@@ -17,6 +17,7 @@ fn model(users: &[f32], items: &[f32], popularity: &[u32], gate: Option<f32>) ->
         user_embedding: users.to_vec(),
         item_embedding: items.to_vec(),
         user_branch: None,
+        ego: None,
         item_branch: gate.map(|weight| Branch::Linear { weight: vec![weight] }),
         item_popularity: popularity.to_vec(),
         metadata: Metadata {

@@ -57,6 +57,7 @@ impl Shape {
             user_embedding,
             item_embedding,
             user_branch: None,
+            ego: None,
             item_branch: Some(Branch::Linear { weight }),
             item_popularity,
             metadata: Metadata {

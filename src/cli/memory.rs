@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::{
+    backbone::{Form, LightGcn},
     config::Config,
     data::{Interactions, Split},
     objective::{Objective, TILE, Tile},
@@ -31,6 +32,8 @@ pub struct Estimate {
     pub tables: u64,
     /// Samples drawn ahead, gathered rows, scalars.
     pub batch: u64,
+    /// LightGCN: layers, gradients, and the item-item product.
+    pub propagation: u64,
     /// What users, items and interactions are drawn from.
     pub sampler: u64,
     /// The model under evaluation, the best one so far, and ranking.
@@ -42,13 +45,14 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// For a training of `config`, whose objective is `objective`, with `threads` threads on `data`, which took the
-    /// place of data of `original_bytes` (0 if it did not).
+    /// For a training of `config`, whose objective and backbone are given, with `threads` threads on `data`, which took
+    /// the place of data of `original_bytes` (0 if it did not).
     pub fn new(
         data: &Interactions,
         original_bytes: u64,
         config: &Config,
         objective: &dyn Objective,
+        lightgcn: Option<LightGcn>,
         threads: u64,
     ) -> Self {
         let (users, items) = (u64::from(data.users()), u64::from(data.items()));
@@ -81,7 +85,13 @@ impl Estimate {
             SamplerKind::Interaction => 8 * users + 4 * train / 64,
         };
 
-        let model = 4 * rows * dim + 4 * items;
+        // Scaled parameters and two layers; slots; gradients and the same scaled; the product and its two vectors.
+        let propagation = lightgcn.map_or(0, |LightGcn { form, .. }| {
+            let product = if form == Form::Gram { 4 * items * (items + 2 * stride) } else { 0 };
+            rows * (3 * 4 * stride + 4 + 8) + 2 * (own_users + own_items) * 4 * stride + product
+        });
+        // A LightGCN model has its parameters too, and leaves its last layer for a moment beside them.
+        let model = 4 * rows * dim * if lightgcn.is_some() { 2 } else { 1 } + 4 * items;
         let evaluated =
             (0..data.users()).filter(|&u| data.by_user(config.select).degree(u) > 0).count() as u64;
         let variants = config.rankings().len() as u64;
@@ -94,6 +104,7 @@ impl Estimate {
             data: data.file_bytes(),
             tables,
             batch: gathered + DRAWN_AHEAD * plan + scalars,
+            propagation,
             sampler: 4 * users + 4 * items + slots + positions,
             evaluation: 2 * model + ranker + lists + scratch,
             program: PROGRAM,
@@ -110,11 +121,12 @@ impl Estimate {
     }
 
     /// Names and bytes, without the peak.
-    pub fn parts(&self) -> [(&'static str, u64); 6] {
+    pub fn parts(&self) -> [(&'static str, u64); 7] {
         [
             ("data (mapped file)", self.data),
             ("tables and optimiser state", self.tables),
             ("batch buffers", self.batch),
+            ("propagation", self.propagation),
             ("sampler", self.sampler),
             ("evaluation (two models, ranking)", self.evaluation),
             ("program", self.program),

@@ -10,6 +10,7 @@ use super::{
     system,
 };
 use crate::{
+    backbone::{Backbone, Cost, Form, LightGcn},
     config::Config,
     data::{Interactions, Split},
     error::Result,
@@ -27,6 +28,7 @@ pub struct Plan {
     interactions: u64,
     steps_per_epoch: u64,
     samples_per_epoch: u64,
+    propagation: Option<(LightGcn, Cost)>,
     memory: Estimate,
 }
 
@@ -39,6 +41,12 @@ impl Plan {
         let objective = objective::build(&config.objective, &config.objective_config())?;
         let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
         let steps = sampler.steps_per_epoch();
+        let propagation = match config.backbone {
+            Backbone::Mf => None,
+            Backbone::LightGcn => {
+                Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?)
+            }
+        };
         Ok(Plan {
             folder: folder.into(),
             users: data.users(),
@@ -51,8 +59,10 @@ impl Plan {
                 original_bytes,
                 config,
                 objective.as_ref(),
+                propagation.map(|(lightgcn, _)| lightgcn),
                 rayon::current_num_threads() as u64,
             ),
+            propagation,
             config: config.clone(),
         })
     }
@@ -104,6 +114,7 @@ impl Plan {
                 "samples_per_epoch": self.samples_per_epoch,
                 "steps": epochs.saturating_mul(self.steps_per_epoch),
                 "samples": epochs.saturating_mul(self.samples_per_epoch),
+                "propagation": self.propagation.map(|(l, cost)| json!({ "form": l.form, "cost": cost })),
                 "memory": memory,
                 "config": config,
             }));
@@ -128,6 +139,18 @@ impl Plan {
             "\n{}",
             table(["memory", "size"], parts.map(|(name, bytes)| [name.to_owned(), size(bytes)]))
         ));
+        if let Some((lightgcn, cost)) = &self.propagation {
+            let way = match lightgcn.form {
+                Form::Layers => "layer by layer",
+                Form::Gram => "through the item-item product",
+            };
+            let product = cost.gram.map_or("not possible".into(), |gram| format!("{:.3} M", gram / 1e6));
+            output.result(format_args!(
+                "\npropagation {way}; rows gathered in a step, or their worth: {:.3} M layer by layer, {product} through \
+                 the product",
+                cost.layers / 1e6
+            ));
+        }
         output.result(format_args!(
             "\nrun folder  {}\n\n{}",
             self.folder.display(),

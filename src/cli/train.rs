@@ -60,10 +60,18 @@ pub struct Args {
 #[derive(Debug, Default, clap::Args, Serialize)]
 #[command(next_help_heading = "Settings (default, then recipe, then --config, then flag)")]
 struct Settings {
-    /// Backbone: mf.
+    /// Backbone: mf or lightgcn.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     backbone: Option<String>,
+    /// LightGCN: number of layers.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<usize>,
+    /// LightGCN: how the layers are computed, auto (the cheaper way), layers, or gram (the item-item product).
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    propagation: Option<String>,
     /// Objective: bce, bpr, macr.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -211,6 +211,11 @@ impl<'a> Sampler<'a> {
         }
     }
 
+    /// The data that is sampled.
+    pub fn data(&self) -> &'a Interactions {
+        self.data
+    }
+
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         match self.kind {

@@ -33,8 +33,11 @@ pub struct Gathered {
 /// One table's part in a phase of gathering.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// Where the rows are.
+    /// The parameters.
     pub table: &'a Table,
+    /// True if the rows are to be fetched from the table, caught up; false if they are in the buffer already, as
+    /// LightGCN's last layer has left them.
+    pub fetch: bool,
     /// Which of them are wanted.
     pub touched: &'a Touched,
     /// Where there is a branch.
@@ -56,13 +59,19 @@ impl Gathered {
     /// Makes room for the rows of `source` and cuts the work into tasks.
     pub fn tasks<'a>(&'a mut self, source: Source<'a>) -> impl Iterator<Item = Task<'a>> {
         let (n, stride) = (source.touched.rows.len(), source.table.stride());
-        self.rows.resize(n * stride, 0.0);
+        self.rows_of(&source);
         // Without a branch the logits stay what they are: 0.
         self.logit.resize(n, 0.0);
         self.norms.resize(n.div_ceil(SLOTS), 0.0);
         let rows = self.rows.chunks_mut(SLOTS * stride);
         let tasks = rows.zip(self.logit.chunks_mut(SLOTS)).zip(&mut self.norms).enumerate();
         tasks.map(move |(k, ((rows, logits), norm))| Task { source, first: k * SLOTS, rows, logits, norm })
+    }
+
+    /// The rows of `source`, to be filled before its tasks.
+    pub fn rows_of(&mut self, source: &Source<'_>) -> &mut [f32] {
+        self.rows.resize(source.touched.rows.len() * source.table.stride(), 0.0);
+        &mut self.rows
     }
 
     /// Squared norms of the rows, each as often as it has samples.
@@ -74,11 +83,17 @@ impl Gathered {
 impl Task<'_> {
     /// Fetches the rows.
     pub fn run(&mut self, rules: &Rules, adam: &Adam, catch_up: CatchUp) {
-        let Source { table, touched, branch } = self.source;
+        let Source { table, fetch, touched, branch } = self.source;
         let slots = self.first..self.first + self.logits.len();
-        let ids = &touched.rows[slots.clone()];
-        gather_chunk(table, ids, rules, adam, catch_up, branch, self.rows, self.logits);
-        *self.norm = norm(self.rows, &touched.starts[slots.start..=slots.end]);
+        let (ids, starts) = (&touched.rows[slots.clone()], &touched.starts[slots.start..=slots.end]);
+        if fetch {
+            gather_chunk(table, ids, rules, adam, catch_up, self.rows);
+        }
+        if let Some(branch) = branch {
+            branch_logits(branch, self.rows, self.logits);
+        }
+        // L2 is on the parameters.
+        *self.norm = if fetch { norm(self.rows, starts) } else { parameter_norm(table, ids, starts) };
     }
 }
 
@@ -101,9 +116,7 @@ vectorised! {
         rules: &Rules,
         adam: &Adam,
         catch_up: CatchUp,
-        branch: Option<Head<'_>>,
         rows: &mut [f32],
-        logits: &mut [f32],
     ) {
         for &id in ids.iter().take(AHEAD) {
             table.prefetch(id);
@@ -113,10 +126,28 @@ vectorised! {
                 table.prefetch(next);
             }
             current(table.record(ids[k]), table.last(ids[k]), rules, adam, catch_up, out);
-            if let Some(branch) = branch {
-                logits[k] = branch.logit(out);
-            }
         }
+    }
+}
+
+vectorised! {
+    fn branch_logits(branch: Head<'_>, rows: &[f32], logits: &mut [f32]) {
+        let stride = rows.len() / logits.len();
+        for (logit, row) in logits.iter_mut().zip(rows.chunks_exact(stride)) {
+            *logit = branch.logit(row);
+        }
+    }
+}
+
+vectorised! {
+    /// As [`norm`], of rows of a table that are up to date.
+    fn parameter_norm(table: &Table, ids: &[u32], starts: &[u32]) -> f64 {
+        let mut sum = 0.0;
+        for (k, &id) in ids.iter().enumerate() {
+            let row = table.record(id)[0];
+            sum += f64::from(starts[k + 1] - starts[k]) * f64::from(dot(row, row));
+        }
+        sum
     }
 }
 
@@ -174,7 +205,7 @@ pub fn export(table: &Table, rules: &Rules, adam: &Adam, catch_up: CatchUp) -> V
     out.par_chunks_mut(SLOTS * dim).enumerate().for_each(|(chunk, out)| {
         let ids: Vec<u32> = (0..(out.len() / dim) as u32).map(|k| (chunk * SLOTS) as u32 + k).collect();
         let mut rows = vec![0f32; ids.len() * table.stride()];
-        gather_chunk(table, &ids, rules, adam, catch_up, None, &mut rows, &mut []);
+        gather_chunk(table, &ids, rules, adam, catch_up, &mut rows);
         for (out, row) in out.chunks_exact_mut(dim).zip(rows.chunks_exact(table.stride())) {
             out.copy_from_slice(&row[..dim]);
         }
