@@ -81,6 +81,7 @@ impl<'a> Training<'a> {
     fn settings(&self) -> Settings {
         Settings {
             dim: self.dim,
+            lightgcn: None,
             adam: Adam::default(),
             catch_up: self.catch_up,
             branch: BranchKind::Linear,

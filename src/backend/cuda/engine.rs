@@ -101,6 +101,9 @@ impl<'a> Cuda<'a> {
     ) -> Result<Self> {
         let Settings { dim, branch, seed, adam, catch_up, .. } = settings;
         width(dim)?;
+        if settings.lightgcn.is_some() {
+            return Err(Error::config("backbone", "lightgcn", "the GPU cannot", "use --device cpu"));
+        }
         let branched = objective.user_branch() || objective.item_branch();
         if branched && branch != BranchKind::Linear {
             return Err(Error::config(
@@ -203,7 +206,7 @@ impl Backend for Cuda<'_> {
         Ok(losses)
     }
 
-    fn parameters(&self) -> Result<Parameters> {
+    fn parameters(&mut self) -> Result<Parameters> {
         let branch = |branch: &Option<Branch>| match branch {
             Some(branch) => branch.read(self.step).map(|weight| Some(model::Branch::Linear { weight })),
             None => Ok(None),
@@ -213,6 +216,7 @@ impl Backend for Cuda<'_> {
             items: self.optimiser.export(&self.items, self.step)?,
             user_branch: branch(&self.user_branch)?,
             item_branch: branch(&self.item_branch)?,
+            ego: None,
         })
     }
 }
@@ -233,6 +237,11 @@ impl Operations for Recorder<'_, '_> {
         let Cuda { samples, optimiser, rules, .. } = &mut *self.engine;
         samples.draw(self.steps)?;
         optimiser.rules(&samples.step, self.steps, rules)
+    }
+
+    /// Matrix factorisation has no layers.
+    fn propagate(&mut self) -> Result<()> {
+        Ok(())
     }
 
     fn gather(&mut self) -> Result<()> {
@@ -266,5 +275,9 @@ impl Operations for Recorder<'_, '_> {
             apply::Side { table: &mut e.items, branch: e.item_branch.as_mut(), own: &e.gathered_items };
         let before = (&e.gather, &e.score, &e.scalars);
         e.apply.launch(batch, &e.optimiser, e.settings.l2, before, [users, items])
+    }
+    /// Matrix factorisation has no layers.
+    fn backward(&mut self) -> Result<()> {
+        Ok(())
     }
 }
