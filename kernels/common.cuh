@@ -16,6 +16,10 @@
     T *name = reinterpret_cast<T *>(dynamic_shared_)
 // For rare paths, whose registers shall not count in the common one.
 #define NOINLINE static __device__ __noinline__
+// Before a loop over registers.
+#define UNROLL _Pragma("unroll")
+#define UNROLL_4 _Pragma("unroll 4")
+#define NO_UNROLL _Pragma("unroll 1")
 #else
 #include "emulator.h"
 #define KERNEL(name, parameter, threads)                                             \
@@ -24,6 +28,9 @@
     static void name(const parameter)
 #define DYNAMIC_SHARED(T, name) T *name = reinterpret_cast<T *>(::emulator::block.dynamic_shared)
 #define NOINLINE static __attribute__((noinline))
+#define UNROLL
+#define UNROLL_4
+#define NO_UNROLL
 #endif
 
 #define DEVICE __device__ __forceinline__

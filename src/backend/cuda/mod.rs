@@ -4,6 +4,7 @@
 //! and a program starts without a driver. Every operation is queued on the one stream of its [`Device`], in program
 //! order; the host waits only where it reads a result.
 
+pub mod all_pairs;
 pub mod buffer;
 pub mod device;
 mod failure;
