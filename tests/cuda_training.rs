@@ -135,6 +135,7 @@ fn trainings(data: &Interactions) -> Vec<Training<'_>> {
         Training { objective: "bpr", kind: SamplerKind::Interaction, batch: 77, dim: 64, ..base },
         Training { kind: SamplerKind::Interaction, batch: 1000, dim: 150, ..base },
         Training { catch_up: CatchUp::Replay, batch: 40, dim: 7, ..base },
+        Training { pairing: Pairing::AllPairs, kind: SamplerKind::Interaction, batch: 90, dim: 30, ..base },
     ]
 }
 

@@ -3,13 +3,14 @@
 use super::{
     Device, Graph,
     adam::{Optimiser, StepRules},
+    all_pairs::{AllPairs, Inputs, Outputs},
     apply::{self, Apply},
     batch::Batch,
     branch::Branch,
     gather::{self, Gather, Gathered},
     params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
     sample::Samples,
-    step::{Scalars, Step},
+    step::{Pairs, Scalars, Step},
     table::{Table, stride, width},
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
     backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, cpu, streams},
     error::{Error, Result},
     model,
-    objective::{BranchKind, Objective, ObjectiveConfig, PARTS, Pairing},
+    objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
     sampling::Sampler,
 };
 
@@ -49,6 +50,8 @@ pub struct Cuda<'a> {
     scalars: Scalars,
     gather: Gather,
     score: Step,
+    /// Of objectives that pair all rows.
+    all_pairs: Option<AllPairs>,
     apply: Apply,
 }
 
@@ -107,9 +110,6 @@ pub fn check(
     if branched && settings.branch != BranchKind::Linear {
         return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
     }
-    if objective.all_pairs().is_some() {
-        return refuse("pairing", &Pairing::AllPairs, "use --device cpu");
-    }
     let (asked, free) = (memory(sampler, [users, items], settings), device.free_memory()? as u64);
     if asked > free {
         return Err(Error::DeviceMemory {
@@ -164,6 +164,10 @@ impl<'a> Cuda<'a> {
             scalars: score.scalars()?,
             gather: Gather::new(device, dim, slots)?,
             score,
+            all_pairs: objective
+                .all_pairs()
+                .map(|form| AllPairs::new(device, form, sampler.batch()))
+                .transpose()?,
             apply: Apply::new(device, dim, batch, slots, sampler.users_are_distinct())?,
             device: device.clone(),
             sampler,
@@ -276,6 +280,12 @@ impl Operations for Recorder<'_, '_> {
 
     fn all_pairs(&mut self) -> Result<()> {
         let e = &mut *self.engine;
+        let Scalars { score_gradient, pairs, .. } = &mut e.scalars;
+        let (Some(sums), Some(Pairs { score, gate, loss, gate_gradient })) = (&mut e.all_pairs, pairs) else {
+            return Ok(());
+        };
+        let inputs = Inputs { score, gate, rows: &e.samples.rows, step: self.k as usize };
+        sums.launch(inputs, Outputs { loss, score_gradient, gate_gradient })?;
         let batch = Batch::of(&e.samples, self.k as usize);
         e.score.stage(batch, [&e.gathered_users, &e.gathered_items], &mut e.scalars)
     }
