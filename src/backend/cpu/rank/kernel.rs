@@ -1,18 +1,17 @@
-//! The arithmetic: scores of a tile of users, and the search for those that enter a list.
+//! The arithmetic: scores of a tile of users, and the search for those that may enter a list.
 //!
 //! Everything is written as loops of fixed width and compiled twice, for any processor and for AVX2 with FMA. A
 //! fused multiply-add rounds once everywhere, so both give the same bits.
 
 use std::ops::Range;
 
-use super::{select::Lists, table::Table};
+use super::{pool::Entry, table::Table};
+use crate::simd::vectorised;
 
 /// Users in a tile: 6 x 16 accumulators, two item vectors and a broadcast fill the 16 registers of AVX2.
 pub(super) const ROWS: usize = 6;
-/// Items in a panel.
+/// Items in a panel, and panels that are compared at once.
 pub(super) const LANES: usize = 16;
-/// Rankings that are compared at once.
-pub(super) const GROUP: usize = 8;
 
 /// One value for each item of a panel.
 #[derive(Debug, Clone, Copy)]
@@ -23,48 +22,54 @@ impl Lanes {
     pub(super) const ZERO: Lanes = Lanes([0.0; LANES]);
 }
 
-/// Compiles a function for this processor's features and for any processor, and calls the right one.
-macro_rules! dispatch {
-    ($(#[$doc:meta])* $name:ident = $loops:ident($($argument:ident: $type:ty),* $(,)?)) => {
-        $(#[$doc])*
-        pub(super) fn $name($($argument: $type),*) {
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2($($argument: $type),*) {
-                    $loops($($argument),*);
-                }
-                if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    // SAFETY: the features that the function is compiled for were just detected.
-                    return unsafe { avx2($($argument),*) };
-                }
-            }
-            $loops($($argument),*);
-        }
-    };
-}
-
-dispatch! {
+vectorised! {
     /// `x[ROWS, panels]`: the scores of `users` `[D, ROWS]` for the items of `panels`, before offsets; and the
-    /// `highest[ROWS, panels]` of each panel.
-    score = score_loops(
+    /// `highest[ROWS, panels]` of each panel. Rows of `x` and `highest` lie `stride` apart.
+    pub(super) fn score(
         table: &Table,
         panels: Range<usize>,
         users: &[[f32; ROWS]],
+        stride: usize,
         x: &mut [Lanes],
         highest: &mut [f32],
-    )
+    ) {
+        score_loops(table, panels, users, stride, x, highest);
+    }
 }
 
-dispatch! {
-    /// Takes one user's scores `x` for the items of `panels` into the user's `lists`, where they are high enough.
-    select = select_loops(
+vectorised! {
+    /// Appends the items of `panels` of which the score `x` reaches the threshold of some ranking of `nodes`.
+    ///
+    /// `panels` begins at a multiple of [`LANES`]; `highest` has room for whole multiples.
+    pub(super) fn scan(
         table: &Table,
+        nodes: &[usize],
+        thresholds: &[f32],
         panels: Range<usize>,
         x: &[Lanes],
         highest: &[f32],
-        lists: &mut Lists<'_>,
-    )
+        entries: &mut Vec<Entry>,
+    ) {
+        for start in (0..panels.len()).step_by(LANES) {
+            let highest = &highest[start..start + LANES];
+            let mut reached = [0; LANES];
+            for (&node, &threshold) in nodes.iter().zip(thresholds) {
+                // Rounding is monotone, so `highest - least` bounds every rounded `x - o` of a panel from above.
+                reach(&mut reached, highest, table.least(node, panels.start + start), threshold);
+            }
+            for place in set_bits(bits(&reached)) {
+                let (place, panel) = (start + place, panels.start + start + place);
+                let x = &x[place].0;
+                let mut reached = [0; LANES];
+                for (&node, &threshold) in nodes.iter().zip(thresholds) {
+                    reach(&mut reached, x, &table.offsets(panel, node), threshold);
+                }
+                for lane in set_bits(bits(&reached)) {
+                    entries.push(Entry { position: (panel * LANES + lane) as u32, x: x[lane] });
+                }
+            }
+        }
+    }
 }
 
 #[inline(always)]
@@ -72,16 +77,16 @@ fn score_loops(
     table: &Table,
     panels: Range<usize>,
     users: &[[f32; ROWS]],
+    stride: usize,
     x: &mut [Lanes],
     highest: &mut [f32],
 ) {
-    let width = panels.len();
-    assert!(x.len() == ROWS * width && highest.len() == ROWS * width);
+    assert!(panels.len() <= stride && x.len() == ROWS * stride && highest.len() == ROWS * stride);
     for (place, panel) in panels.enumerate() {
         let scores = tile(users, table.embedding(panel));
         for row in 0..ROWS {
-            x[row * width + place] = Lanes(scores[row]);
-            highest[row * width + place] = maximum(&scores[row]);
+            x[row * stride + place] = Lanes(scores[row]);
+            highest[row * stride + place] = maximum(&scores[row]);
         }
     }
 }
@@ -101,30 +106,6 @@ fn tile(users: &[[f32; ROWS]], items: &[Lanes]) -> [[f32; LANES]; ROWS] {
 }
 
 #[inline(always)]
-fn select_loops(table: &Table, panels: Range<usize>, x: &[Lanes], highest: &[f32], lists: &mut Lists<'_>) {
-    if panels.start == 0 {
-        lists.raise_thresholds(highest, |panel, variant| table.most(panel, variant));
-    }
-    for group in 0..table.groups() {
-        let mut thresholds = lists.thresholds[group];
-        let bounds = table.least(group, &panels).iter().zip(highest);
-        for (place, (least, &highest)) in bounds.enumerate() {
-            if !may_enter(highest, least, &thresholds) {
-                continue;
-            }
-            let panel = panels.start + place;
-            let bounds = least.map(|least| highest - least);
-            for k in set_bits(reaching(&bounds, &thresholds)) {
-                let variant = group * GROUP + k;
-                let offsets = table.offsets(panel, variant);
-                enter(&x[place].0, &offsets.0, table.ids(panel), variant, thresholds[k], lists);
-            }
-            thresholds = lists.thresholds[group];
-        }
-    }
-}
-
-#[inline(always)]
 pub(super) fn maximum(x: &[f32; LANES]) -> f32 {
     // `f32::max` would also order NaNs, which do not occur, at three instructions instead of one.
     let larger = |a: f32, b: f32| if a > b { a } else { b };
@@ -139,44 +120,22 @@ pub(super) fn maximum(x: &[f32; LANES]) -> f32 {
     m[0]
 }
 
-/// Whether some score of a panel could reach a list of some ranking of a group. Rounding is monotone, so
-/// `highest - least` bounds every rounded `x - o` from above.
+/// Sets the lanes to all ones in which `x - offset` reaches the threshold.
 #[inline(always)]
-fn may_enter(highest: f32, least: &[f32; GROUP], thresholds: &[f32; GROUP]) -> bool {
-    let mut any = false;
-    for k in 0..GROUP {
-        any |= highest - least[k] >= thresholds[k];
-    }
-    any
-}
-
-/// Takes the items of a panel whose scores reach the threshold into the list of a ranking.
-#[inline(always)]
-fn enter(
-    x: &[f32; LANES],
-    offsets: &[f32; LANES],
-    ids: &[u32; LANES],
-    variant: usize,
-    threshold: f32,
-    lists: &mut Lists<'_>,
-) {
-    let mut scores = [0.0; LANES];
+fn reach(reached: &mut [u32; LANES], x: &[f32], offsets: &[f32], threshold: f32) {
     for lane in 0..LANES {
-        scores[lane] = x[lane] - offsets[lane];
-    }
-    for lane in set_bits(reaching(&scores, &[threshold; LANES])) {
-        lists.push(variant, ids[lane], scores[lane]);
+        reached[lane] |= u32::from(x[lane] - offsets[lane] >= threshold).wrapping_neg();
     }
 }
 
-/// Bit k is set where `values[k] >= thresholds[k]`.
+/// Bit k is set where lane k is all ones.
 #[inline(always)]
-fn reaching<const N: usize>(values: &[f32; N], thresholds: &[f32; N]) -> u32 {
-    let mut bits = [0u32; N];
-    for k in 0..N {
-        bits[k] = u32::from(values[k] >= thresholds[k]).wrapping_neg() & (1 << k);
+fn bits(lanes: &[u32; LANES]) -> u32 {
+    let mut bits = 0;
+    for lane in 0..LANES {
+        bits |= lanes[lane] & (1 << lane);
     }
-    bits.iter().fold(0, |all, bit| all | bit)
+    bits
 }
 
 /// The places of the bits that are set, ascending.
@@ -207,8 +166,8 @@ mod tests {
             (0..dim).map(|k| std::array::from_fn(|row| values[row * dim + k])).collect();
         let (mut x, mut highest) =
             ([vec![Lanes::ZERO; 3 * ROWS], vec![Lanes::ZERO; 3 * ROWS]], [[0.0; 3 * ROWS]; 2]);
-        score(&table, 0..3, &users, &mut x[0], &mut highest[0]);
-        score_loops(&table, 0..3, &users, &mut x[1], &mut highest[1]);
+        score(&table, 0..3, &users, 3, &mut x[0], &mut highest[0]);
+        score_loops(&table, 0..3, &users, 3, &mut x[1], &mut highest[1]);
         let bits = |x: &[Lanes]| x.iter().flat_map(|lanes| lanes.0.map(f32::to_bits)).collect::<Vec<u32>>();
         assert_eq!(bits(&x[0]), bits(&x[1]));
         assert_eq!(highest[0].map(f32::to_bits), highest[1].map(f32::to_bits));

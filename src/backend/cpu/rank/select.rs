@@ -1,182 +1,182 @@
-//! The best K of what is offered, for many users and rankings.
+//! From the scores of a block of users to their lists.
 
-use super::kernel::GROUP;
+use std::ops::Range;
 
-/// An item and its score. Candidates order by score, then the lower id is the greater candidate, so that the best
-/// come first in descending order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Candidate(u64);
+use super::{
+    candidate::Candidate,
+    kernel::{self, Lanes},
+    line::Line,
+    pool::{Entry, Pool},
+    table::Table,
+};
 
-impl Candidate {
-    /// Score in the upper half, its bits arranged to order like the number; inverted id in the lower half.
-    #[inline(always)]
-    fn new(item: u32, score: f32) -> Self {
-        // -0 becomes +0: they are equal and must tie.
-        let bits = (score + 0.0).to_bits();
-        let ordered = bits ^ (((bits as i32 >> 31) as u32) | 0x8000_0000);
-        Candidate(u64::from(ordered) << 32 | u64::from(!item))
-    }
-
-    /// The item's id.
-    pub fn item(self) -> u32 {
-        !(self.0 as u32)
-    }
-
-    /// Its score.
-    pub fn score(self) -> f32 {
-        let ordered = (self.0 >> 32) as u32;
-        let negative = ((!ordered) as i32 >> 31) as u32;
-        f32::from_bits(ordered ^ (negative | 0x8000_0000))
-    }
-}
-
-impl std::fmt::Debug for Candidate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "({}, {})", self.item(), self.score())
-    }
-}
-
-/// For each user of a block and each ranking, the best candidates so far, in a buffer that is cut back to the best K
-/// whenever it is full.
+/// For each user of a block and each line of rankings, the items that may still enter a list.
 #[derive(Debug)]
 pub(super) struct Selections {
     k: usize,
     variants: usize,
-    groups: usize,
-    capacity: usize,
-    /// `[users, V / GROUP]`: see [`Lists::thresholds`].
-    thresholds: Vec<[f32; GROUP]>,
-    /// `[users, V]`.
-    lists: Vec<List>,
-    /// `[users, V, capacity]`.
+    /// `[users, lines]`.
+    shortlists: Vec<Shortlist>,
+    /// `[users, V, K]`.
     candidates: Vec<Candidate>,
-    /// Room for the bounds of [`Lists::raise_thresholds`].
+    /// `[users, V]`.
+    lengths: Vec<usize>,
+    pool: Pool,
     bounds: Vec<f32>,
+    kept: Vec<bool>,
 }
 
-/// One list in the making.
-#[derive(Debug, Clone, Copy)]
-struct List {
-    length: usize,
-    /// The candidate that was K-th at the last cut; what is not better is not taken.
-    floor: Candidate,
-}
-
-impl List {
-    const EMPTY: List = List { length: 0, floor: Candidate(0) };
+#[derive(Debug, Clone)]
+struct Shortlist {
+    /// What a score must reach under the nodes of the line; see [`Line`].
+    thresholds: Vec<f32>,
+    entries: Vec<Entry>,
 }
 
 impl Selections {
-    /// Candidates kept at most for a list of `k`: a cut costs time in proportion to this and is rarer by as much.
-    pub(super) fn capacity(k: usize, items: usize) -> usize {
-        (2 * k).min(items)
-    }
-
-    pub(super) fn new(users: usize, variants: usize, k: usize, items: usize) -> Self {
-        let (groups, capacity) = (variants.div_ceil(GROUP), Self::capacity(k, items));
+    pub(super) fn new(users: usize, lines: &[Line], variants: usize, k: usize) -> Self {
+        let empty = |line: &Line| Shortlist { thresholds: vec![0.0; line.nodes.len()], entries: Vec::new() };
+        let of_user: Vec<Shortlist> = lines.iter().map(empty).collect();
         Selections {
             k,
             variants,
-            groups,
-            capacity,
-            thresholds: vec![[f32::INFINITY; GROUP]; users * groups],
-            lists: vec![List::EMPTY; users * variants],
-            candidates: vec![Candidate(0); users * variants * capacity],
+            shortlists: (0..users).flat_map(|_| of_user.iter().cloned()).collect(),
+            candidates: vec![Candidate::NONE; users * variants * k],
+            lengths: vec![0; users * variants],
+            pool: Pool::default(),
             bounds: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
-    /// Empties all lists.
+    /// Entries of a line at which [`Selections::tighten`] pays; it leaves at most half of them.
+    pub(super) fn capacity(line: &Line, k: usize) -> usize {
+        2 * k * (line.nodes.len() + 1)
+    }
+
+    /// Forgets all items.
     pub(super) fn clear(&mut self) {
-        self.lists.fill(List::EMPTY);
-        for thresholds in self.thresholds.chunks_exact_mut(self.groups) {
+        for shortlist in &mut self.shortlists {
             // Every score reaches this, except that of a seen item or of no item: minus infinity.
-            thresholds.as_flattened_mut()[..self.variants].fill(f32::MIN);
+            shortlist.thresholds.fill(f32::MIN);
+            shortlist.entries.clear();
         }
     }
 
-    /// The lists of the block's user `row`, to be added to.
-    pub(super) fn of_user(&mut self, row: usize) -> Lists<'_> {
-        let (lists, width) = (row * self.variants, self.variants * self.capacity);
-        Lists {
-            k: self.k,
-            capacity: self.capacity,
-            thresholds: &mut self.thresholds[row * self.groups..][..self.groups],
-            lists: &mut self.lists[lists..][..self.variants],
-            candidates: &mut self.candidates[row * width..][..width],
-            bounds: &mut self.bounds,
-        }
-    }
-
-    /// Cuts the lists of the first `users` users to the best K, in descending order.
-    pub(super) fn finish(&mut self, users: usize) {
-        let buffers = self.candidates.chunks_exact_mut(self.capacity);
-        for (list, buffer) in self.lists.iter_mut().zip(buffers).take(users * self.variants) {
-            let mut taken = &mut buffer[..list.length];
-            if list.length > self.k {
-                taken.select_nth_unstable_by(self.k - 1, |a, b| b.cmp(a));
-                list.length = self.k;
-                taken = &mut taken[..self.k];
+    /// Takes in the scores of the block's user `row` for the items of `panels`; the first panels come first.
+    pub(super) fn add(
+        &mut self,
+        table: &Table,
+        lines: &[Line],
+        row: usize,
+        panels: Range<usize>,
+        x: &[Lanes],
+        highest: &[f32],
+    ) {
+        let shortlists = row * lines.len();
+        for (place, line) in (shortlists..).zip(lines) {
+            if panels.start == 0 {
+                self.raise_thresholds(table, line, place, panels.clone(), x, highest);
             }
-            taken.sort_unstable_by(|a, b| b.cmp(a));
+            let Shortlist { thresholds, entries } = &mut self.shortlists[place];
+            kernel::scan(table, &line.nodes, thresholds, panels.clone(), x, highest, entries);
+            if line.pivot.is_none() && entries.len() >= Self::capacity(line, self.k) {
+                self.tighten(table, line, place);
+            }
+        }
+    }
+
+    /// Sets the first thresholds.
+    fn raise_thresholds(
+        &mut self,
+        table: &Table,
+        line: &Line,
+        place: usize,
+        panels: Range<usize>,
+        x: &[Lanes],
+        highest: &[f32],
+    ) {
+        let Self { k, shortlists, pool, bounds, .. } = self;
+        let Shortlist { thresholds, entries } = &mut shortlists[place];
+        let Some(pivot) = line.pivot else {
+            for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
+                *threshold = bound(*k, &highest[..panels.len()], table.most(node), bounds);
+            }
+            return;
+        };
+        let threshold = bound(*k, &highest[..panels.len()], table.most(pivot), bounds);
+        kernel::scan(table, &[pivot], &[threshold], panels, x, highest, entries);
+        pool.load(table, entries);
+        entries.clear();
+        pool.list(table.rankings[pivot], *k, threshold);
+        for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
+            *threshold = lowered(pool.lowest_of_list(table.rankings[node], *k), table.magnitudes[node]);
+        }
+    }
+
+    /// Drops the items that are in no list so far, and raises the thresholds to the K-th best scores.
+    fn tighten(&mut self, table: &Table, line: &Line, place: usize) {
+        let Self { k, shortlists, pool, kept, .. } = self;
+        let Shortlist { thresholds, entries } = &mut shortlists[place];
+        pool.load(table, entries);
+        kept.clear();
+        kept.resize(entries.len(), false);
+        for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
+            let list = pool.list(table.rankings[node], *k, *threshold);
+            if list.len() == *k {
+                *threshold = list[*k - 1].score();
+            }
+            pool.best().iter().for_each(|&entry| kept[entry as usize] = true);
+        }
+        let mut kept = kept.iter();
+        entries.retain(|_| kept.next().is_some_and(|&kept| kept));
+    }
+
+    /// Makes the lists of the first `users` users.
+    pub(super) fn finish(&mut self, table: &Table, lines: &[Line], users: usize) {
+        let Self { k, variants, shortlists, candidates, lengths, pool, .. } = self;
+        for (row, shortlists) in shortlists.chunks_exact(lines.len()).enumerate().take(users) {
+            for (line, Shortlist { thresholds, entries }) in lines.iter().zip(shortlists) {
+                pool.load(table, entries);
+                for (place, &variant) in line.rankings.iter().enumerate() {
+                    // Only the first of a line with a pivot has a threshold; the others follow it.
+                    let own = line.nodes.get(place) == Some(&variant);
+                    let threshold = if own { thresholds[place] } else { f32::MIN };
+                    let list = pool.list(table.rankings[variant], *k, threshold);
+                    let slot = row * *variants + variant;
+                    candidates[slot * *k..][..list.len()].copy_from_slice(list);
+                    lengths[slot] = list.len();
+                }
+            }
         }
     }
 
     pub(super) fn list(&self, row: usize, variant: usize) -> &[Candidate] {
-        let list = row * self.variants + variant;
-        &self.candidates[list * self.capacity..][..self.lists[list].length]
+        let slot = row * self.variants + variant;
+        &self.candidates[slot * self.k..][..self.lengths[slot]]
     }
 }
 
-/// The lists of one user, by ranking.
-pub(super) struct Lists<'a> {
-    k: usize,
-    capacity: usize,
-    /// `[V / GROUP]`: what a score must reach to be taken into a list; infinite where there is no ranking.
-    pub(super) thresholds: &'a mut [[f32; GROUP]],
-    lists: &'a mut [List],
-    candidates: &'a mut [Candidate],
-    bounds: &'a mut Vec<f32>,
+/// A lower bound of the K-th best score: the best items of K panels score at least the K-th highest of
+/// `highest - most`.
+fn bound(k: usize, highest: &[f32], most: &[f32], bounds: &mut Vec<f32>) -> f32 {
+    if highest.len() < k {
+        return f32::MIN;
+    }
+    bounds.clear();
+    bounds.extend(highest.iter().zip(most).map(|(x, most)| x - most));
+    let (_, &mut bound, _) = bounds.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+    bound.max(f32::MIN)
 }
 
-impl Lists<'_> {
-    /// Sets thresholds before anything is taken: the best items of K panels score at least the K-th highest of
-    /// `highest - most`, so the K-th best score overall is not below it.
-    #[inline(always)]
-    pub(super) fn raise_thresholds(&mut self, highest: &[f32], most: impl Fn(usize, usize) -> f32) {
-        if highest.len() < self.k {
-            return;
-        }
-        for variant in 0..self.lists.len() {
-            self.bounds.clear();
-            self.bounds.extend(highest.iter().enumerate().map(|(panel, x)| x - most(panel, variant)));
-            let (_, &mut bound, _) = self.bounds.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a));
-            let threshold = &mut self.thresholds[variant / GROUP][variant % GROUP];
-            *threshold = threshold.max(bound);
-        }
-    }
-
-    /// Takes an item, of which the score reaches the threshold.
-    #[inline(always)]
-    pub(super) fn push(&mut self, variant: usize, item: u32, score: f32) {
-        let candidate = Candidate::new(item, score);
-        let list = &mut self.lists[variant];
-        if candidate <= list.floor {
-            return;
-        }
-        let buffer = &mut self.candidates[variant * self.capacity..][..self.capacity];
-        buffer[list.length] = candidate;
-        list.length += 1;
-        if list.length == self.capacity && self.capacity > self.k {
-            list.floor = cut(buffer, self.k);
-            list.length = self.k;
-            self.thresholds[variant / GROUP][variant % GROUP] = list.floor.score();
-        }
-    }
-}
-
-/// Moves the best `k` to the front and returns the least of them.
-#[inline(never)]
-fn cut(buffer: &mut [Candidate], k: usize) -> Candidate {
-    *buffer.select_nth_unstable_by(k - 1, |a, b| b.cmp(a)).1
+/// A threshold at the end of a line with a pivot, lowered so far that no rounding moves an item above the K best.
+///
+/// With u = 2^-24, a rounded offset is within 2 u m of the exact one, where m bounds `|c s_i| + |tau ln(n_i + 1)|`, and
+/// the rounded difference `x - o` within u of itself. Going through the argument of [`Line`] with these errors
+/// at both ends and at the ranking between, where m and the threshold are at most what lies between those of the ends,
+/// items below the lowered thresholds score less than the K best by more than a rounding if these are lowered by
+/// u (5 |threshold| + 8 m); twice that and more is taken.
+fn lowered(threshold: f32, magnitude: f32) -> f32 {
+    const MARGIN: f32 = 16.0 / (1 << 24) as f32;
+    (threshold - (MARGIN * (threshold.abs() + magnitude) + f32::MIN_POSITIVE)).max(f32::MIN)
 }
