@@ -29,7 +29,7 @@ use rayon::prelude::*;
 pub use candidate::Candidate;
 
 use self::{
-    kernel::{LANES, Lanes, ROWS},
+    kernel::{LANES, Lanes, PANELS, ROWS},
     line::Line,
     pool::Entry,
     select::Selections,
@@ -49,8 +49,6 @@ const BLOCK_CANDIDATE_BYTES: usize = 1 << 20;
 const TILE_CANDIDATE_BYTES: usize = 256 << 20;
 /// Items that are scored for one tile of users after the other stay in the second-level cache.
 const ITEM_BLOCK_BYTES: usize = 192 << 10;
-/// The scores of a tile of users for a block of items stay in the first-level cache.
-const BLOCK_PANELS: usize = 64;
 
 /// Ranks all items for users, under one or many [`Ranking`]s; see the [module](self) for what a score is.
 ///
@@ -114,7 +112,7 @@ impl<'a> Ranker<'a> {
                 "train with a lower --learning-rate or a higher --l2",
             ));
         }
-        let lines = Line::cover(variants, table.panels() <= BLOCK_PANELS);
+        let lines = Line::cover(variants, table.panels() <= PANELS);
         Ok(Ranker {
             dim: tables.dim(),
             users: tables.user_embedding(),
@@ -252,8 +250,8 @@ impl Scratch {
         let panel_bytes = ranker.dim * size_of::<Lanes>();
         // A catalogue that fits is one block: this is what lines with a pivot rely on.
         let panels = match ranker.table.panels() {
-            panels if panels <= BLOCK_PANELS => panels,
-            _ => (ITEM_BLOCK_BYTES / panel_bytes).min(BLOCK_PANELS) / LANES * LANES,
+            panels if panels <= PANELS => panels,
+            _ => (ITEM_BLOCK_BYTES / panel_bytes).min(PANELS) / LANES * LANES,
         };
         let stride = panels.next_multiple_of(LANES).max(LANES);
         Scratch {
@@ -279,8 +277,10 @@ impl Scratch {
     fn find_seen(&mut self, table: &Table, users: &[u32], seen: &[Csr<'_>]) {
         for (found, &user) in self.seen.iter_mut().zip(users) {
             found.positions.clear();
-            found.positions.extend(table.masked(seen.iter().flat_map(|csr| csr.row(user))));
-            found.positions.sort_unstable();
+            found.positions.extend(seen.iter().flat_map(|csr| csr.row(user)).map(|&item| table.position(item)));
+            if table.panels() > self.stride {
+                found.positions.sort_unstable();
+            }
             found.next = 0;
         }
     }
@@ -289,7 +289,7 @@ impl Scratch {
 /// Where in the table the items stand that a user has seen.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Ascending.
+    /// Ascending, unless there is but one block of panels.
     positions: Vec<u32>,
     /// The first that is not masked yet.
     next: usize,
@@ -304,8 +304,12 @@ impl Seen {
                 break;
             }
             let place = panel - panels.start;
-            x[place].0[lane] = f32::NEG_INFINITY;
-            highest[place] = kernel::maximum(&x[place].0);
+            let x = &mut x[place].0;
+            let was_highest = x[lane] >= highest[place];
+            x[lane] = f32::NEG_INFINITY;
+            if was_highest {
+                highest[place] = kernel::maximum(x);
+            }
             self.next += 1;
         }
     }

@@ -5,13 +5,19 @@
 
 use std::ops::Range;
 
-use super::{pool::Entry, table::Table};
+use super::{
+    pool::{Entry, count_better},
+    table::Table,
+};
 use crate::simd::vectorised;
 
 /// Users in a tile: 6 x 16 accumulators, two item vectors and a broadcast fill the 16 registers of AVX2.
 pub(super) const ROWS: usize = 6;
 /// Items in a panel, and panels that are compared at once.
 pub(super) const LANES: usize = 16;
+
+/// Panels that are scored at once at most: the scores of a tile of users stay in the first-level cache.
+pub(super) const PANELS: usize = 64;
 
 /// One value for each item of a panel.
 #[derive(Debug, Clone, Copy)]
@@ -48,8 +54,10 @@ vectorised! {
         panels: Range<usize>,
         x: &[Lanes],
         highest: &[f32],
+        places: &mut Places,
         entries: &mut Vec<Entry>,
     ) {
+        let mut count = 0;
         for start in (0..panels.len()).step_by(LANES) {
             let highest = &highest[start..start + LANES];
             let mut reached = [0; LANES];
@@ -57,18 +65,51 @@ vectorised! {
                 // Rounding is monotone, so `highest - least` bounds every rounded `x - o` of a panel from above.
                 reach(&mut reached, highest, table.least(node, panels.start + start), threshold);
             }
-            for place in set_bits(bits(&reached)) {
-                let (place, panel) = (start + place, panels.start + start + place);
-                let x = &x[place].0;
-                let mut reached = [0; LANES];
-                for (&node, &threshold) in nodes.iter().zip(thresholds) {
-                    reach(&mut reached, x, &table.offsets(panel, node), threshold);
-                }
-                for lane in set_bits(bits(&reached)) {
-                    entries.push(Entry { position: (panel * LANES + lane) as u32, x: x[lane] });
-                }
-            }
+            count = append(&mut places.panels, count, start, bits(&reached));
         }
+        let mut found = 0;
+        for &place in &places.panels[..count] {
+            let panel = panels.start + place as usize;
+            let mut reached = [0; LANES];
+            for (&node, &threshold) in nodes.iter().zip(thresholds) {
+                reach(&mut reached, &x[place as usize].0, &table.offsets(panel, node), threshold);
+            }
+            found = append(&mut places.items, found, place as usize * LANES, bits(&reached));
+        }
+        entries.extend(places.items[..found].iter().map(|&item| {
+            let (place, lane) = (item as usize / LANES, item as usize % LANES);
+            Entry { position: (panels.start * LANES) as u32 + item, x: x[place].0[lane] }
+        }));
+    }
+}
+
+/// Room for the places that [`scan`] looks at.
+#[derive(Debug)]
+pub(super) struct Places {
+    panels: [u32; PANELS + LANES],
+    items: [u32; (PANELS + 1) * LANES],
+}
+
+impl Places {
+    pub(super) const EMPTY: Places = Places { panels: [0; PANELS + LANES], items: [0; (PANELS + 1) * LANES] };
+}
+
+vectorised! {
+    /// A lower bound of the k-th highest score, if `highest` are those of up to 64 panels of which no offset is larger
+    /// than `most`: their best items score at least the k-th highest of `highest - most`.
+    pub(super) fn bound(highest: &[f32], most: &[f32], k: usize) -> f32 {
+        let mut bounds = [f32::NEG_INFINITY; PANELS];
+        for ((bound, highest), most) in bounds.iter_mut().zip(highest).zip(most) {
+            *bound = highest - most;
+        }
+        let better = count_better(&bounds, highest.len());
+        let mut kth = f32::INFINITY;
+        for lane in 0..PANELS {
+            // The k-th highest and all that equal or exceed it.
+            let above = better[lane] < k as u32;
+            kth = if above && bounds[lane] < kth { bounds[lane] } else { kth };
+        }
+        if highest.len() < k { f32::MIN } else { kth.max(f32::MIN) }
     }
 }
 
@@ -122,7 +163,7 @@ pub(super) fn maximum(x: &[f32; LANES]) -> f32 {
 
 /// Sets the lanes to all ones in which `x - offset` reaches the threshold.
 #[inline(always)]
-fn reach(reached: &mut [u32; LANES], x: &[f32], offsets: &[f32], threshold: f32) {
+pub(super) fn reach(reached: &mut [u32; LANES], x: &[f32], offsets: &[f32], threshold: f32) {
     for lane in 0..LANES {
         reached[lane] |= u32::from(x[lane] - offsets[lane] >= threshold).wrapping_neg();
     }
@@ -130,7 +171,7 @@ fn reach(reached: &mut [u32; LANES], x: &[f32], offsets: &[f32], threshold: f32)
 
 /// Bit k is set where lane k is all ones.
 #[inline(always)]
-fn bits(lanes: &[u32; LANES]) -> u32 {
+pub(super) fn bits(lanes: &[u32; LANES]) -> u32 {
     let mut bits = 0;
     for lane in 0..LANES {
         bits |= lanes[lane] & (1 << lane);
@@ -138,17 +179,37 @@ fn bits(lanes: &[u32; LANES]) -> u32 {
     bits
 }
 
-/// The places of the bits that are set, ascending.
+/// Writes `first` plus the place of each bit to `list`, after its first `count` entries; returns how many there then
+/// are. Always writes 16 entries, of which the superfluous will be overwritten: no branch depends on the bits.
 #[inline(always)]
-fn set_bits(mut bits: u32) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let place = bits.trailing_zeros() as usize;
-        (bits != 0).then(|| {
-            bits &= bits - 1;
-            place
-        })
-    })
+pub(super) fn append(list: &mut [u32], mut count: usize, first: usize, bits: u32) -> usize {
+    for (half, bits) in [(0, bits as u8), (8, (bits >> 8) as u8)] {
+        let list = &mut list[count..count + 8];
+        for k in 0..8 {
+            list[k] = (first + half) as u32 + u32::from(PLACES[usize::from(bits)][k]);
+        }
+        count += bits.count_ones() as usize;
+    }
+    count
 }
+
+/// The places of the bits that are set in the index, ascending.
+static PLACES: [[u8; 8]; 256] = {
+    let mut table = [[0; 8]; 256];
+    let mut bits = 0;
+    while bits < 256 {
+        let (mut place, mut count) = (0, 0);
+        while place < 8 {
+            if bits >> place & 1 == 1 {
+                table[bits][count] = place;
+                count += 1;
+            }
+            place += 1;
+        }
+        bits += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

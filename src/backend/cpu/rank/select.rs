@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{
     candidate::Candidate,
-    kernel::{self, Lanes},
+    kernel::{self, Lanes, Places},
     line::Line,
     pool::{Entry, Pool},
     table::Table,
@@ -22,11 +22,11 @@ pub(super) struct Selections {
     /// `[users, V]`.
     lengths: Vec<usize>,
     pool: Pool,
-    bounds: Vec<f32>,
+    places: Places,
     kept: Vec<bool>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Shortlist {
     /// What a score must reach under the nodes of the line; see [`Line`].
     thresholds: Vec<f32>,
@@ -35,16 +35,15 @@ struct Shortlist {
 
 impl Selections {
     pub(super) fn new(users: usize, lines: &[Line], variants: usize, k: usize) -> Self {
-        let empty = |line: &Line| Shortlist { thresholds: vec![0.0; line.nodes.len()], entries: Vec::new() };
-        let of_user: Vec<Shortlist> = lines.iter().map(empty).collect();
+        let empty = |line: &Line| Shortlist { thresholds: vec![0.0; line.nodes.len()], entries: Vec::with_capacity(Self::capacity(line, k)) };
         Selections {
             k,
             variants,
-            shortlists: (0..users).flat_map(|_| of_user.iter().cloned()).collect(),
+            shortlists: (0..users).flat_map(|_| lines.iter().map(empty)).collect(),
             candidates: vec![Candidate::NONE; users * variants * k],
             lengths: vec![0; users * variants],
             pool: Pool::default(),
-            bounds: Vec::new(),
+            places: Places::EMPTY,
             kept: Vec::new(),
         }
     }
@@ -79,7 +78,8 @@ impl Selections {
                 self.raise_thresholds(table, line, place, panels.clone(), x, highest);
             }
             let Shortlist { thresholds, entries } = &mut self.shortlists[place];
-            kernel::scan(table, &line.nodes, thresholds, panels.clone(), x, highest, entries);
+            let (nodes, panels) = (&line.nodes, panels.clone());
+            kernel::scan(table, nodes, thresholds, panels, x, highest, &mut self.places, entries);
             if line.pivot.is_none() && entries.len() >= Self::capacity(line, self.k) {
                 self.tighten(table, line, place);
             }
@@ -96,16 +96,16 @@ impl Selections {
         x: &[Lanes],
         highest: &[f32],
     ) {
-        let Self { k, shortlists, pool, bounds, .. } = self;
+        let Self { k, shortlists, pool, places, .. } = self;
         let Shortlist { thresholds, entries } = &mut shortlists[place];
         let Some(pivot) = line.pivot else {
             for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
-                *threshold = bound(*k, &highest[..panels.len()], table.most(node), bounds);
+                *threshold = kernel::bound(&highest[..panels.len()], table.most(node), *k);
             }
             return;
         };
-        let threshold = bound(*k, &highest[..panels.len()], table.most(pivot), bounds);
-        kernel::scan(table, &[pivot], &[threshold], panels, x, highest, entries);
+        let threshold = kernel::bound(&highest[..panels.len()], table.most(pivot), *k);
+        kernel::scan(table, &[pivot], &[threshold], panels, x, highest, places, entries);
         pool.load(table, entries);
         entries.clear();
         pool.list(table.rankings[pivot], *k, threshold);
@@ -155,18 +155,6 @@ impl Selections {
         let slot = row * self.variants + variant;
         &self.candidates[slot * self.k..][..self.lengths[slot]]
     }
-}
-
-/// A lower bound of the K-th best score: the best items of K panels score at least the K-th highest of
-/// `highest - most`.
-fn bound(k: usize, highest: &[f32], most: &[f32], bounds: &mut Vec<f32>) -> f32 {
-    if highest.len() < k {
-        return f32::MIN;
-    }
-    bounds.clear();
-    bounds.extend(highest.iter().zip(most).map(|(x, most)| x - most));
-    let (_, &mut bound, _) = bounds.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
-    bound.max(f32::MIN)
 }
 
 /// A threshold at the end of a line with a pivot, lowered so far that no rounding moves an item above the K best.

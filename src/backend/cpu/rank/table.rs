@@ -1,6 +1,6 @@
 //! The item side of a ranking, laid out for the kernel.
 
-use std::{borrow::Cow, ops::Range};
+use std::borrow::Cow;
 
 use rayon::prelude::*;
 
@@ -31,9 +31,7 @@ pub(super) struct Table {
     items: Vec<Items>,
     /// `[I]`: where each item stands, as panel x [`LANES`] + lane.
     positions: Vec<u32>,
-    /// Positions without an item.
-    empty: Range<u32>,
-    /// `[V, panels]`: largest offset in the panel.
+    /// `[V, panels]`: largest offset in the panel; infinite where lanes are left without an item.
     most: Vec<f32>,
     /// `[V, panels rounded up to LANES]`: smallest offset in the panel; infinite beyond the last panel.
     least: Vec<f32>,
@@ -46,6 +44,8 @@ pub(super) struct Table {
 
 /// A panel's ids, gates `s_i` (0 where there are none: `c` is then left out) and `ln(n_i + 1)`. Offsets are formed
 /// from these when needed: stored for every ranking, they would not stay in the caches.
+///
+/// Where no item stands, gate and logarithm are NaN, so is every score, and no score reaches a threshold.
 #[derive(Debug, Clone)]
 struct Items {
     ids: [u32; LANES],
@@ -78,13 +78,10 @@ impl Table {
         let order = order(&gates, &popularity, rankings);
         let panels = order.len();
         let mut positions = vec![0; count];
-        let mut empty = 0..0;
         for (panel, ids) in order.iter().enumerate() {
             for (position, &id) in (panel as u32 * LANES as u32..).zip(ids) {
-                match id {
-                    NO_ITEM if empty.is_empty() => empty = position..position + 1,
-                    NO_ITEM => empty.end += 1,
-                    item => positions[item as usize] = position,
+                if id != NO_ITEM {
+                    positions[id as usize] = position;
                 }
             }
         }
@@ -97,7 +94,7 @@ impl Table {
             }
         });
         let panel_of = |values: &[f32], ids: &[u32; LANES]| {
-            Lanes(ids.map(|id| if id == NO_ITEM { 0.0 } else { values[id as usize] }))
+            Lanes(ids.map(|id| if id == NO_ITEM { f32::NAN } else { values[id as usize] }))
         };
         let items: Vec<Items> = order
             .into_iter()
@@ -121,6 +118,10 @@ impl Table {
         let finite = |offsets: &[f32]| largest("popularity correction", offsets, 1);
         let reached = least.iter().copied().filter(|&offset| offset != f32::INFINITY);
         let largest_offset = f64::max(finite(&most)?, finite(&reached.collect::<Vec<f32>>())?);
+        if count % LANES != 0 {
+            let last = items.iter().position(|items| items.ids.contains(&NO_ITEM)).unwrap_or(0);
+            most[last..].iter_mut().step_by(panels).for_each(|most| *most = f32::INFINITY);
+        }
         let highest = |values: &[f32]| values.iter().fold(0.0f32, |highest, value| highest.max(value.abs()));
         let (gate, popularity) = (highest(&gates), highest(&popularity));
         let magnitudes = rankings.iter().map(|r| r.c.abs() * gate + r.tau.abs() * popularity).collect();
@@ -130,7 +131,6 @@ impl Table {
             embedding,
             items,
             positions,
-            empty,
             most,
             least,
             magnitudes,
@@ -145,9 +145,10 @@ impl Table {
         self.items.len()
     }
 
-    /// Where the seen `items` stand, and where no item stands.
-    pub(super) fn masked<'a>(&'a self, items: impl Iterator<Item = &'a u32>) -> impl Iterator<Item = u32> {
-        items.map(|&item| self.positions[item as usize]).chain(self.empty.clone())
+    /// Where an item stands.
+    #[inline(always)]
+    pub(super) fn position(&self, item: u32) -> u32 {
+        self.positions[item as usize]
     }
 
     /// `[D]`: the embeddings of a panel.
