@@ -9,13 +9,23 @@ impl Candidate {
     /// Less than every candidate.
     pub(super) const NONE: Candidate = Candidate(0);
 
-    /// Score in the upper half, its bits arranged to order like the number; inverted id in the lower half.
+    /// Score in the upper half, as [`Candidate::ordered`]; inverted id in the lower half.
     #[inline(always)]
     pub(super) fn new(item: u32, score: f32) -> Self {
+        Self::from_ordered(item, Self::ordered(score))
+    }
+
+    #[inline(always)]
+    pub(super) fn from_ordered(item: u32, ordered: u32) -> Self {
+        Candidate(u64::from(ordered) << 32 | u64::from(!item))
+    }
+
+    /// The bits of a score, arranged to order like the number.
+    #[inline(always)]
+    pub(super) fn ordered(score: f32) -> u32 {
         // -0 becomes +0: they are equal and must tie.
         let bits = (score + 0.0).to_bits();
-        let ordered = bits ^ (((bits as i32 >> 31) as u32) | 0x8000_0000);
-        Candidate(u64::from(ordered) << 32 | u64::from(!item))
+        bits ^ (((bits as i32 >> 31) as u32) | 0x8000_0000)
     }
 
     /// The item's id.

@@ -102,14 +102,19 @@ vectorised! {
         for ((bound, highest), most) in bounds.iter_mut().zip(highest).zip(most) {
             *bound = highest - most;
         }
-        let better = count_better(&bounds, highest.len());
-        let mut kth = f32::INFINITY;
-        for lane in 0..PANELS {
-            // The k-th highest and all that equal or exceed it.
-            let above = better[lane] < k as u32;
-            kth = if above && bounds[lane] < kth { bounds[lane] } else { kth };
+        if highest.len() < k {
+            return f32::MIN;
         }
-        if highest.len() < k { f32::MIN } else { kth.max(f32::MIN) }
+        let mut kth = [f32::INFINITY; LANES];
+        for own in bounds.as_chunks::<LANES>().0 {
+            let better = count_better(own, &bounds[..highest.len()]);
+            for lane in 0..LANES {
+                // The k-th highest and all that equal or exceed it.
+                let above = better[lane] < k as u32 && own[lane] < kth[lane];
+                kth[lane] = if above { own[lane] } else { kth[lane] };
+            }
+        }
+        kth.into_iter().fold(f32::INFINITY, f32::min).max(f32::MIN)
     }
 }
 
@@ -172,11 +177,18 @@ pub(super) fn reach(reached: &mut [u32; LANES], x: &[f32], offsets: &[f32], thre
 /// Bit k is set where lane k is all ones.
 #[inline(always)]
 pub(super) fn bits(lanes: &[u32; LANES]) -> u32 {
-    let mut bits = 0;
-    for lane in 0..LANES {
-        bits |= lanes[lane] & (1 << lane);
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{__m128i, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32};
+        let [a, b, c, d]: [__m128i; 4] = bytemuck::cast(*lanes);
+        // SAFETY: every processor of this architecture has SSE2.
+        unsafe {
+            let (low, high) = (_mm_packs_epi32(a, b), _mm_packs_epi32(c, d));
+            _mm_movemask_epi8(_mm_packs_epi16(low, high)) as u32
+        }
     }
-    bits
+    #[cfg(not(target_arch = "x86_64"))]
+    lanes.iter().enumerate().fold(0, |bits, (lane, &all)| bits | all & (1 << lane))
 }
 
 /// Writes `first` plus the place of each bit to `list`, after its first `count` entries; returns how many there then
@@ -188,10 +200,21 @@ pub(super) fn append(list: &mut [u32], mut count: usize, first: usize, bits: u32
         for k in 0..8 {
             list[k] = (first + half) as u32 + u32::from(PLACES[usize::from(bits)][k]);
         }
-        count += bits.count_ones() as usize;
+        count += usize::from(COUNTS[usize::from(bits)]);
     }
     count
 }
+
+/// How many bits are set in the index.
+static COUNTS: [u8; 256] = {
+    let mut counts = [0; 256];
+    let mut bits = 0;
+    while bits < 256 {
+        counts[bits] = bits.count_ones() as u8;
+        bits += 1;
+    }
+    counts
+};
 
 /// The places of the bits that are set in the index, ascending.
 static PLACES: [[u8; 8]; 256] = {

@@ -15,7 +15,7 @@ pub(super) struct Entry {
 }
 
 /// The entries of one user with all that their scores depend on, to be ranked in many ways.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
     ids: Vec<u32>,
     /// Four times `[ids rounded up to LANES]`; beyond the last entry, `x` is minus infinity.
@@ -26,18 +26,33 @@ pub(super) struct Pool {
     scores: Vec<f32>,
     /// Which entries reach a threshold.
     reached: Vec<u32>,
-    /// The list that was made last, best first, and which entries its items are.
-    list: Vec<Candidate>,
+    /// `[K + 1]`: the entries in the list that was made last, best first.
     best: Vec<u32>,
+    /// The length of that list.
+    listed: usize,
     sorted: Vec<(Candidate, u32)>,
 }
 
 impl Pool {
+    /// Without entries, for lists of up to `k`.
+    pub(super) fn new(k: usize) -> Self {
+        Pool {
+            ids: Vec::new(),
+            x: Vec::new(),
+            gate: Vec::new(),
+            popularity: Vec::new(),
+            scores: Vec::new(),
+            reached: Vec::new(),
+            best: vec![0; k + 1],
+            listed: 0,
+            sorted: Vec::new(),
+        }
+    }
+
     /// Replaces all entries.
     pub(super) fn load(&mut self, table: &Table, entries: &[Entry]) {
         let padded = entries.len().next_multiple_of(LANES);
-        self.list.clear();
-        self.best.clear();
+        self.listed = 0;
         self.ids.resize(entries.len(), 0);
         self.reached.resize(padded + LANES, 0);
         for values in [&mut self.x, &mut self.gate, &mut self.popularity, &mut self.scores] {
@@ -55,13 +70,19 @@ impl Pool {
         self.popularity[entries.len()..].fill(0.0);
     }
 
-    /// The best `k` under `ranking`, best first. No score below `threshold` may be among them.
+    /// Writes the best `k` under `ranking` to `list`, best first, and returns how many there are. No score below
+    /// `threshold` may be among them. There must be room for one more candidate in `list`, which means nothing.
     ///
     /// The items of the list that was made before bound the K-th best score from below, so that a line of rankings
     /// passes quickly when it is followed.
-    pub(super) fn list(&mut self, ranking: Ranking, k: usize, threshold: f32) -> &[Candidate] {
-        make_list(self, ranking, k, threshold);
-        &self.list
+    pub(super) fn list(
+        &mut self,
+        ranking: Ranking,
+        k: usize,
+        threshold: f32,
+        list: &mut [Candidate],
+    ) -> usize {
+        make_list(self, ranking, k, threshold, list)
     }
 
     /// The lowest score under `ranking` of an item in the list that was made last, unless this is shorter than `k`.
@@ -70,23 +91,27 @@ impl Pool {
         self.lowest_scored(k)
     }
 
-    /// Which entries the last list consists of.
+    /// Which entries the last list consists of, best first.
     pub(super) fn best(&self) -> &[u32] {
-        &self.best
+        &self.best[..self.listed]
     }
 
     #[inline(always)]
     fn lowest_scored(&self, k: usize) -> f32 {
-        if self.best.len() < k {
+        if self.listed < k {
             return f32::MIN;
         }
-        // Four minima at once, as each waits for the one before.
         let lower = |a: f32, b: f32| if a < b { a } else { b };
+        // Four minima at once, as each waits for the one before.
         let mut lowest = [f32::INFINITY; 4];
-        for entries in self.best.chunks(4) {
-            for (lowest, &entry) in lowest.iter_mut().zip(entries) {
-                *lowest = lower(*lowest, self.scores[entry as usize]);
+        let (fours, rest) = self.best().as_chunks::<4>();
+        for four in fours {
+            for k in 0..4 {
+                lowest[k] = lower(lowest[k], self.scores[four[k] as usize]);
             }
+        }
+        for &entry in rest {
+            lowest[0] = lower(lowest[0], self.scores[entry as usize]);
         }
         lower(lower(lowest[0], lowest[1]), lower(lowest[2], lowest[3]))
     }
@@ -94,39 +119,32 @@ impl Pool {
     /// Makes the list from up to N entries by counting, for each, how many are better: no branch depends on scores.
     /// Returns false, and makes no list, if scores are equal.
     #[inline(always)]
-    fn count<const N: usize>(&mut self, reached: usize, k: usize) -> bool {
+    fn count<const N: usize>(&mut self, reached: usize, k: usize, list: &mut [Candidate]) -> bool {
         let entries = &self.reached[..reached];
-        let (mut scores, mut ids) = ([f32::NEG_INFINITY; N], [0; N]);
-        for (lane, &entry) in entries.iter().enumerate() {
-            scores[lane] = self.scores[entry as usize];
-            ids[lane] = self.ids[entry as usize];
+        let mut scores = [f32::NEG_INFINITY; N];
+        for (score, &entry) in scores.iter_mut().zip(entries) {
+            *score = self.scores[entry as usize];
         }
-        let places = count_better(&scores, reached);
-        let taken = places[..reached].iter().fold(0u64, |taken, place| taken | 1 << place);
-        if taken.count_ones() as usize != reached {
+        let places = count_better(&scores, &scores[..reached]);
+        // All are better than each of the lanes without an entry.
+        let distinct = reached * (reached.saturating_sub(1)) / 2 + reached * (N - reached);
+        if places.iter().sum::<u32>() as usize != distinct {
             return false;
         }
-        let mut candidates = [Candidate::NONE; N];
-        for lane in 0..N {
-            candidates[lane] = Candidate::new(ids[lane], scores[lane]);
-        }
-        let (mut list, mut best) = ([Candidate::NONE; N], [0; N]);
+        let ordered = scores.map(Candidate::ordered);
+        let (list, best) = (&mut list[..k + 1], &mut self.best[..k + 1]);
         for (lane, &entry) in entries.iter().enumerate() {
-            let place = places[lane] as usize % N;
-            list[place] = candidates[lane];
+            let place = (places[lane] as usize).min(k);
+            list[place] = Candidate::from_ordered(self.ids[entry as usize], ordered[lane]);
             best[place] = entry;
         }
-        let length = reached.min(k);
-        self.list.clear();
-        self.list.extend_from_slice(&list[..length]);
-        self.best.clear();
-        self.best.extend_from_slice(&best[..length]);
+        self.listed = reached.min(k);
         true
     }
 
     /// Makes the list from any number of entries.
     #[inline(never)]
-    fn sort(&mut self, reached: usize, k: usize) {
+    fn sort(&mut self, reached: usize, k: usize, list: &mut [Candidate]) {
         self.sorted.clear();
         self.sorted.extend(self.reached[..reached].iter().map(|&entry| {
             (Candidate::new(self.ids[entry as usize], self.scores[entry as usize]), entry)
@@ -136,10 +154,10 @@ impl Pool {
             self.sorted.truncate(k);
         }
         self.sorted.sort_unstable_by(|a, b| b.cmp(a));
-        self.list.clear();
-        self.list.extend(self.sorted.iter().map(|(candidate, _)| candidate));
-        self.best.clear();
-        self.best.extend(self.sorted.iter().map(|(_, entry)| entry));
+        for (place, &(candidate, entry)) in self.sorted.iter().enumerate() {
+            (list[place], self.best[place]) = (candidate, entry);
+        }
+        self.listed = self.sorted.len();
     }
 }
 
@@ -151,23 +169,29 @@ vectorised! {
 
 vectorised! {
     /// See [`Pool::list`].
-    fn make_list(pool: &mut Pool, ranking: Ranking, k: usize, threshold: f32) {
+    fn make_list(
+        pool: &mut Pool,
+        ranking: Ranking,
+        k: usize,
+        threshold: f32,
+        list: &mut [Candidate],
+    ) -> usize {
         score_loops(pool, ranking);
         let threshold = threshold.max(pool.lowest_scored(k));
         let mut count = 0;
-        for (chunk, scores) in pool.scores.chunks_exact(LANES).enumerate() {
-            let mut reached = [0; LANES];
-            reach(&mut reached, scores, &[0.0; LANES], threshold);
+        for (chunk, scores) in pool.scores.as_chunks::<LANES>().0.iter().enumerate() {
+            let reached = scores.map(|score| u32::from(score >= threshold).wrapping_neg());
             count = append(&mut pool.reached, count, chunk * LANES, bits(&reached));
         }
         let made = match count {
-            0..=32 => pool.count::<32>(count, k),
-            33..=64 => pool.count::<64>(count, k),
+            0..=32 => pool.count::<32>(count, k, list),
+            33..=64 => pool.count::<64>(count, k, list),
             _ => false,
         };
         if !made {
-            pool.sort(count, k);
+            pool.sort(count, k, list);
         }
+        pool.listed
     }
 }
 
@@ -179,14 +203,14 @@ fn score_loops(pool: &mut Pool, ranking: Ranking) {
     }
 }
 
-/// For each score, how many of the first `count` are greater.
+/// For each score, how many of `others` are greater.
 #[inline(always)]
-pub(super) fn count_better<const N: usize>(scores: &[f32; N], count: usize) -> [u32; N] {
+pub(super) fn count_better<const N: usize>(scores: &[f32; N], others: &[f32]) -> [u32; N] {
     // Numbers of this size are whole: adding 1 adds 1 to the bits. Sums of floats are formed in the order that is
     // written here, lane by lane, which is the order that is fast.
     const ZERO: f32 = (1 << 23) as f32;
     let mut better = [ZERO; N];
-    for &other in &scores[..count] {
+    for &other in others {
         for lane in 0..N {
             better[lane] += if other > scores[lane] { 1.0 } else { 0.0 };
         }

@@ -17,13 +17,15 @@ pub(super) struct Selections {
     variants: usize,
     /// `[users, lines]`.
     shortlists: Vec<Shortlist>,
-    /// `[users, V, K]`.
+    /// `[users, V, K + 1]`: lists, each with room for one candidate more.
     candidates: Vec<Candidate>,
     /// `[users, V]`.
     lengths: Vec<usize>,
     pool: Pool,
     places: Places,
     kept: Vec<bool>,
+    /// `[K + 1]`: a list that is not wanted yet.
+    list: Vec<Candidate>,
 }
 
 #[derive(Debug)]
@@ -40,11 +42,12 @@ impl Selections {
             k,
             variants,
             shortlists: (0..users).flat_map(|_| lines.iter().map(empty)).collect(),
-            candidates: vec![Candidate::NONE; users * variants * k],
+            candidates: vec![Candidate::NONE; users * variants * (k + 1)],
             lengths: vec![0; users * variants],
-            pool: Pool::default(),
+            pool: Pool::new(k),
             places: Places::EMPTY,
             kept: Vec::new(),
+            list: vec![Candidate::NONE; k + 1],
         }
     }
 
@@ -96,7 +99,7 @@ impl Selections {
         x: &[Lanes],
         highest: &[f32],
     ) {
-        let Self { k, shortlists, pool, places, .. } = self;
+        let Self { k, shortlists, pool, places, list, .. } = self;
         let Shortlist { thresholds, entries } = &mut shortlists[place];
         let Some(pivot) = line.pivot else {
             for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
@@ -108,7 +111,7 @@ impl Selections {
         kernel::scan(table, &[pivot], &[threshold], panels, x, highest, places, entries);
         pool.load(table, entries);
         entries.clear();
-        pool.list(table.rankings[pivot], *k, threshold);
+        pool.list(table.rankings[pivot], *k, threshold, list);
         for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
             *threshold = lowered(pool.lowest_of_list(table.rankings[node], *k), table.magnitudes[node]);
         }
@@ -116,14 +119,13 @@ impl Selections {
 
     /// Drops the items that are in no list so far, and raises the thresholds to the K-th best scores.
     fn tighten(&mut self, table: &Table, line: &Line, place: usize) {
-        let Self { k, shortlists, pool, kept, .. } = self;
+        let Self { k, shortlists, pool, kept, list, .. } = self;
         let Shortlist { thresholds, entries } = &mut shortlists[place];
         pool.load(table, entries);
         kept.clear();
         kept.resize(entries.len(), false);
         for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
-            let list = pool.list(table.rankings[node], *k, *threshold);
-            if list.len() == *k {
+            if pool.list(table.rankings[node], *k, *threshold, list) == *k {
                 *threshold = list[*k - 1].score();
             }
             pool.best().iter().for_each(|&entry| kept[entry as usize] = true);
@@ -142,10 +144,9 @@ impl Selections {
                     // Only the first of a line with a pivot has a threshold; the others follow it.
                     let own = line.nodes.get(place) == Some(&variant);
                     let threshold = if own { thresholds[place] } else { f32::MIN };
-                    let list = pool.list(table.rankings[variant], *k, threshold);
                     let slot = row * *variants + variant;
-                    candidates[slot * *k..][..list.len()].copy_from_slice(list);
-                    lengths[slot] = list.len();
+                    let list = &mut candidates[slot * (*k + 1)..][..*k + 1];
+                    lengths[slot] = pool.list(table.rankings[variant], *k, threshold, list);
                 }
             }
         }
@@ -153,7 +154,7 @@ impl Selections {
 
     pub(super) fn list(&self, row: usize, variant: usize) -> &[Candidate] {
         let slot = row * self.variants + variant;
-        &self.candidates[slot * self.k..][..self.lengths[slot]]
+        &self.candidates[slot * (self.k + 1)..][..self.lengths[slot]]
     }
 }
 
