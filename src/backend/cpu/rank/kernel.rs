@@ -95,26 +95,33 @@ impl Places {
 }
 
 vectorised! {
-    /// A lower bound of the k-th highest score, if `highest` are those of up to 64 panels of which no offset is larger
-    /// than `most`: their best items score at least the k-th highest of `highest - most`.
-    pub(super) fn bound(highest: &[f32], most: &[f32], k: usize) -> f32 {
-        let mut bounds = [f32::NEG_INFINITY; PANELS];
-        for ((bound, highest), most) in bounds.iter_mut().zip(highest).zip(most) {
-            *bound = highest - most;
-        }
+    /// A lower bound of the k-th highest score under some ranking, and a score that the same k items reach under each
+    /// of `others`. Given are the highest scores of up to [`PANELS`] panels before offsets, and the `most` that is
+    /// subtracted in each panel: the items with the highest scores, of the k panels in which `highest - most` is
+    /// highest, reach the least of `highest - most`.
+    pub(super) fn bound(highest: &[f32], most: &[f32], k: usize, others: [&[f32]; 2]) -> [f32; 3] {
         if highest.len() < k {
-            return f32::MIN;
+            return [f32::MIN; 3];
         }
-        let mut kth = [f32::INFINITY; LANES];
-        for own in bounds.as_chunks::<LANES>().0 {
-            let better = count_better(own, &bounds[..highest.len()]);
-            for lane in 0..LANES {
-                // The k-th highest and all that equal or exceed it.
-                let above = better[lane] < k as u32 && own[lane] < kth[lane];
-                kth[lane] = if above { own[lane] } else { kth[lane] };
+        let mut bounds = [[f32::NEG_INFINITY; PANELS]; 3];
+        for (bounds, most) in bounds.iter_mut().zip([most, others[0], others[1]]) {
+            for ((bound, highest), most) in bounds.iter_mut().zip(highest).zip(most) {
+                *bound = highest - most;
             }
         }
-        kth.into_iter().fold(f32::INFINITY, f32::min).max(f32::MIN)
+        let mut lowest = [[f32::INFINITY; 2 * LANES]; 3];
+        for (place, own) in bounds[0].as_chunks::<{ 2 * LANES }>().0.iter().enumerate() {
+            let better = count_better(own, &bounds[0][..highest.len()]);
+            for (lowest, bounds) in lowest.iter_mut().zip(&bounds) {
+                let bounds = &bounds.as_chunks::<{ 2 * LANES }>().0[place];
+                for lane in 0..2 * LANES {
+                    // The k highest, and all that equal the last of them.
+                    let lower = better[lane] < k as u32 && bounds[lane] < lowest[lane];
+                    lowest[lane] = if lower { bounds[lane] } else { lowest[lane] };
+                }
+            }
+        }
+        lowest.map(|lowest| lowest.into_iter().fold(f32::INFINITY, |a, b| if a < b { a } else { b }).max(f32::MIN))
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) struct Line {
     pub(super) rankings: Vec<usize>,
     /// Those that items are compared with: the ends of a line with a pivot, else all.
     pub(super) nodes: Vec<usize>,
+    /// Place in `rankings`.
     pub(super) pivot: Option<usize>,
 }
 
@@ -26,6 +27,9 @@ impl Line {
     /// At most this many rankings are compared with in one line: the items that may enter some list are kept
     /// together, and each ranking looks at all of them.
     const NODES: usize = 16;
+
+    /// Rankings of a line with a pivot that are narrowed down to together, on the way from the pivot to the ends.
+    pub(super) const STEP: usize = 3;
 
     /// The fewest lines through all `rankings`; `sloped` ones have pivots.
     pub(super) fn cover(rankings: &[Ranking], sloped: bool) -> Vec<Line> {
@@ -52,7 +56,7 @@ impl Line {
         let with_pivot = |rankings: Vec<usize>| {
             let (first, last) = (rankings[0], rankings[rankings.len() - 1]);
             // Two rankings are their own ends.
-            let pivot = (rankings.len() > 2).then(|| rankings[rankings.len() / 2]);
+            let pivot = (rankings.len() > 2).then_some(rankings.len() / 2);
             let nodes = if first == last { vec![first] } else { vec![first, last] };
             Line { rankings, nodes, pivot }
         };

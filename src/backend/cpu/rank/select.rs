@@ -32,16 +32,51 @@ pub(super) struct Selections {
 struct Shortlist {
     /// What a score must reach under the nodes of the line; see [`Line`].
     thresholds: Vec<f32>,
+    /// What it must reach under the pivot to be in that list.
+    pivot: f32,
     entries: Vec<Entry>,
+}
+
+impl Shortlist {
+    fn new(line: &Line, k: usize) -> Self {
+        Shortlist {
+            thresholds: vec![0.0; line.nodes.len()],
+            pivot: 0.0,
+            entries: Vec::with_capacity(Selections::capacity(line, k)),
+        }
+    }
+
+    /// Forgets all items.
+    fn clear(&mut self) {
+        // Every score reaches this, except that of a seen item or of no item: minus infinity.
+        self.thresholds.fill(f32::MIN);
+        self.pivot = f32::MIN;
+        self.entries.clear();
+    }
+
+    /// Sets the first thresholds, by the `highest` scores of the first panels.
+    fn raise_thresholds(&mut self, table: &Table, line: &Line, k: usize, highest: &[f32]) {
+        if let (Some(pivot), &[first, last]) = (line.pivot, &line.nodes[..]) {
+            let ends = [table.most(first), table.most(last)];
+            let pivot = table.most(line.rankings[pivot]);
+            let [pivot, first_bound, last_bound] = kernel::bound(highest, pivot, k, ends);
+            self.pivot = pivot;
+            self.thresholds[0] = table.end(first).lowered(first_bound);
+            self.thresholds[1] = table.end(last).lowered(last_bound);
+            return;
+        }
+        for (threshold, &node) in self.thresholds.iter_mut().zip(&line.nodes) {
+            [*threshold, ..] = kernel::bound(highest, table.most(node), k, [&[]; 2]);
+        }
+    }
 }
 
 impl Selections {
     pub(super) fn new(users: usize, lines: &[Line], variants: usize, k: usize) -> Self {
-        let empty = |line: &Line| Shortlist { thresholds: vec![0.0; line.nodes.len()], entries: Vec::with_capacity(Self::capacity(line, k)) };
         Selections {
             k,
             variants,
-            shortlists: (0..users).flat_map(|_| lines.iter().map(empty)).collect(),
+            shortlists: (0..users).flat_map(|_| lines.iter().map(|line| Shortlist::new(line, k))).collect(),
             candidates: vec![Candidate::NONE; users * variants * (k + 1)],
             lengths: vec![0; users * variants],
             pool: Pool::new(k),
@@ -58,11 +93,7 @@ impl Selections {
 
     /// Forgets all items.
     pub(super) fn clear(&mut self) {
-        for shortlist in &mut self.shortlists {
-            // Every score reaches this, except that of a seen item or of no item: minus infinity.
-            shortlist.thresholds.fill(f32::MIN);
-            shortlist.entries.clear();
-        }
+        self.shortlists.iter_mut().for_each(Shortlist::clear);
     }
 
     /// Takes in the scores of the block's user `row` for the items of `panels`; the first panels come first.
@@ -78,9 +109,9 @@ impl Selections {
         let shortlists = row * lines.len();
         for (place, line) in (shortlists..).zip(lines) {
             if panels.start == 0 {
-                self.raise_thresholds(table, line, place, panels.clone(), x, highest);
+                self.shortlists[place].raise_thresholds(table, line, self.k, &highest[..panels.len()]);
             }
-            let Shortlist { thresholds, entries } = &mut self.shortlists[place];
+            let Shortlist { thresholds, entries, .. } = &mut self.shortlists[place];
             let (nodes, panels) = (&line.nodes, panels.clone());
             kernel::scan(table, nodes, thresholds, panels, x, highest, &mut self.places, entries);
             if line.pivot.is_none() && entries.len() >= Self::capacity(line, self.k) {
@@ -89,43 +120,16 @@ impl Selections {
         }
     }
 
-    /// Sets the first thresholds.
-    fn raise_thresholds(
-        &mut self,
-        table: &Table,
-        line: &Line,
-        place: usize,
-        panels: Range<usize>,
-        x: &[Lanes],
-        highest: &[f32],
-    ) {
-        let Self { k, shortlists, pool, places, list, .. } = self;
-        let Shortlist { thresholds, entries } = &mut shortlists[place];
-        let Some(pivot) = line.pivot else {
-            for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
-                *threshold = kernel::bound(&highest[..panels.len()], table.most(node), *k);
-            }
-            return;
-        };
-        let threshold = kernel::bound(&highest[..panels.len()], table.most(pivot), *k);
-        kernel::scan(table, &[pivot], &[threshold], panels, x, highest, places, entries);
-        pool.load(table, entries);
-        entries.clear();
-        pool.list(table.rankings[pivot], *k, threshold, list);
-        for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
-            *threshold = lowered(pool.lowest_of_list(table.rankings[node], *k), table.magnitudes[node]);
-        }
-    }
-
     /// Drops the items that are in no list so far, and raises the thresholds to the K-th best scores.
     fn tighten(&mut self, table: &Table, line: &Line, place: usize) {
         let Self { k, shortlists, pool, kept, list, .. } = self;
-        let Shortlist { thresholds, entries } = &mut shortlists[place];
+        let Shortlist { thresholds, entries, .. } = &mut shortlists[place];
         pool.load(table, entries);
         kept.clear();
         kept.resize(entries.len(), false);
         for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
-            if pool.list(table.rankings[node], *k, *threshold, list) == *k {
+            pool.narrow(table.rankings[node], *threshold);
+            if pool.list(table.rankings[node], list) == *k {
                 *threshold = list[*k - 1].score();
             }
             pool.best().iter().for_each(|&entry| kept[entry as usize] = true);
@@ -137,16 +141,33 @@ impl Selections {
     /// Makes the lists of the first `users` users.
     pub(super) fn finish(&mut self, table: &Table, lines: &[Line], users: usize) {
         let Self { k, variants, shortlists, candidates, lengths, pool, .. } = self;
-        for (row, shortlists) in shortlists.chunks_exact(lines.len()).enumerate().take(users) {
-            for (line, Shortlist { thresholds, entries }) in lines.iter().zip(shortlists) {
-                pool.load(table, entries);
-                for (place, &variant) in line.rankings.iter().enumerate() {
-                    // Only the first of a line with a pivot has a threshold; the others follow it.
-                    let own = line.nodes.get(place) == Some(&variant);
-                    let threshold = if own { thresholds[place] } else { f32::MIN };
-                    let slot = row * *variants + variant;
-                    let list = &mut candidates[slot * (*k + 1)..][..*k + 1];
-                    lengths[slot] = pool.list(table.rankings[variant], *k, threshold, list);
+        let shortlists = shortlists.chunks_exact(lines.len());
+        let lists = candidates.chunks_exact_mut(*variants * (*k + 1)).zip(lengths.chunks_exact_mut(*variants));
+        for (shortlists, (candidates, lengths)) in shortlists.zip(lists).take(users) {
+            for (line, shortlist) in lines.iter().zip(shortlists) {
+                pool.load(table, &shortlist.entries);
+                let mut list = |pool: &mut Pool, variant: usize| {
+                    let list = &mut candidates[variant * (*k + 1)..][..*k + 1];
+                    lengths[variant] = pool.list(table.rankings[variant], list);
+                };
+                let Some(pivot) = line.pivot else {
+                    for (&node, &threshold) in line.nodes.iter().zip(&shortlist.thresholds) {
+                        pool.narrow(table.rankings[node], threshold);
+                        list(pool, node);
+                    }
+                    continue;
+                };
+                pool.narrow(table.rankings[line.rankings[pivot]], shortlist.pivot);
+                list(pool, line.rankings[pivot]);
+                for step in line.rankings[pivot + 1..].chunks(Line::STEP) {
+                    pool.follow([table.end(step[0]), table.end(step[step.len() - 1])]);
+                    step.iter().for_each(|&variant| list(pool, variant));
+                }
+                pool.narrow(table.rankings[line.rankings[pivot]], shortlist.pivot);
+                list(pool, line.rankings[pivot]);
+                for step in line.rankings[..pivot].rchunks(Line::STEP) {
+                    pool.follow([table.end(step[step.len() - 1]), table.end(step[0])]);
+                    step.iter().rev().for_each(|&variant| list(pool, variant));
                 }
             }
         }
@@ -156,16 +177,4 @@ impl Selections {
         let slot = row * self.variants + variant;
         &self.candidates[slot * (self.k + 1)..][..self.lengths[slot]]
     }
-}
-
-/// A threshold at the end of a line with a pivot, lowered so far that no rounding moves an item above the K best.
-///
-/// With u = 2^-24, a rounded offset is within 2 u m of the exact one, where m bounds `|c s_i| + |tau ln(n_i + 1)|`, and
-/// the rounded difference `x - o` within u of itself. Going through the argument of [`Line`] with these errors
-/// at both ends and at the ranking between, where m and the threshold are at most what lies between those of the ends,
-/// items below the lowered thresholds score less than the K best by more than a rounding if these are lowered by
-/// u (5 |threshold| + 8 m); twice that and more is taken.
-fn lowered(threshold: f32, magnitude: f32) -> f32 {
-    const MARGIN: f32 = 16.0 / (1 << 24) as f32;
-    (threshold - (MARGIN * (threshold.abs() + magnitude) + f32::MIN_POSITIVE)).max(f32::MIN)
 }

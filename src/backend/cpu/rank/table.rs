@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::{
     kernel::{LANES, Lanes},
     largest,
+    pool::End,
 };
 use crate::{
     error::Result,
@@ -36,7 +37,7 @@ pub(super) struct Table {
     /// `[V, panels rounded up to LANES]`: smallest offset in the panel; infinite beyond the last panel.
     least: Vec<f32>,
     /// `[V]`: no `|c s_i| + |tau ln(n_i + 1)|` is larger.
-    pub(super) magnitudes: Vec<f32>,
+    magnitudes: Vec<f32>,
     /// No component of `s_i q_i` and no offset is larger than these.
     pub(super) largest_component: f64,
     pub(super) largest_offset: f64,
@@ -173,6 +174,12 @@ impl Table {
             offsets[lane] = offset(ranking, items.gate.0[lane], items.popularity.0[lane]);
         }
         offsets
+    }
+
+    /// A ranking as an end of others.
+    #[inline(always)]
+    pub(super) fn end(&self, variant: usize) -> End {
+        End { ranking: self.rankings[variant], magnitude: self.magnitudes[variant] }
     }
 
     /// The smallest offsets in the [`LANES`] panels from `first` on, a multiple of them; infinite where there is none.
