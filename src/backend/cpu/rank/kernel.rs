@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::{
+    line::Node,
     pool::{Entry, count_better},
     table::Table,
 };
@@ -49,7 +50,7 @@ vectorised! {
     /// `panels` begins at a multiple of [`LANES`]; `highest` has room for whole multiples.
     pub(super) fn scan(
         table: &Table,
-        nodes: &[usize],
+        nodes: &[Node],
         thresholds: &[f32],
         panels: Range<usize>,
         x: &[Lanes],
@@ -59,20 +60,20 @@ vectorised! {
     ) {
         let mut count = 0;
         for start in (0..panels.len()).step_by(LANES) {
-            let highest = &highest[start..start + LANES];
+            let highest = highest[start..].first_chunk().unwrap_or(&[f32::NEG_INFINITY; LANES]);
             let mut reached = [0; LANES];
-            for (&node, &threshold) in nodes.iter().zip(thresholds) {
+            for (node, &threshold) in nodes.iter().zip(thresholds) {
                 // Rounding is monotone, so `highest - least` bounds every rounded `x - o` of a panel from above.
-                reach(&mut reached, highest, table.least(node, panels.start + start), threshold);
+                reach(&mut reached, highest, table.least(node.variant, panels.start + start), threshold);
             }
             count = append(&mut places.panels, count, start, bits(&reached));
         }
         let mut found = 0;
         for &place in &places.panels[..count] {
-            let panel = panels.start + place as usize;
+            let (x, items) = (&x[place as usize].0, table.items(panels.start + place as usize));
             let mut reached = [0; LANES];
-            for (&node, &threshold) in nodes.iter().zip(thresholds) {
-                reach(&mut reached, &x[place as usize].0, &table.offsets(panel, node), threshold);
+            for (node, &threshold) in nodes.iter().zip(thresholds) {
+                reach(&mut reached, x, &items.offsets(node.ranking), threshold);
             }
             found = append(&mut places.items, found, place as usize * LANES, bits(&reached));
         }
@@ -175,7 +176,7 @@ pub(super) fn maximum(x: &[f32; LANES]) -> f32 {
 
 /// Sets the lanes to all ones in which `x - offset` reaches the threshold.
 #[inline(always)]
-pub(super) fn reach(reached: &mut [u32; LANES], x: &[f32], offsets: &[f32], threshold: f32) {
+fn reach(reached: &mut [u32; LANES], x: &[f32; LANES], offsets: &[f32; LANES], threshold: f32) {
     for lane in 0..LANES {
         reached[lane] |= u32::from(x[lane] - offsets[lane] >= threshold).wrapping_neg();
     }

@@ -18,9 +18,16 @@ pub(super) struct Line {
     /// Positions of the rankings among all, in ascending order of what they differ in.
     pub(super) rankings: Vec<usize>,
     /// Those that items are compared with: the ends of a line with a pivot, else all.
-    pub(super) nodes: Vec<usize>,
+    pub(super) nodes: Vec<Node>,
     /// Place in `rankings`.
     pub(super) pivot: Option<usize>,
+}
+
+/// A ranking that items are compared with, and its position among all.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Node {
+    pub(super) variant: usize,
+    pub(super) ranking: Ranking,
 }
 
 impl Line {
@@ -47,18 +54,22 @@ impl Line {
         };
         let (by_tau, by_c) = (lines(tau, c), lines(c, tau));
         let fewest = if by_c.len() < by_tau.len() { by_c } else { by_tau };
+        let node = |&variant: &usize| Node { variant, ranking: rankings[variant] };
         if !sloped {
             let parts = fewest.iter().flat_map(|line| line.chunks(Self::NODES));
             return parts
-                .map(|part| Line { rankings: part.to_vec(), nodes: part.to_vec(), pivot: None })
+                .map(|part| Line {
+                    rankings: part.to_vec(),
+                    nodes: part.iter().map(node).collect(),
+                    pivot: None,
+                })
                 .collect();
         }
-        let with_pivot = |rankings: Vec<usize>| {
-            let (first, last) = (rankings[0], rankings[rankings.len() - 1]);
+        let with_pivot = |line: Vec<usize>| {
             // Two rankings are their own ends.
-            let pivot = (rankings.len() > 2).then_some(rankings.len() / 2);
-            let nodes = if first == last { vec![first] } else { vec![first, last] };
-            Line { rankings, nodes, pivot }
+            let pivot = (line.len() > 2).then_some(line.len() / 2);
+            let ends = if line.len() == 1 { vec![line[0]] } else { vec![line[0], line[line.len() - 1]] };
+            Line { rankings: line, nodes: ends.iter().map(node).collect(), pivot }
         };
         fewest.into_iter().map(with_pivot).collect()
     }

@@ -81,12 +81,11 @@ impl Pool {
         for values in [&mut self.x, &mut self.gate, &mut self.popularity, first, second] {
             values.resize(padded, 0.0);
         }
-        for (place, entry) in entries.iter().enumerate() {
+        let corrections = self.gate.iter_mut().zip(&mut self.popularity);
+        let places = self.x.iter_mut().zip(&mut self.ids).zip(corrections);
+        for (entry, ((x, id), (gate, popularity))) in entries.iter().zip(places) {
             let item = table.item(entry.position);
-            self.x[place] = entry.x;
-            self.ids[place] = item.id;
-            self.gate[place] = item.gate;
-            self.popularity[place] = item.popularity;
+            (*x, *id, *gate, *popularity) = (entry.x, item.id, item.gate, item.popularity);
         }
         self.x[entries.len()..].fill(f32::NEG_INFINITY);
         self.gate[entries.len()..].fill(0.0);
@@ -295,5 +294,9 @@ pub(super) fn count_better<const N: usize>(scores: &[f32; N], others: &[f32]) ->
             better[lane] += if other > scores[lane] { 1.0 } else { 0.0 };
         }
     }
-    better.map(|better| better.to_bits() - ZERO.to_bits())
+    let mut counts = [0; N];
+    for lane in 0..N {
+        counts[lane] = better[lane].to_bits() - ZERO.to_bits();
+    }
+    counts
 }

@@ -57,16 +57,16 @@ impl Shortlist {
     /// Sets the first thresholds, by the `highest` scores of the first panels.
     fn raise_thresholds(&mut self, table: &Table, line: &Line, k: usize, highest: &[f32]) {
         if let (Some(pivot), &[first, last]) = (line.pivot, &line.nodes[..]) {
-            let ends = [table.most(first), table.most(last)];
+            let ends = [table.most(first.variant), table.most(last.variant)];
             let pivot = table.most(line.rankings[pivot]);
             let [pivot, first_bound, last_bound] = kernel::bound(highest, pivot, k, ends);
             self.pivot = pivot;
-            self.thresholds[0] = table.end(first).lowered(first_bound);
-            self.thresholds[1] = table.end(last).lowered(last_bound);
+            self.thresholds[0] = table.end(first.variant).lowered(first_bound);
+            self.thresholds[1] = table.end(last.variant).lowered(last_bound);
             return;
         }
         for (threshold, &node) in self.thresholds.iter_mut().zip(&line.nodes) {
-            [*threshold, ..] = kernel::bound(highest, table.most(node), k, [&[]; 2]);
+            [*threshold, ..] = kernel::bound(highest, table.most(node.variant), k, [&[]; 2]);
         }
     }
 }
@@ -128,8 +128,8 @@ impl Selections {
         kept.clear();
         kept.resize(entries.len(), false);
         for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
-            pool.narrow(table.rankings[node], *threshold);
-            if pool.list(table.rankings[node], list) == *k {
+            pool.narrow(node.ranking, *threshold);
+            if pool.list(node.ranking, list) == *k {
                 *threshold = list[*k - 1].score();
             }
             pool.best().iter().for_each(|&entry| kept[entry as usize] = true);
@@ -152,8 +152,8 @@ impl Selections {
                 };
                 let Some(pivot) = line.pivot else {
                     for (&node, &threshold) in line.nodes.iter().zip(&shortlist.thresholds) {
-                        pool.narrow(table.rankings[node], threshold);
-                        list(pool, node);
+                        pool.narrow(node.ranking, threshold);
+                        list(pool, node.variant);
                     }
                     continue;
                 };

@@ -34,8 +34,8 @@ pub(super) struct Table {
     positions: Vec<u32>,
     /// `[V, panels]`: largest offset in the panel; infinite where lanes are left without an item.
     most: Vec<f32>,
-    /// `[V, panels rounded up to LANES]`: smallest offset in the panel; infinite beyond the last panel.
-    least: Vec<f32>,
+    /// `[V, panels / LANES, rounded up]`: smallest offset in the panel; infinite beyond the last panel.
+    least: Vec<Lanes>,
     /// `[V]`: no `|c s_i| + |tau ln(n_i + 1)|` is larger.
     magnitudes: Vec<f32>,
     /// No component of `s_i q_i` and no offset is larger than these.
@@ -48,10 +48,22 @@ pub(super) struct Table {
 ///
 /// Where no item stands, gate and logarithm are NaN, so is every score, and no score reaches a threshold.
 #[derive(Debug, Clone)]
-struct Items {
+pub(super) struct Items {
     ids: [u32; LANES],
     gate: Lanes,
     popularity: Lanes,
+}
+
+impl Items {
+    /// What a ranking subtracts from the scores.
+    #[inline(always)]
+    pub(super) fn offsets(&self, ranking: Ranking) -> [f32; LANES] {
+        let mut offsets = [0.0; LANES];
+        for lane in 0..LANES {
+            offsets[lane] = offset(ranking, self.gate.0[lane], self.popularity.0[lane]);
+        }
+        offsets
+    }
 }
 
 /// One item of [`Items`].
@@ -102,14 +114,14 @@ impl Table {
             .map(|ids| Items { ids, gate: panel_of(&gates, &ids), popularity: panel_of(&popularity, &ids) })
             .collect();
 
-        let padded = panels.next_multiple_of(LANES);
+        let chunks = panels.div_ceil(LANES);
         let mut most = vec![f32::NEG_INFINITY; panels * rankings.len()];
-        let mut least = vec![f32::INFINITY; padded * rankings.len()];
+        let mut least = vec![Lanes([f32::INFINITY; LANES]); chunks * rankings.len()];
         for (panel, items) in items.iter().enumerate() {
             let used = items.ids.iter().take_while(|&&id| id != NO_ITEM).count();
             for (variant, &ranking) in rankings.iter().enumerate() {
                 let most = &mut most[variant * panels + panel];
-                let least = &mut least[variant * padded + panel];
+                let least = &mut least[variant * chunks + panel / LANES].0[panel % LANES];
                 for lane in 0..used {
                     let offset = offset(ranking, items.gate.0[lane], items.popularity.0[lane]);
                     (*least, *most) = (least.min(offset), most.max(offset));
@@ -117,7 +129,7 @@ impl Table {
             }
         }
         let finite = |offsets: &[f32]| largest("popularity correction", offsets, 1);
-        let reached = least.iter().copied().filter(|&offset| offset != f32::INFINITY);
+        let reached = least.iter().flat_map(|least| least.0).filter(|&offset| offset != f32::INFINITY);
         let largest_offset = f64::max(finite(&most)?, finite(&reached.collect::<Vec<f32>>())?);
         if count % LANES != 0 {
             let last = items.iter().position(|items| items.ids.contains(&NO_ITEM)).unwrap_or(0);
@@ -165,15 +177,10 @@ impl Table {
         Item { id: panel.ids[lane], gate: panel.gate.0[lane], popularity: panel.popularity.0[lane] }
     }
 
-    /// What a ranking subtracts from the scores of a panel's items.
+    /// The items of a panel.
     #[inline(always)]
-    pub(super) fn offsets(&self, panel: usize, variant: usize) -> [f32; LANES] {
-        let (items, ranking) = (&self.items[panel], self.rankings[variant]);
-        let mut offsets = [0.0; LANES];
-        for lane in 0..LANES {
-            offsets[lane] = offset(ranking, items.gate.0[lane], items.popularity.0[lane]);
-        }
-        offsets
+    pub(super) fn items(&self, panel: usize) -> &Items {
+        &self.items[panel]
     }
 
     /// A ranking as an end of others.
@@ -184,8 +191,8 @@ impl Table {
 
     /// The smallest offsets in the [`LANES`] panels from `first` on, a multiple of them; infinite where there is none.
     #[inline(always)]
-    pub(super) fn least(&self, variant: usize, first: usize) -> &[f32] {
-        &self.least[variant * self.panels().next_multiple_of(LANES) + first..][..LANES]
+    pub(super) fn least(&self, variant: usize, first: usize) -> &[f32; LANES] {
+        &self.least[variant * self.panels().div_ceil(LANES) + first / LANES].0
     }
 
     /// `[panels]`: the largest offset in each panel.
