@@ -145,15 +145,20 @@ impl Pool {
     }
 
     /// Makes the list from any number of entries.
-    #[inline(never)]
-    fn sort(&mut self, ranking: Ranking, list: &mut [Candidate]) {
+    #[inline(always)]
+    fn select(&mut self, ranking: Ranking, list: &mut [Candidate]) {
         self.sorted.clear();
-        self.sorted.extend(self.left[..self.count].iter().map(|&entry| {
+        for &entry in &self.left[..self.count] {
             let k = entry as usize;
             let score = self.x[k] - offset(ranking, self.gate[k], self.popularity[k]);
-            (Candidate::new(self.ids[k], score), entry)
-        }));
-        if self.count > self.k {
+            self.sorted.push((Candidate::new(self.ids[k], score), entry));
+        }
+        self.sort(list);
+    }
+
+    /// Makes the list from `sorted`, which is not yet.
+    fn sort(&mut self, list: &mut [Candidate]) {
+        if self.sorted.len() > self.k {
             self.sorted.select_nth_unstable_by(self.k - 1, |a, b| b.cmp(a));
             self.sorted.truncate(self.k);
         }
@@ -218,7 +223,7 @@ vectorised! {
             _ => false,
         };
         if !made {
-            pool.sort(ranking, list);
+            pool.select(ranking, list);
         }
     }
 }
