@@ -204,7 +204,8 @@ impl<'a> Ranker<'a> {
     /// Users per block.
     fn block_users(&self) -> usize {
         let entries = |line| Selections::capacity(line, self.k).min(self.items) * size_of::<Entry>();
-        let user = self.variants * self.k * size_of::<Candidate>() + self.lines.iter().map(entries).sum::<usize>();
+        let user =
+            self.variants * self.k * size_of::<Candidate>() + self.lines.iter().map(entries).sum::<usize>();
         (BLOCK_CANDIDATE_BYTES / user).clamp(ROWS, BLOCK_USERS).min(TILE_CANDIDATE_BYTES / user).max(1)
     }
 
@@ -277,7 +278,9 @@ impl Scratch {
     fn find_seen(&mut self, table: &Table, users: &[u32], seen: &[Csr<'_>]) {
         for (found, &user) in self.seen.iter_mut().zip(users) {
             found.positions.clear();
-            found.positions.extend(seen.iter().flat_map(|csr| csr.row(user)).map(|&item| table.position(item)));
+            found
+                .positions
+                .extend(seen.iter().flat_map(|csr| csr.row(user)).map(|&item| table.position(item)));
             if table.panels() > self.stride {
                 found.positions.sort_unstable();
             }

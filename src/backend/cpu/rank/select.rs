@@ -86,9 +86,9 @@ impl Selections {
         }
     }
 
-    /// Entries of a line at which [`Selections::tighten`] pays; it leaves at most half of them.
+    /// Entries of a line at which [`Selections::tighten`] pays; it leaves at most K for each node.
     pub(super) fn capacity(line: &Line, k: usize) -> usize {
-        2 * k * (line.nodes.len() + 1)
+        k * (line.nodes.len() + 6)
     }
 
     /// Forgets all items.
@@ -142,7 +142,8 @@ impl Selections {
     pub(super) fn finish(&mut self, table: &Table, lines: &[Line], users: usize) {
         let Self { k, variants, shortlists, candidates, lengths, pool, .. } = self;
         let shortlists = shortlists.chunks_exact(lines.len());
-        let lists = candidates.chunks_exact_mut(*variants * (*k + 1)).zip(lengths.chunks_exact_mut(*variants));
+        let lists =
+            candidates.chunks_exact_mut(*variants * (*k + 1)).zip(lengths.chunks_exact_mut(*variants));
         for (shortlists, (candidates, lengths)) in shortlists.zip(lists).take(users) {
             for (line, shortlist) in lines.iter().zip(shortlists) {
                 pool.load(table, &shortlist.entries);
