@@ -13,7 +13,8 @@
 //!
 //! The `x` of 6 users and a cache-sized block of items are formed at a time; the U x I matrix never exists. Seen items
 //! get minus infinity. Then a panel of 16 items is looked at item by item only if its largest `x` minus its smallest
-//! `o` could enter a list of some ranking; items with similar `o` share a panel, so that this bound is sharp.
+//! `o` could enter a list of some ranking; items with similar `o` share a panel, so that this bound is sharp. What may
+//! enter a list is kept, for all rankings together, and the lists are made from these few items at the end.
 
 mod candidate;
 mod kernel;
@@ -203,7 +204,7 @@ impl<'a> Ranker<'a> {
 
     /// Users per block.
     fn block_users(&self) -> usize {
-        let entries = |line| Selections::capacity(line, self.k).min(self.items) * size_of::<Entry>();
+        let entries = |line| Selections::capacity(line, self.k, self.items) * size_of::<Entry>();
         let user =
             self.variants * self.k * size_of::<Candidate>() + self.lines.iter().map(entries).sum::<usize>();
         (BLOCK_CANDIDATE_BYTES / user).clamp(ROWS, BLOCK_USERS).min(TILE_CANDIDATE_BYTES / user).max(1)
@@ -261,7 +262,7 @@ impl Scratch {
             seen: (0..users).map(|_| Seen::default()).collect(),
             x: vec![Lanes::ZERO; ROWS * stride],
             highest: vec![0.0; ROWS * stride],
-            selections: Selections::new(users, &ranker.lines, ranker.variants, ranker.k),
+            selections: Selections::new(users, &ranker.lines, ranker.variants, ranker.k, ranker.items),
         }
     }
 

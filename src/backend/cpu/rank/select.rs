@@ -14,6 +14,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Selections {
     k: usize,
+    items: usize,
     variants: usize,
     /// `[users, lines]`.
     shortlists: Vec<Shortlist>,
@@ -38,11 +39,11 @@ struct Shortlist {
 }
 
 impl Shortlist {
-    fn new(line: &Line, k: usize) -> Self {
+    fn new(line: &Line, capacity: usize) -> Self {
         Shortlist {
             thresholds: vec![0.0; line.nodes.len()],
             pivot: 0.0,
-            entries: Vec::with_capacity(Selections::capacity(line, k)),
+            entries: Vec::with_capacity(capacity),
         }
     }
 
@@ -56,13 +57,12 @@ impl Shortlist {
 
     /// Sets the first thresholds, by the `highest` scores of the first panels.
     fn raise_thresholds(&mut self, table: &Table, line: &Line, k: usize, highest: &[f32]) {
-        if let (Some(pivot), &[first, last]) = (line.pivot, &line.nodes[..]) {
+        if let (Some(pivot), &[first, last]) = (&line.pivot, &line.nodes[..]) {
             let ends = [table.most(first.variant), table.most(last.variant)];
-            let pivot = table.most(line.rankings[pivot]);
-            let [pivot, first_bound, last_bound] = kernel::bound(highest, pivot, k, ends);
+            let [pivot, a, b] = kernel::bound(highest, table.most(pivot.variant), k, ends);
             self.pivot = pivot;
-            self.thresholds[0] = table.end(first.variant).lowered(first_bound);
-            self.thresholds[1] = table.end(last.variant).lowered(last_bound);
+            self.thresholds[0] = table.end(first.variant).lowered(a);
+            self.thresholds[1] = table.end(last.variant).lowered(b);
             return;
         }
         for (threshold, &node) in self.thresholds.iter_mut().zip(&line.nodes) {
@@ -72,11 +72,13 @@ impl Shortlist {
 }
 
 impl Selections {
-    pub(super) fn new(users: usize, lines: &[Line], variants: usize, k: usize) -> Self {
+    pub(super) fn new(users: usize, lines: &[Line], variants: usize, k: usize, items: usize) -> Self {
+        let shortlist = |line| Shortlist::new(line, Self::capacity(line, k, items));
         Selections {
             k,
+            items,
             variants,
-            shortlists: (0..users).flat_map(|_| lines.iter().map(|line| Shortlist::new(line, k))).collect(),
+            shortlists: (0..users).flat_map(|_| lines.iter().map(shortlist)).collect(),
             candidates: vec![Candidate::NONE; users * variants * (k + 1)],
             lengths: vec![0; users * variants],
             pool: Pool::new(k),
@@ -87,8 +89,8 @@ impl Selections {
     }
 
     /// Entries of a line at which [`Selections::tighten`] pays; it leaves at most K for each node.
-    pub(super) fn capacity(line: &Line, k: usize) -> usize {
-        k * (line.nodes.len() + 6)
+    pub(super) fn capacity(line: &Line, k: usize, items: usize) -> usize {
+        (k * (line.nodes.len() + 6)).min(items)
     }
 
     /// Forgets all items.
@@ -114,7 +116,7 @@ impl Selections {
             let Shortlist { thresholds, entries, .. } = &mut self.shortlists[place];
             let (nodes, panels) = (&line.nodes, panels.clone());
             kernel::scan(table, nodes, thresholds, panels, x, highest, &mut self.places, entries);
-            if line.pivot.is_none() && entries.len() >= Self::capacity(line, self.k) {
+            if line.pivot.is_none() && entries.len() >= Self::capacity(line, self.k, self.items) {
                 self.tighten(table, line, place);
             }
         }
@@ -151,24 +153,20 @@ impl Selections {
                     let list = &mut candidates[variant * (*k + 1)..][..*k + 1];
                     lengths[variant] = pool.list(table.rankings[variant], list);
                 };
-                let Some(pivot) = line.pivot else {
-                    for (&node, &threshold) in line.nodes.iter().zip(&shortlist.thresholds) {
+                let Some(pivot) = &line.pivot else {
+                    for (node, &threshold) in line.nodes.iter().zip(&shortlist.thresholds) {
                         pool.narrow(node.ranking, threshold);
                         list(pool, node.variant);
                     }
                     continue;
                 };
-                pool.narrow(table.rankings[line.rankings[pivot]], shortlist.pivot);
-                list(pool, line.rankings[pivot]);
-                for step in line.rankings[pivot + 1..].chunks(Line::STEP) {
-                    pool.follow([table.end(step[0]), table.end(step[step.len() - 1])]);
-                    step.iter().for_each(|&variant| list(pool, variant));
-                }
-                pool.narrow(table.rankings[line.rankings[pivot]], shortlist.pivot);
-                list(pool, line.rankings[pivot]);
-                for step in line.rankings[..pivot].rchunks(Line::STEP) {
-                    pool.follow([table.end(step[step.len() - 1]), table.end(step[0])]);
-                    step.iter().rev().for_each(|&variant| list(pool, variant));
+                for way in &pivot.ways {
+                    pool.narrow(table.rankings[pivot.variant], shortlist.pivot);
+                    list(pool, pivot.variant);
+                    for step in way {
+                        pool.follow([table.end(step[0]), table.end(step[step.len() - 1])]);
+                        step.iter().for_each(|&variant| list(pool, variant));
+                    }
                 }
             }
         }
