@@ -40,7 +40,7 @@ fn propagation(c: &mut Criterion) {
             let ids: Vec<u32> = (0..edges)
                 .map(|_| {
                     state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    ((state >> 33) * u64::from(rows) >> 31) as u32
+                    (((state >> 33) * u64::from(rows)) >> 31) as u32
                 })
                 .collect();
             let values = vec![1f32; rows as usize * Shape::DIM];
