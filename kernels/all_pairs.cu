@@ -223,13 +223,13 @@ struct Plan {
 };
 
 struct Solution {
-    double cosine[2][4 * NODES];      // cos(pi j / 2N), a whole period
-    double moment[2][NODES];          // sum_s x_s T_l(x_s)
-    double point[2][NODES];           // the nodes
-    double weight[2][NODES];          // sum_s x_s f(x_s) = sum_k weight_k f(point_k)
-    double value[2][NODES];           // of the gradient at the nodes
-    double coefficient[2][NODES];     // of its series
-    float series[OUTPUTS][NODES + 1]; // the same in f32, and that of the loss, which has one term more
+    double cosine[2][4 * NODES];       // cos(pi j / 2N), a whole period
+    double moment[2][NODES];           // sum_s x_s T_l(x_s)
+    double point[2][NODES];            // the nodes
+    double weight[2][NODES];           // sum_s x_s f(x_s) = sum_k weight_k f(point_k)
+    double value[2][NODES];            // of the gradient at the nodes
+    double coefficient[2][NODES];      // of its series
+    float series[OUTPUTS][NODES + 1];  // the same in f32, and that of the loss, which has one term more
 };
 
 // Terms of a sum over l < n in a lane's share, added over the warp.
