@@ -9,7 +9,7 @@
 //
 // all_pairs_ranges    least and greatest value. Block (part, list) goes through the list's samples by 512.
 // all_pairs_moments   intervals and numbers of nodes N, and sum_s x_s T_l(x_s), l < N. Block (part, list), one thread a
-//                     sample; 2 instructions a moment, and the transposed sum of 32 moments over a warp takes 31 shuffles.
+//                     sample: one multiply-add a moment, and 31 shuffles for the sums of 32 moments over a warp.
 // all_pairs_evaluate  Block (i, label). Every block solves for its label, which is N^2 operations in f64, a warp for each
 //                     result: weights of the nodes from the moments, node values from 2 N_a N_g sigmoids, coefficients of
 //                     the three series. Then a warp for 32 rows and one series, by Clenshaw's recurrence. Where scores have
@@ -18,7 +18,7 @@
 // all_pairs_eps       alone, for the reference code's loss log(sigma + 1e-10): term by term, a warp for 4 samples of a
 //                     list, lanes over the other list.
 //
-// A sample is 8 B read in three launches and 12 B written; the rest stays in the cache. Deterministic: every sum has a
+// A sample is 8 B read in each of three launches and 12 B written; the rest stays in the cache. Deterministic: every sum has a
 // fixed order, over the lanes by a tree, over warps, parts and nodes in their order; no atomics.
 #include "common.cuh"
 
