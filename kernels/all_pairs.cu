@@ -5,21 +5,20 @@
 //                                                 dL/dg_r = 1/n^2 sum_s (sigma(z) - y) a_s
 //
 // The argument has rank one, so each of the three is a function of one variable, analytic on the batch's interval; they
-// are interpolated in both variables at Chebyshev points, as in src/backend/cpu/all_pairs.rs. Four launches:
+// are interpolated in both variables at Chebyshev points, as in src/backend/cpu/all_pairs.rs. Three launches:
 //
 // all_pairs_ranges    least and greatest value. Block (part, list) goes through the list's samples by 512.
 // all_pairs_moments   intervals and numbers of nodes N, and sum_s x_s T_l(x_s), l < N. Block (part, list), one thread a
-//                     sample; 2 instructions a moment, and the transposed sum of 32 moments over a warp takes 31 shuffles.
-// all_pairs_solve     one block a label, one warp a result: weights of the nodes from the moments, the node values from
-//                     2 N_a N_g sigmoids, the coefficients of the three series; in f64, which is N^2 operations.
-// all_pairs_evaluate  one thread a value: block i holds 64 rows times 6 outputs, by Clenshaw's recurrence with the
-//                     coefficients in shared memory. Where scores have left every useful range and N would exceed 192, the
-//                     same threads sum term by term.
+//                     sample: one multiply-add a moment, and 31 shuffles for the sums of 32 moments over a warp.
+// all_pairs_evaluate  Block (i, label). Every block solves for its label, which is N^2 operations in f64, a warp for each
+//                     result: weights of the nodes from the moments, node values from 2 N_a N_g sigmoids, coefficients of
+//                     the three series. Then a warp for 32 rows and one series, by Clenshaw's recurrence. Where scores have
+//                     left every useful range and N would exceed 192, its warps sum term by term instead.
 //
 // all_pairs_eps       alone, for the reference code's loss log(sigma + 1e-10): term by term, a warp for 4 samples of a
 //                     list, lanes over the other list.
 //
-// A sample is 8 B read in three launches and 12 B written; the rest stays in the cache. Deterministic: every sum has a
+// A sample is 8 B read in each of three launches and 12 B written; the rest stays in the cache. Deterministic: every sum has a
 // fixed order, over the lanes by a tree, over warps, parts and nodes in their order; no atomics.
 #include "common.cuh"
 
@@ -30,13 +29,12 @@ constexpr double LN_2 = 0.6931471805599453;
 // -ln of the aimed relative error of the interpolation, 1e-8.
 constexpr float ACCURACY = 18.420680743952367f;
 constexpr float EPSILON = 1e-10f;
-constexpr uint32_t NODES = ALL_PAIRS_NODES, SERIES = ALL_PAIRS_SERIES, TILE = ALL_PAIRS_EPS_TILE;
+constexpr uint32_t NODES = ALL_PAIRS_NODES, TILE = ALL_PAIRS_TILE;
 
 enum Side { SCORE, GATE };
-enum Output { LOSS, SCORE_GRADIENT, GATE_GRADIENT };
+enum Output { LOSS, SCORE_GRADIENT, GATE_GRADIENT, OUTPUTS };
 
-// Lists and series are numbered by side or output, then label.
-DEVICE uint32_t numbered(uint32_t major, uint32_t label) { return 2 * major + label; }
+DEVICE uint32_t list_of(uint32_t side, uint32_t label) { return 2 * side + label; }
 
 DEVICE const float *values(const AllPairsSums &p, uint32_t side, uint32_t label) {
     return (side == SCORE ? p.score : p.gate) + uint64_t(label) * p.batch;
@@ -107,6 +105,7 @@ struct Interval {
 struct Scaling {
     float centre, factor;
 
+    DEVICE explicit Scaling(Interval i) : centre(float(i.centre)), factor(1.0f / float(i.half)) {}
     DEVICE float operator()(float x) const { return (x - centre) * factor; }
 };
 
@@ -114,7 +113,7 @@ struct Scaling {
 DEVICE Interval interval(const AllPairsSums &p, uint32_t side, uint32_t label) {
     Range range = nothing();
     if (lane_id() < p.parts) {
-        const float *part = p.ranges + 2 * (numbered(side, label) * p.parts + lane_id());
+        const float *part = p.ranges + 2 * (list_of(side, label) * p.parts + lane_id());
         range = {part[0], part[1]};
     }
     range = warp_range(range);
@@ -145,7 +144,7 @@ template <unsigned WIDTH> DEVICE void transposed_sum(float (&v)[WARP]) {
 
 struct Moments {
     double sums[PARTIAL_WARPS][NODES];
-    Scaling scaling;
+    Interval interval;
     uint32_t nodes;
 };
 
@@ -164,11 +163,9 @@ KERNEL(all_pairs_moments, AllPairsSums p, ALL_PAIRS_PARTIAL_THREADS) {
         const Interval own = interval(p, side, label), other = interval(p, 1 - side, label);
         if (lane == 0) {
             const uint32_t nodes = node_count(own.half, other.largest());
-            const Scaling scaling = {float(own.centre), 1.0f / float(own.half)};
-            shared.scaling = scaling, shared.nodes = nodes;
+            shared.interval = own, shared.nodes = nodes;
             if (blockIdx.x == 0) {
                 p.intervals[2 * list] = own.centre, p.intervals[2 * list + 1] = own.half;
-                p.scaling[2 * list] = scaling.centre, p.scaling[2 * list + 1] = scaling.factor;
                 p.nodes[list] = nodes;
             }
         }
@@ -176,7 +173,7 @@ KERNEL(all_pairs_moments, AllPairsSums p, ALL_PAIRS_PARTIAL_THREADS) {
     for (uint32_t l = lane; l < NODES; l += WARP) shared.sums[warp][l] = 0.0;
     __syncthreads();
     const uint32_t nodes = shared.nodes;
-    const Scaling scaled = shared.scaling;
+    const Scaling scaled(shared.interval);
     while (i - lane < rows) {
         const float weight = i < rows ? ahead : 0.0f, t = i < rows ? scaled(weight) : 0.0f;
         i += p.parts * PARTIAL_THREADS;
@@ -207,16 +204,32 @@ namespace all_pairs {
 
 // ---- solve
 
-constexpr uint32_t SOLVE_WARPS = ALL_PAIRS_SOLVE_THREADS / WARP;
+constexpr uint32_t EVALUATE_THREADS = ALL_PAIRS_EVALUATE_THREADS, EVALUATE_WARPS = EVALUATE_THREADS / WARP;
 
-// Of one label. Pairs are by side.
-struct Solve {
-    double cosine[2][4 * NODES];    // cos(pi j / 2N), a whole period
-    double moment[2][NODES];        // sum_s x_s T_l(x_s)
-    double point[2][NODES];         // the nodes
-    double weight[2][NODES];        // sum_s x_s f(x_s) = sum_k weight_k f(point_k)
-    double value[2][NODES];         // of the gradient at the nodes
-    double coefficient[2][NODES];   // of its series
+// What is known of one label's sums before; pairs are by side.
+struct Plan {
+    uint32_t rows, score_nodes, gate_nodes;
+    Interval scores, gates;
+
+    DEVICE Plan(const AllPairsSums &p, uint32_t label) {
+        const uint32_t score = list_of(SCORE, label), gate = list_of(GATE, label);
+        rows = *p.rows, score_nodes = p.nodes[score], gate_nodes = p.nodes[gate];
+        scores = {p.intervals[2 * score], p.intervals[2 * score + 1]};
+        gates = {p.intervals[2 * gate], p.intervals[2 * gate + 1]};
+    }
+
+    DEVICE uint32_t nodes(uint32_t side) const { return side == SCORE ? score_nodes : gate_nodes; }
+    DEVICE Interval interval(uint32_t side) const { return side == SCORE ? scores : gates; }
+};
+
+struct Solution {
+    double cosine[2][4 * NODES];       // cos(pi j / 2N), a whole period
+    double moment[2][NODES];           // sum_s x_s T_l(x_s)
+    double point[2][NODES];            // the nodes
+    double weight[2][NODES];           // sum_s x_s f(x_s) = sum_k weight_k f(point_k)
+    double value[2][NODES];            // of the gradient at the nodes
+    double coefficient[2][NODES];      // of its series
+    float series[OUTPUTS][NODES + 1];  // the same in f32, and that of the loss, which has one term more
 };
 
 // Terms of a sum over l < n in a lane's share, added over the warp.
@@ -226,38 +239,30 @@ template <class F> DEVICE double sum_over(uint32_t n, F term) {
     return warp_sum(sum);
 }
 
-}  // namespace all_pairs
-
-KERNEL(all_pairs_solve, AllPairsSums p, ALL_PAIRS_SOLVE_THREADS) {
-    using namespace all_pairs;
-    __shared__ Solve s;
-    const uint32_t rows = *p.rows, label = blockIdx.x, warp = warp_id(), lane = lane_id();
-    const uint32_t score_nodes = p.nodes[numbered(SCORE, label)], gate_nodes = p.nodes[numbered(GATE, label)];
-    const double *of_scores = p.intervals + 2 * numbered(SCORE, label);
-    const double *of_gates = p.intervals + 2 * numbered(GATE, label);
-    const Interval scores = {of_scores[0], of_scores[1]}, gates = {of_gates[0], of_gates[1]};
-    if (rows == 0 || score_nodes == 0 || gate_nodes == 0) return;
+// The series of a label, by a whole block.
+DEVICE void solve(const AllPairsSums &p, const Plan &plan, uint32_t label, Solution &s) {
+    const uint32_t warp = warp_id(), lane = lane_id();
+    const uint32_t score_nodes = plan.score_nodes, gate_nodes = plan.gate_nodes;
     const uint32_t both = score_nodes + gate_nodes;
     const double score_share = 1.0 / score_nodes, gate_share = 1.0 / gate_nodes;
-    auto nodes = [&](uint32_t side) { return side == SCORE ? score_nodes : gate_nodes; };
     auto share = [&](uint32_t side) { return side == SCORE ? score_share : gate_share; };
     // Calls f(side, k) for every node of both sides: by each warp in turn, with all its lanes.
     auto each_node = [&](auto f) {
-        for (uint32_t k = warp; k < both; k += SOLVE_WARPS) {
+        for (uint32_t k = warp; k < both; k += EVALUATE_WARPS) {
             const bool score = k < score_nodes;
             f(score ? SCORE : GATE, score ? k : k - score_nodes);
         }
     };
     // cos(l angle_k), angle_k = (k + 1/2) pi / N.
     auto cosine = [&](uint32_t side, uint32_t l, uint32_t k) {
-        return s.cosine[side][l * (2 * k + 1) % (4 * nodes(side))];
+        return s.cosine[side][l * (2 * k + 1) % (4 * plan.nodes(side))];
     };
 
     // Where a = 0 lies: arccos in units of pi. The last warp is the least busy.
-    constexpr uint32_t LAST = SOLVE_WARPS - 1;
-    const double angle = warp == LAST ? acos(fmin(fmax(-scores.centre / scores.half, -1.0), 1.0)) / PI : 0.0;
+    constexpr uint32_t LAST = EVALUATE_WARPS - 1;
+    const double angle = warp == LAST ? acos(fmin(fmax(-plan.scores.centre / plan.scores.half, -1.0), 1.0)) / PI : 0.0;
     // Half of the block waits for memory, the other half computes.
-    constexpr uint32_t HALF = ALL_PAIRS_SOLVE_THREADS / 2, UNROLLED = 8;
+    constexpr uint32_t HALF = EVALUATE_THREADS / 2, UNROLLED = 8;
     static_assert(2 * NODES <= HALF, "one thread a moment");
     if (threadIdx.x >= HALF) {
         for (uint32_t j = threadIdx.x - HALF; j < 4 * both; j += HALF) {
@@ -267,7 +272,7 @@ KERNEL(all_pairs_solve, AllPairsSums p, ALL_PAIRS_SOLVE_THREADS) {
     } else if (threadIdx.x < both) {
         const uint32_t side = threadIdx.x < score_nodes ? SCORE : GATE;
         const uint32_t l = side == SCORE ? threadIdx.x : threadIdx.x - score_nodes;
-        const double *partial = p.moments + numbered(side, label) * p.parts * NODES + l;
+        const double *partial = p.moments + list_of(side, label) * p.parts * NODES + l;
         double sum = 0.0;
         for (uint32_t part = 0; part < p.parts; part += UNROLLED) {
             UNROLL
@@ -280,11 +285,11 @@ KERNEL(all_pairs_solve, AllPairsSums p, ALL_PAIRS_SOLVE_THREADS) {
     __syncthreads();
 
     each_node([&](uint32_t side, uint32_t k) {
-        const double sum = sum_over(nodes(side), [&](uint32_t l) {
+        const double sum = sum_over(plan.nodes(side), [&](uint32_t l) {
             return (l == 0 ? 1.0 : 2.0) * s.moment[side][l] * cosine(side, l, k);
         });
         if (lane == 0) {
-            const Interval own = side == SCORE ? scores : gates;
+            const Interval own = plan.interval(side);
             s.weight[side][k] = sum * share(side);
             s.point[side][k] = own.centre + own.half * cosine(side, 1, k);
         }
@@ -292,11 +297,11 @@ KERNEL(all_pairs_solve, AllPairsSums p, ALL_PAIRS_SOLVE_THREADS) {
     __syncthreads();
 
     const float z_sign = sign(label);
-    const double pair_weight = 1.0 / (double(rows) * double(rows));
+    const double pair_weight = 1.0 / (double(plan.rows) * double(plan.rows));
     each_node([&](uint32_t side, uint32_t k) {
         const uint32_t other = 1 - side;
         const double x = z_sign * s.point[side][k];
-        const double sum = sum_over(nodes(other), [&](uint32_t l) {
+        const double sum = sum_over(plan.nodes(other), [&](uint32_t l) {
             return double(sigmoid(float(x * s.point[other][l]))) * s.weight[other][l];
         });
         if (lane == 0) s.value[side][k] = z_sign * sum * pair_weight;
@@ -304,30 +309,30 @@ KERNEL(all_pairs_solve, AllPairsSums p, ALL_PAIRS_SOLVE_THREADS) {
     __syncthreads();
 
     each_node([&](uint32_t side, uint32_t l) {
-        const double sum = sum_over(nodes(side), [&](uint32_t k) { return s.value[side][k] * cosine(side, l, k); });
+        const double sum = sum_over(plan.nodes(side), [&](uint32_t k) { return s.value[side][k] * cosine(side, l, k); });
         if (lane == 0) {
             const double c = (l == 0 ? 1.0 : 2.0) * sum * share(side);
             s.coefficient[side][l] = c;
-            p.series[numbered(side == SCORE ? SCORE_GRADIENT : GATE_GRADIENT, label) * SERIES + l] = float(c);
+            s.series[side == SCORE ? SCORE_GRADIENT : GATE_GRADIENT][l] = float(c);
         }
     });
     __syncthreads();
 
     // The loss is the integral of the score gradient.
-    if (warp != LAST) return;
-    float *loss = p.series + numbered(LOSS, label) * SERIES;
-    auto gradient = [&](uint32_t l) { return l < score_nodes ? s.coefficient[SCORE][l] : 0.0; };
-    const double at_zero = sum_over(score_nodes, [&](uint32_t below) {
-        const uint32_t l = below + 1;
-        const double c = scores.half * ((l == 1 ? 2.0 : 1.0) * gradient(below) - gradient(l + 1)) / (2.0 * l);
-        loss[l] = float(c);
-        return c * cospi(l * angle);
-    });
-    // At a = 0 each of the n gates contributes ln 2 to the loss of a score.
-    if (lane == 0) loss[0] = float(LN_2 / rows - at_zero);
+    if (warp == LAST) {
+        auto gradient = [&](uint32_t l) { return l < score_nodes ? s.coefficient[SCORE][l] : 0.0; };
+        const double at_zero = sum_over(score_nodes, [&](uint32_t below) {
+            const uint32_t l = below + 1;
+            const double twice = (l == 1 ? 2.0 : 1.0) * gradient(below) - gradient(l + 1);
+            const double c = plan.scores.half * twice / (2.0 * l);
+            s.series[LOSS][l] = float(c);
+            return c * cospi(l * angle);
+        });
+        // At a = 0 each of the n gates contributes ln 2 to the loss of a score.
+        if (lane == 0) s.series[LOSS][0] = float(LN_2 / plan.rows - at_zero);
+    }
+    __syncthreads();
 }
-
-namespace all_pairs {
 
 // ---- evaluate
 
@@ -404,33 +409,34 @@ DEVICE float clenshaw(const float *c, uint32_t length, float t) {
 
 KERNEL(all_pairs_evaluate, AllPairsSums p, ALL_PAIRS_EVALUATE_THREADS) {
     using namespace all_pairs;
-    constexpr uint32_t THREADS = ALL_PAIRS_EVALUATE_THREADS, ROWS = ALL_PAIRS_EVALUATE_ROWS;
-    static_assert(THREADS == 6 * ROWS && ROWS % WARP == 0, "a warp for one series");
-    static_assert(SERIES % 4 == 0 && 6 * SERIES <= 4 * THREADS, "copied by four");
-    __shared__ __align__(16) float series[6 * SERIES];
-    // All loads first, the series at their full length and values beyond the batch's rows too: one wait for memory.
-    const uint32_t rows = *p.rows, first = blockIdx.x * ROWS, row = first + threadIdx.x % ROWS;
-    const uint32_t number = threadIdx.x / ROWS, output = number / 2, label = number % 2;
-    const uint32_t side = output == GATE_GRADIENT ? GATE : SCORE, list = numbered(side, label);
-    const uint32_t nodes = p.nodes[list], other_nodes = p.nodes[numbered(1 - side, label)];
-    const Scaling scaled = {p.scaling[2 * list], p.scaling[2 * list + 1]};
-    const float x = row < p.batch ? values(p, side, label)[row] : 0.0f;
-    if (4 * threadIdx.x < 6 * SERIES) store4(series + 4 * threadIdx.x, load4(p.series + 4 * threadIdx.x));
-    if (first >= rows) return;
-    __syncthreads();
-
-    if (nodes == 0 || other_nodes == 0) {
-        const uint32_t begin = first + threadIdx.x % ROWS / WARP * WARP;
-        for (uint32_t k = begin; k < begin + WARP; k += TILE) {
-            // The score gradient's threads write the loss too.
-            if (output == SCORE_GRADIENT) term_by_term<Stable, SCORE>(p, label, k);
-            if (output == GATE_GRADIENT) term_by_term<Stable, GATE>(p, label, k);
+    __shared__ Solution solution;
+    const uint32_t label = blockIdx.y, lane = lane_id();
+    // Tasks go round the blocks first: all of them have some, and have solved not in vain.
+    const uint32_t begin = warp_id() * gridDim.x + blockIdx.x, stride = gridDim.x * EVALUATE_WARPS;
+    const Plan plan(p, label);
+    if (plan.score_nodes == 0 || plan.gate_nodes == 0) {
+        const uint32_t tiles = (plan.rows + TILE - 1) / TILE;
+        for (uint32_t k = begin; k < 2 * tiles; k += stride) {
+            if (k < tiles) term_by_term<Stable, SCORE>(p, label, k * TILE);
+            else term_by_term<Stable, GATE>(p, label, (k - tiles) * TILE);
         }
         return;
     }
-    if (row >= rows) return;
-    const uint32_t length = output == LOSS ? nodes + 1 : nodes;
-    result(p, output, label)[row] = clenshaw(series + number * SERIES, length, scaled(x));
+    // Task k: 32 rows of one output. What it reads is on its way from memory meanwhile, beyond the batch's rows too.
+    auto row_of = [&](uint32_t k) { return k / OUTPUTS * WARP + lane; };
+    auto side_of = [&](uint32_t k) { return k % OUTPUTS == GATE_GRADIENT ? GATE : SCORE; };
+    auto value_of = [&](uint32_t k) {
+        return row_of(k) < p.batch ? values(p, side_of(k), label)[row_of(k)] : 0.0f;
+    };
+    float ahead = value_of(begin);
+    solve(p, plan, label, solution);
+    for (uint32_t k = begin; k / OUTPUTS * WARP < plan.rows; k += stride) {
+        const uint32_t output = k % OUTPUTS, nodes = plan.nodes(side_of(k));
+        const float t = Scaling(plan.interval(side_of(k)))(ahead);
+        ahead = value_of(k + stride);
+        const float sum = clenshaw(solution.series[output], output == LOSS ? nodes + 1 : nodes, t);
+        if (row_of(k) < plan.rows) result(p, output, label)[row_of(k)] = sum;
+    }
 }
 
 KERNEL(all_pairs_eps, AllPairsSums p, ALL_PAIRS_EPS_THREADS) {

@@ -3,9 +3,8 @@
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
     params::{
-        ALL_PAIRS_EPS_THREADS, ALL_PAIRS_EPS_TILE, ALL_PAIRS_EVALUATE_ROWS, ALL_PAIRS_EVALUATE_THREADS,
-        ALL_PAIRS_NODES, ALL_PAIRS_PARTIAL_THREADS, ALL_PAIRS_PARTS, ALL_PAIRS_SERIES,
-        ALL_PAIRS_SOLVE_THREADS, AllPairsSums,
+        ALL_PAIRS_EPS_THREADS, ALL_PAIRS_EVALUATE_THREADS, ALL_PAIRS_NODES, ALL_PAIRS_PARTIAL_THREADS,
+        ALL_PAIRS_PARTS, ALL_PAIRS_TILE, AllPairsSums,
     },
 };
 use crate::{error::Result, objective};
@@ -18,8 +17,8 @@ unsafe impl Params for AllPairsSums {
 const SUMS: Purpose = Purpose { what: "the sums over all pairs", lower: "--batch-size" };
 /// Scores and gates, each of positives and negatives.
 const LISTS: u32 = 4;
-/// Losses, score gradients and gate gradients, likewise.
-const OUTPUTS: u32 = 6;
+/// Evaluations of 32 values that make a block worth its solving.
+const TASKS_OF_BLOCK: u32 = 8;
 
 /// What the sums are of. Row 0 of a `[2, B]` array is of the positive samples, row 1 of the negative ones.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +63,6 @@ enum Form {
 struct Interpolation {
     ranges: Kernel<AllPairsSums>,
     moments: Kernel<AllPairsSums>,
-    solve: Kernel<AllPairsSums>,
     evaluate: Kernel<AllPairsSums>,
     work: Work,
 }
@@ -75,9 +73,7 @@ struct Work {
     ranges: Buffer<f32>,
     moments: Buffer<f64>,
     intervals: Buffer<f64>,
-    scaling: Buffer<f32>,
     nodes: Buffer<u32>,
-    series: Buffer<f32>,
 }
 
 impl AllPairs {
@@ -91,7 +87,6 @@ impl AllPairs {
             objective::AllPairs::Interpolated => Form::Interpolated(Box::new(Interpolation {
                 ranges: device.kernel_variant("ranges")?,
                 moments: device.kernel_variant("moments")?,
-                solve: device.kernel_variant("solve")?,
                 evaluate: device.kernel_variant("evaluate")?,
                 work: Work::new(device, parts(batch))?,
             })),
@@ -123,15 +118,13 @@ impl AllPairs {
             ranges: std::ptr::null_mut(),
             moments: std::ptr::null_mut(),
             intervals: std::ptr::null_mut(),
-            scaling: std::ptr::null_mut(),
             nodes: std::ptr::null_mut(),
-            series: std::ptr::null_mut(),
             batch: self.batch,
             parts: parts(self.batch),
         };
         let launches = match &mut self.form {
             Form::EpsCompat(kernel) => {
-                let warps = LISTS * self.batch.div_ceil(ALL_PAIRS_EPS_TILE);
+                let warps = LISTS * self.batch.div_ceil(ALL_PAIRS_TILE);
                 let blocks = warps.div_ceil(ALL_PAIRS_EPS_THREADS / 32);
                 vec![(&*kernel, Shape::linear(blocks, ALL_PAIRS_EPS_THREADS))]
             }
@@ -139,13 +132,15 @@ impl AllPairs {
                 stages.work.set(&mut params);
                 let by_part =
                     Shape { grid: [params.parts, LISTS, 1], block: ALL_PAIRS_PARTIAL_THREADS, shared: 0 };
-                let blocks = self.batch.div_ceil(ALL_PAIRS_EVALUATE_ROWS);
-                vec![
-                    (&stages.ranges, by_part),
-                    (&stages.moments, by_part),
-                    (&stages.solve, Shape::linear(2, ALL_PAIRS_SOLVE_THREADS)),
-                    (&stages.evaluate, Shape::linear(blocks, ALL_PAIRS_EVALUATE_THREADS)),
-                ]
+                // Loss, score gradient and gate gradient. The blocks of both labels run at once.
+                let tasks = 3 * self.batch.div_ceil(32);
+                let most = (self.device.description().multiprocessors / 2).max(1);
+                let evaluate = Shape {
+                    grid: [tasks.div_ceil(TASKS_OF_BLOCK).min(most), 2, 1],
+                    block: ALL_PAIRS_EVALUATE_THREADS,
+                    shared: 0,
+                };
+                vec![(&stages.ranges, by_part), (&stages.moments, by_part), (&stages.evaluate, evaluate)]
             }
         };
         for (kernel, shape) in launches {
@@ -169,9 +164,7 @@ impl Work {
             ranges: device.alloc(SUMS, lists * parts * 2)?,
             moments: device.alloc(SUMS, lists * parts * ALL_PAIRS_NODES as usize)?,
             intervals: device.alloc(SUMS, lists * 2)?,
-            scaling: device.alloc(SUMS, lists * 2)?,
             nodes: device.alloc(SUMS, lists)?,
-            series: device.alloc(SUMS, (OUTPUTS * ALL_PAIRS_SERIES) as usize)?,
         })
     }
 
@@ -179,8 +172,6 @@ impl Work {
         params.ranges = self.ranges.ptr_mut();
         params.moments = self.moments.ptr_mut();
         params.intervals = self.intervals.ptr_mut();
-        params.scaling = self.scaling.ptr_mut();
         params.nodes = self.nodes.ptr_mut();
-        params.series = self.series.ptr_mut();
     }
 }
