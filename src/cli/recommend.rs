@@ -10,7 +10,7 @@ use std::{
 use super::output::Output;
 use crate::{
     atomic_file::write_atomic,
-    backend::cpu::rank::{Block, Candidate, Ranker},
+    backend::lists::{Block, Candidate, Ranks},
     data::{Csr, Ids},
     error::{Error, Result},
     model::{Model, Ranking, load_ids},
@@ -177,7 +177,7 @@ fn unknown_user(name: &str, ids: &Ids<'_>) -> Error {
 
 /// Forms lists and writes them as text.
 struct Lists<'a> {
-    ranker: Ranker<'a>,
+    ranker: Box<dyn Ranks + 'a>,
     masks: &'a [Csr<'a>],
     users: &'a [u32],
     user_ids: &'a Ids<'a>,

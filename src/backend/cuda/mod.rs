@@ -11,6 +11,7 @@ pub mod graph;
 mod image;
 pub mod launch;
 pub mod params;
+pub mod rank;
 pub mod sample;
 
 pub use buffer::{Buffer, Element, Pinned, Purpose};
