@@ -15,7 +15,7 @@
 //             under some ranking makes its item pending, in global memory that stays in the cache; when enough are
 //             pending, a warp drops the seen ones and merges the rest into the user's V lists. The x are never stored.
 //             A thread's 8 items have similar o, so that (largest x - smallest o) tells whether to look at them.
-//             D fused multiply-adds a score; 16 B from the cache for each 64 of them; 8 B a pending item.
+//             D fused multiply-adds and D / 16 B from the cache a score; 8 B written and read a pending item.
 // rank_merge  one warp a user and ranking: the lists of the parts, to one. Reads 8 B a candidate, writes 8 B.
 //
 // Deterministic: pending items arrive in any order, but candidates are distinct and totally ordered, all that could be
