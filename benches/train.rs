@@ -38,6 +38,7 @@ fn train(c: &mut Criterion) {
                 .expect("the batch fits");
             let settings = Settings {
                 dim: 64,
+                lightgcn: None,
                 adam: Adam::default(),
                 catch_up: CatchUp::Quadrature,
                 branch: BranchKind::Linear,

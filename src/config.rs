@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    backbone::{Backbone, Propagation},
     data::Split,
     error::{Error, Result},
     model::Ranking,
@@ -15,8 +16,12 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How final embeddings come from the parameters: `mf` (they are the parameters).
-    pub backbone: String,
+    /// How final embeddings come from the parameters.
+    pub backbone: Backbone,
+    /// LightGCN: layers L.
+    pub layers: usize,
+    /// LightGCN: how the layers are computed.
+    pub propagation: Propagation,
     /// Name of the objective, see [`crate::objective::REGISTRY`].
     pub objective: String,
     /// MACR: which gates a match score meets in the main loss.
@@ -84,7 +89,9 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<
 impl Default for Config {
     fn default() -> Self {
         Config {
-            backbone: "mf".into(),
+            backbone: Backbone::Mf,
+            layers: 2,
+            propagation: Propagation::Auto,
             objective: "bce".into(),
             pairing: Pairing::Rows,
             alpha: 1e-3,
@@ -116,25 +123,17 @@ impl Config {
     /// This configuration with the keys of `changes` replaced.
     ///
     /// # Errors
-    /// [`Error::Unknown`] for a key that does not exist, naming the nearest; [`Error::Config`] for a value of the
-    /// wrong type.
+    /// [`Error::Unknown`] for a key that does not exist, naming the nearest; [`Error::Data`] for a value of the wrong
+    /// type, [`Error::Config`] for one that cannot be used.
     pub fn with(&self, changes: toml::Table) -> Result<Self> {
-        let unusable = |error: &dyn std::fmt::Display| {
-            Error::config(
-                "config",
-                error.to_string().trim(),
-                "a value cannot be used",
-                "see `macr train --help`",
-            )
-        };
-        let mut table = toml::Table::try_from(self).map_err(|e| unusable(&e))?;
+        let mut table = toml::Table::try_from(self).map_err(|e| unusable(&e.to_string()))?;
         for (key, value) in changes {
             match table.get_mut(&key) {
                 Some(slot) => *slot = value,
                 None => return Err(Error::unknown("setting", &key, table.keys())),
             }
         }
-        let config: Config = table.try_into().map_err(|e| unusable(&e))?;
+        let config: Config = table.try_into().map_err(|e: toml::de::Error| unusable(&e.to_string()))?;
         config.check()?;
         Ok(config)
     }
@@ -151,7 +150,7 @@ impl Config {
     /// Name of the system: `mf`, `macr_mf`, `bpr_mf`, ...
     pub fn system(&self) -> String {
         match self.objective.as_str() {
-            "bce" => self.backbone.clone(),
+            "bce" => self.backbone.to_string(),
             objective => format!("{objective}_{}", self.backbone),
         }
     }
@@ -172,15 +171,13 @@ impl Config {
                 Err(Error::config(key, x, "it must not be negative", "use 0 or more"))
             }
         };
-        if self.backbone != "mf" {
-            return Err(Error::unknown("backbone", &self.backbone, ["mf"]));
-        }
         positive("learning-rate", self.learning_rate)?;
         weight("l2", self.l2)?;
         weight("alpha", self.alpha)?;
         weight("beta", self.beta)?;
         for (key, value) in [
             ("dim", self.dim as u64),
+            ("layers", self.layers as u64),
             ("k", self.k as u64),
             ("epochs", self.epochs),
             ("eval-every", self.eval_every),
@@ -220,6 +217,15 @@ impl Config {
     pub fn adam(&self) -> Adam {
         Adam { learning_rate: self.learning_rate, ..Adam::default() }
     }
+}
+
+/// Puts the setting's name, which toml tells on a line of its own, before the message.
+fn unusable(error: &str) -> Error {
+    let problem = match error.trim().rsplit_once("\nin `") {
+        Some((message, key)) => format!("setting `{}: {message}", key.trim_end()),
+        None => error.trim().to_owned(),
+    };
+    Error::data(problem, "see `macr train --help`")
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub enum Error {
     /// Training left the finite numbers.
     #[error(
         "the loss became {loss} in epoch {epoch}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); \
-         the best model so far is kept"
+         what was saved before is kept"
     )]
     Diverged {
         /// Epoch (from 1) in which it was seen.
@@ -148,8 +148,11 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Io { source, operation, .. } => match source.kind() {
-                // A path that the user named and that is not there, or is no file, is bad input.
-                io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory
+                // A path that the user named and that is not there, or is no file or no text, is bad input.
+                io::ErrorKind::NotFound
+                | io::ErrorKind::IsADirectory
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::InvalidData
                     if matches!(*operation, "open" | "read") =>
                 {
                     Kind::Input
@@ -218,6 +221,7 @@ fn io_remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free some space or choose another disk (nothing that was complete is lost)"
         }
+        io::ErrorKind::NotADirectory => "; a part of the path is a file: check the path",
         _ => "",
     }
 }

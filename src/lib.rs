@@ -6,6 +6,7 @@
 //! state, and runs on the rayon pool of its caller; results are the same bits at any number of threads.
 
 pub mod atomic_file;
+pub mod backbone;
 pub mod backend;
 #[doc(hidden)]
 pub mod cli;

@@ -84,10 +84,23 @@ pub struct Metadata {
     pub ranking: Ranking,
     /// Checksum of the data it was trained on.
     pub data: String,
+    /// Where that data came from, if its validation split was taken from the train split for this training.
+    pub carved: Option<Carved>,
     /// Seed of the training.
     pub seed: u64,
     /// Version of the program that trained it.
     pub version: String,
+}
+
+/// A validation split that was taken from the train split for one training ([`crate::data::split::carve_valid`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carved {
+    /// Checksum of the data before.
+    pub from: String,
+    /// How many interactions were taken.
+    pub interactions: u64,
+    /// Seed of the choice.
+    pub seed: u64,
 }
 
 /// Final embeddings and heads of a trained recommender.
@@ -103,6 +116,8 @@ pub struct Model {
     pub user_branch: Option<Branch>,
     /// Scores items alone, where the objective has an item branch.
     pub item_branch: Option<Branch>,
+    /// LightGCN: the parameters whose propagation the embeddings are, users `[U, D]` and items `[I, D]`.
+    pub ego: Option<[Vec<f32>; 2]>,
     /// `[I]`: training interactions of each item, n_i.
     pub item_popularity: Vec<u32>,
     /// What it is.

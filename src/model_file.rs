@@ -4,12 +4,18 @@ use std::{collections::HashMap, fs, io::Write, path::Path};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Map, Value, json};
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::{
     atomic_file::write_atomic,
     error::{Error, Result},
-    model::{Branch, Metadata, Model, Ranking},
+    model::{Branch, Carved, Metadata, Model, Ranking},
 };
+
+/// How every file begins after its first eight bytes, and how many digits of checksum follow.
+const BEFORE_CHECKSUM: &[u8] = br#"{"__metadata__":{"checksum":""#;
+const CHECKSUM_AT: usize = 8 + BEFORE_CHECKSUM.len();
+const NO_CHECKSUM: &str = "00000000000000000000000000000000";
 
 /// A tensor to be written.
 struct Entry<'a> {
@@ -41,8 +47,15 @@ pub(crate) fn save(model: &Model, path: &Path) -> Result<()> {
     let mut header = Value::Object(header).to_string().into_bytes();
     // Tensors begin at a multiple of 8, as the format asks for.
     header.resize(header.len().next_multiple_of(8), b' ');
+    let length = (header.len() as u64).to_le_bytes();
+    let mut hash = Xxh3Default::new();
+    hash.update(&length);
+    hash.update(&header);
+    entries.iter().for_each(|entry| hash.update(entry.bytes));
+    let digits = CHECKSUM_AT - length.len()..;
+    header[digits][..NO_CHECKSUM.len()].copy_from_slice(format!("{:032x}", hash.digest128()).as_bytes());
     write_atomic(path, |file| {
-        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&length)?;
         file.write_all(&header)?;
         entries.iter().try_for_each(|entry| file.write_all(entry.bytes))
     })
@@ -66,6 +79,10 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
             ]),
         }
     }
+    if let Some([ego_users, ego_items]) = &model.ego {
+        entries.push(Entry::f32("user_ego", [users, model.dim], ego_users));
+        entries.push(Entry::f32("item_ego", [items, model.dim], ego_items));
+    }
     entries.push(Entry {
         name: "item_popularity".into(),
         dtype: "U32",
@@ -79,6 +96,8 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
 fn metadata_to_json(metadata: &Metadata) -> Value {
     let mut map = Map::new();
     let mut put = |key: &str, value: String| map.insert(key.into(), Value::String(value));
+    // First, so that its place is known; zeros while the checksum is formed.
+    put("checksum", NO_CHECKSUM.into());
     put("backbone", metadata.backbone.clone());
     put("objective", metadata.objective.clone());
     if let Some(pairing) = &metadata.pairing {
@@ -87,6 +106,11 @@ fn metadata_to_json(metadata: &Metadata) -> Value {
     put("c", metadata.ranking.c.to_string());
     put("tau", metadata.ranking.tau.to_string());
     put("data", metadata.data.clone());
+    if let Some(carved) = &metadata.carved {
+        put("carved_from", carved.from.clone());
+        put("carved_interactions", carved.interactions.to_string());
+        put("carved_seed", carved.seed.to_string());
+    }
     put("seed", metadata.seed.to_string());
     put("version", metadata.version.clone());
     Value::Object(map)
@@ -104,9 +128,27 @@ pub(crate) fn load(path: &Path) -> Result<Model> {
         .map_err(|e| damaged(format!("this is not a whole safetensors file ({e})")))?;
     let tensors = SafeTensors::deserialize(&bytes)
         .map_err(|e| damaged(format!("this is not a whole safetensors file ({e})")))?;
+    check(&bytes).map_err(|problem| damaged(problem.into()))?;
     let reader = Reader { tensors };
     let strings = header.metadata().as_ref();
     reader.model(strings.unwrap_or(&HashMap::new())).map_err(damaged)
+}
+
+/// The format itself has no checksum: a changed number would go unnoticed.
+fn check(bytes: &[u8]) -> Result<(), &'static str> {
+    let end = CHECKSUM_AT + NO_CHECKSUM.len();
+    if bytes.get(8..CHECKSUM_AT) != Some(BEFORE_CHECKSUM) || bytes.len() < end {
+        return Err("the file does not begin as a model of this program does");
+    }
+    let mut hash = Xxh3Default::new();
+    hash.update(&bytes[..CHECKSUM_AT]);
+    hash.update(NO_CHECKSUM.as_bytes());
+    hash.update(&bytes[end..]);
+    if bytes[CHECKSUM_AT..end] == *format!("{:032x}", hash.digest128()).as_bytes() {
+        Ok(())
+    } else {
+        Err("damaged: the file does not match its checksum")
+    }
 }
 
 /// Takes tensors out of a file; problems are told in words, without the path.
@@ -128,8 +170,17 @@ impl Reader<'_> {
         if [shape[0], user_embedding.len() / dim].iter().any(|&rows| u32::try_from(rows).is_err()) {
             return Err("an embedding table has more rows than ids can count".into());
         }
+        let users = user_embedding.len() / dim;
+        let ego = match self.tensors.names().contains(&"user_ego") {
+            true => Some([
+                self.f32("user_ego", &[Some(users), Some(dim)])?.1,
+                self.f32("item_ego", &[Some(items), Some(dim)])?.1,
+            ]),
+            false => None,
+        };
         Ok(Model {
             dim,
+            ego,
             user_embedding,
             item_embedding,
             user_branch: self.branch("user_branch", dim)?,
@@ -214,6 +265,14 @@ fn metadata_from_strings(strings: &HashMap<String, String>) -> Result<Metadata, 
         pairing: strings.get("pairing").cloned(),
         ranking: Ranking { c: finite("c")?, tau: finite("tau")? },
         data: text("data")?,
+        carved: match strings.get("carved_from") {
+            None => None,
+            Some(from) => Some(Carved {
+                from: from.clone(),
+                interactions: number("carved_interactions", text("carved_interactions")?)?,
+                seed: number("carved_seed", text("carved_seed")?)?,
+            }),
+        },
         seed: number("seed", text("seed")?)?,
         version: text("version")?,
     })

@@ -8,7 +8,7 @@
 //! `-m sum_k w_k / (sqrt(v) b2^(k/2) + eps)`, `w_k = lr_{t+k} b1^k`, whose summand is smooth in k and whose weights do
 //! not depend on the element. The rule's error is below the rounding of the parameter (`tests/adam.rs`).
 
-use std::{collections::VecDeque, fmt, str::FromStr};
+use std::{collections::VecDeque, fmt, str::FromStr, sync::OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -132,8 +132,10 @@ pub struct Rules {
     adam: Adam,
     /// Steps done: rows are brought to the state after this one.
     now: u64,
-    /// `[LONGEST + 1]` by n.
-    recent: Vec<Rule>,
+    /// `[LONGEST + 1]` by n: computed when first asked for, since a batch meets only some gaps.
+    recent: Vec<OnceLock<Rule>>,
+    /// `[LONGEST + 1]` by n: moments 0 to 3 of the weights of n missed steps, about the last touched step.
+    moments: Vec<[f64; 4]>,
     decays: Vec<[f32; 2]>,
     /// Rates of the last [`LONGEST`] steps up to `now`, the latest last.
     rates: VecDeque<f64>,
@@ -144,7 +146,8 @@ impl Rules {
     pub fn new(adam: Adam, now: u64) -> Self {
         let (b1, b2) = (f64::from(adam.beta1), f64::from(adam.beta2));
         let decays = (0..=LONGEST as u64).map(|n| [power(b1, n) as f32, power(b2, n) as f32]).collect();
-        let mut rules = Rules { adam, now: 0, recent: Vec::new(), decays, rates: VecDeque::new() };
+        let mut rules =
+            Rules { adam, now: 0, recent: Vec::new(), moments: Vec::new(), decays, rates: VecDeque::new() };
         rules.advance(now);
         rules
     }
@@ -168,16 +171,18 @@ impl Rules {
         }
         self.rates.extend((now - (window - self.rates.len() as u64) + 1..=now).map(|t| self.adam.rate(t)));
         self.recent.clear();
-        self.recent.push(Rule { decay1: 1.0, decay2: 1.0, root: [1.0; 2], weight: [0.0; 2] });
-        // Moments of the weights about k = 0, for a last touched step that moves back one at a time: k becomes k + 1
-        // for the terms that were there, and a first term enters.
+        self.recent.resize(window as usize + 1, OnceLock::new());
+        // The last touched step moves back one at a time: k becomes k + 1 for the terms that were there, and a first
+        // term enters.
         let b1 = f64::from(self.adam.beta1);
         let mut moment = [0f64; 4];
+        self.moments.clear();
+        self.moments.push(moment);
         for n in 1..=window {
             let [m0, m1, m2, m3] = moment;
             let first = self.rates[(window - n) as usize];
             moment = [m0, m0 + m1, m0 + 2.0 * m1 + m2, m0 + 3.0 * (m1 + m2) + m3].map(|m| b1 * (m + first));
-            self.recent.push(self.rule(n, moment));
+            self.moments.push(moment);
         }
     }
 
@@ -185,7 +190,10 @@ impl Rules {
     #[inline(always)]
     pub fn get(&self, last: u64) -> Rule {
         let n = self.now - last;
-        if n as usize <= LONGEST { self.recent[n as usize] } else { self.long(last) }
+        if n as usize > LONGEST {
+            return self.long(last);
+        }
+        *self.recent[n as usize].get_or_init(|| self.rule(n, self.moments[n as usize]))
     }
 
     /// A gap beyond the table: the first [`LONGEST`] terms are the sum, the decays go on.
@@ -210,6 +218,9 @@ impl Rules {
 
     /// Gauss rule of two nodes from the first four moments, through mean, variance and third central moment.
     fn rule(&self, n: u64, [m0, m1, m2, m3]: [f64; 4]) -> Rule {
+        if n == 0 {
+            return Rule { decay1: 1.0, decay2: 1.0, root: [1.0; 2], weight: [0.0; 2] };
+        }
         let half_log = 0.5 * libm::log(f64::from(self.adam.beta2));
         let [decay1, decay2] = self.decays[n as usize];
         let mean = m1 / m0;

@@ -1,12 +1,13 @@
-//! Vector leaves: loops over fixed lanes, compiled for AVX2 with FMA and for the baseline, chosen at run time.
+//! Vector leaves: loops over fixed lanes, compiled for AVX-512, for AVX2 with FMA and for the baseline, chosen at run
+//! time.
 //!
-//! Both compilations execute the same IEEE operations in the same order (fused multiply-add included, in software
+//! All compilations execute the same IEEE operations in the same order (fused multiply-add included, in software
 //! where the CPU lacks it), so they give the same bits.
 
 /// Lanes of every sum; rows are padded to a multiple of it.
 pub const LANES: usize = 16;
 
-/// Defines a function whose body is compiled twice; callees must be `#[inline(always)]` to take part.
+/// Defines a function whose body is compiled for each of them; callees must be `#[inline(always)]` to take part.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
@@ -22,6 +23,19 @@ macro_rules! vectorised {
                 fn avx2($($arg: $type),*) $(-> $ret)? {
                     portable($($arg),*)
                 }
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+                #[allow(clippy::too_many_arguments)]
+                fn avx512($($arg: $type),*) $(-> $ret)? {
+                    portable($($arg),*)
+                }
+                if std::arch::is_x86_feature_detected!("avx512f")
+                    && std::arch::is_x86_feature_detected!("avx512bw")
+                    && std::arch::is_x86_feature_detected!("avx512dq")
+                    && std::arch::is_x86_feature_detected!("avx512vl")
+                {
+                    // SAFETY: the CPU has all these features; every one with AVX-512 has AVX2 and FMA.
+                    return unsafe { avx512($($arg),*) };
+                }
                 if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
                     // SAFETY: the CPU has both features.
                     return unsafe { avx2($($arg),*) };
@@ -33,16 +47,50 @@ macro_rules! vectorised {
 }
 pub(crate) use vectorised;
 
+/// Elements that a loop over a row takes at once where it can: as many independent operations as hide their latency.
+pub const WIDE: usize = 4 * LANES;
+
+/// Runs a body for each block of a row of `$length` elements, a multiple of [`LANES`]: `$at` is where the block begins,
+/// `$n` its constant length, which lets the body's loops become vector instructions and its arrays registers.
+macro_rules! blocks {
+    ($length:expr, |$at:ident, $n:ident| $body:block) => {{
+        let (length, mut $at) = ($length, 0);
+        while $at + $crate::simd::WIDE <= length {
+            const $n: usize = $crate::simd::WIDE;
+            $body
+            $at += $n;
+        }
+        while $at + $crate::simd::LANES <= length {
+            const $n: usize = $crate::simd::LANES;
+            $body
+            $at += $n;
+        }
+    }};
+}
+pub(crate) use blocks;
+
 /// Dot product of two rows of equal length, a multiple of [`LANES`].
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sum = [0f32; LANES];
-    for (a, b) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
-        for lane in 0..LANES {
-            sum[lane] = a[lane].mul_add(b[lane], sum[lane]);
+    let mut sum = 0.0;
+    blocks!(a.len(), |at, N| {
+        let (a, b) = (&a[at..][..N], &b[at..][..N]);
+        let mut product = [0f32; N];
+        for j in 0..N {
+            product[j] = a[j] * b[j];
         }
-    }
-    fold(sum)
+        let mut lanes = [0f32; LANES];
+        if N == WIDE {
+            for lane in 0..LANES {
+                lanes[lane] = (product[lane] + product[lane + LANES])
+                    + (product[lane + 2 * LANES] + product[lane + 3 * LANES]);
+            }
+        } else {
+            lanes.copy_from_slice(&product[..LANES]);
+        }
+        sum += fold(lanes);
+    });
+    sum
 }
 
 /// Sum of the lanes, as a tree.
@@ -58,15 +106,39 @@ pub fn fold(mut sum: [f32; LANES]) -> f32 {
     sum[0]
 }
 
-/// Asks for the cache lines of `row` ahead of time.
+/// Asks for the cache lines of `n` elements from `start` on. Any address will do: nothing is read.
 #[inline(always)]
-pub fn prefetch(row: &[f32]) {
+pub fn prefetch<T>(start: *const T, n: usize) {
     #[cfg(target_arch = "x86_64")]
-    for line in row.chunks(16) {
+    for line in 0..(n * size_of::<T>()).div_ceil(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch is a hint and faults on no address; this one is inside `row` besides.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+        // SAFETY: a prefetch is a hint and faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(64 * line)) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = row;
+    let _ = (start, n);
+}
+
+/// Which compilation of a [`vectorised!`] function this CPU runs.
+pub fn kernels() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+        return "AVX2 with FMA";
+    }
+    "portable"
+}
+
+/// Vector features of this CPU that matter to kernels, whether used or not.
+pub fn features() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let known = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let known = [("neon", std::arch::is_aarch64_feature_detected!("neon"))];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let known: [(&str, bool); 0] = [];
+    known.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
 }

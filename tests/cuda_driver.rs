@@ -255,7 +255,7 @@ fn overrun() {
 #[ignore = "writes to no memory"]
 fn wild() {
     let Some(device) = emulated() else { return };
-    fault(&device, "wild", 32);
+    fault(&device, "wild", 1);
 }
 
 /// What the test `name` of this program, which must not succeed, says before it ends.

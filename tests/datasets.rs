@@ -41,11 +41,12 @@ fn every_dataset_has_its_sizes_and_recipes() {
             "{name}"
         );
         let recipes = dataset["recipes"].as_table().unwrap();
-        assert_eq!(recipes.len(), 3, "{name}");
+        assert_eq!(recipes.len(), 5, "{name}");
         for (recipe, settings) in recipes {
             let found: BTreeSet<&str> = settings.as_table().unwrap().keys().map(String::as_str).collect();
-            let macr_keys = MACR_KEYS.into_iter().filter(|_| recipe == "macr_mf");
-            assert_eq!(found, KEYS.into_iter().chain(macr_keys).collect(), "{name}: {recipe}");
+            let macr_keys = MACR_KEYS.into_iter().filter(|_| recipe.starts_with("macr_"));
+            let layers = recipe.ends_with("lightgcn").then_some("layers");
+            assert_eq!(found, KEYS.into_iter().chain(macr_keys).chain(layers).collect(), "{name}: {recipe}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use macr::{
     Edges, Interactions, InteractionsBuilder, Split,
+    backbone::{Form, LightGcn},
     backend::{
         Backend, Parameters, Settings,
         cpu::{Cpu, all_pairs, team::Team},
@@ -9,7 +10,7 @@ use macr::{
     objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
-    train::sequence::minibatch,
+    train::sequence::{minibatch, propagated_minibatch},
 };
 
 fn world() -> Interactions {
@@ -18,6 +19,17 @@ fn world() -> Interactions {
 }
 
 fn train(name: &str, pairing: Pairing, kind: SamplerKind, catch_up: CatchUp) -> Parameters {
+    train_with(None, BranchKind::Linear, name, pairing, kind, catch_up)
+}
+
+fn train_with(
+    lightgcn: Option<LightGcn>,
+    branch: BranchKind,
+    name: &str,
+    pairing: Pairing,
+    kind: SamplerKind,
+    catch_up: CatchUp,
+) -> Parameters {
     let data = world();
     let sampler = Sampler::new(&data, kind, Negatives::Popularity(0.5), 130, 3).unwrap();
     let config = ObjectiveConfig {
@@ -28,14 +40,14 @@ fn train(name: &str, pairing: Pairing, kind: SamplerKind, catch_up: CatchUp) -> 
         item_branch: true,
         eps_compat: false,
     };
-    let settings =
-        Settings { dim: 24, adam: Adam::default(), catch_up, branch: BranchKind::Linear, l2: 1e-4, seed: 3 };
+    let settings = Settings { dim: 24, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
     let objective = objective::build(name, &config).unwrap();
     let mut engine = Cpu::new((700, 211), sampler, objective, settings).unwrap();
     // An evaluation in between must not change what follows.
-    engine.repeat(33, &minibatch).unwrap();
+    let sequence = if lightgcn.is_some() { propagated_minibatch } else { minibatch };
+    engine.repeat(33, &sequence).unwrap();
     engine.parameters().unwrap();
-    engine.repeat(40, &minibatch).unwrap();
+    engine.repeat(67, &sequence).unwrap();
     engine.parameters().unwrap()
 }
 
@@ -55,6 +67,49 @@ fn any_thread_count_gives_the_same_bits() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn mlp_branches_and_propagation_give_the_same_bits_on_any_number_of_threads() {
+    let layers = |layers| LightGcn { layers, form: Form::Layers };
+    let gram = LightGcn { layers: 2, form: Form::Gram };
+    for (lightgcn, branch) in [
+        (None, BranchKind::Mlp(9)),
+        (Some(layers(1)), BranchKind::Linear),
+        (Some(layers(3)), BranchKind::Mlp(4)),
+        (Some(gram), BranchKind::Linear),
+    ] {
+        let run = |threads| {
+            let (pairing, kind) = (Pairing::AllPairs, SamplerKind::UserUniform);
+            on_threads(threads, || train_with(lightgcn, branch, "macr", pairing, kind, CatchUp::Quadrature))
+        };
+        let one = run(1);
+        for threads in [2, 5] {
+            assert_eq!(one, run(threads), "{lightgcn:?}, {branch}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn the_two_ways_to_propagate_agree_over_a_hundred_steps() {
+    let run = |form| {
+        let lightgcn = Some(LightGcn { layers: 2, form });
+        train_with(
+            lightgcn,
+            BranchKind::Linear,
+            "macr",
+            Pairing::Rows,
+            SamplerKind::UserUniform,
+            CatchUp::Quadrature,
+        )
+    };
+    let (layers, gram) = (run(Form::Layers), run(Form::Gram));
+    let norm = |x: &[f32]| x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    for (a, b) in [(&layers.users, &gram.users), (&layers.items, &gram.items)] {
+        let difference: Vec<f32> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+        let relative = norm(&difference) / norm(a);
+        assert!(relative < 1e-5, "relative difference {relative}");
     }
 }
 

@@ -17,6 +17,7 @@ fn model(users: &[f32], items: &[f32], popularity: &[u32], gate: Option<f32>) ->
         user_embedding: users.to_vec(),
         item_embedding: items.to_vec(),
         user_branch: None,
+        ego: None,
         item_branch: gate.map(|weight| Branch::Linear { weight: vec![weight] }),
         item_popularity: popularity.to_vec(),
         metadata: Metadata {
@@ -25,6 +26,7 @@ fn model(users: &[f32], items: &[f32], popularity: &[u32], gate: Option<f32>) ->
             pairing: Some("rows".into()),
             ranking: Ranking { c: 0.1, tau: 0.0 },
             data: "0".repeat(32),
+            carved: None,
             seed: u64::MAX,
             version: "0.1.0".into(),
         },
@@ -235,6 +237,16 @@ fn a_model_file_reads_back() {
     assert_eq!(Model::load(folder.path().join("other")).unwrap(), model);
 }
 
+/// Where a model file has its checksum: after its length and `{"__metadata__":{"checksum":"`.
+const CHECKSUM: std::ops::Range<usize> = 37..69;
+
+/// XXH3-128 of the file with zeros for the checksum itself.
+fn checksum_of(file: &[u8]) -> String {
+    let mut file = file.to_vec();
+    file[CHECKSUM].fill(b'0');
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&file))
+}
+
 #[test]
 fn equal_models_are_equal_bytes() {
     let folder = tempfile::tempdir().unwrap();
@@ -250,10 +262,12 @@ fn equal_models_are_equal_bytes() {
     let length = u64::from_le_bytes(first[..8].try_into().unwrap()) as usize;
     let header = std::str::from_utf8(&first[8..8 + length]).unwrap();
     let data = &model.metadata.data;
+    let checksum = &header[CHECKSUM.start - 8..CHECKSUM.end - 8];
+    assert_eq!(checksum, checksum_of(&first));
     assert_eq!(
         header.trim_end(),
         format!(
-            "{{\"__metadata__\":{{\"backbone\":\"mf\",\"objective\":\"macr\",\"pairing\":\"rows\",\"c\":\"0.1\",\
+            "{{\"__metadata__\":{{\"checksum\":\"{checksum}\",\"backbone\":\"mf\",\"objective\":\"macr\",\"pairing\":\"rows\",\"c\":\"0.1\",\
              \"tau\":\"0\",\"data\":\"{data}\",\"seed\":\"18446744073709551615\",\"version\":\"0.1.0\"}},\
              \"user_embedding\":{{\"dtype\":\"F32\",\"shape\":[6,5],\"data_offsets\":[0,120]}},\
              \"item_embedding\":{{\"dtype\":\"F32\",\"shape\":[9,5],\"data_offsets\":[120,300]}},\
@@ -280,10 +294,19 @@ fn damaged_models_are_errors() {
         fs::write(&path, &whole[..length]).unwrap();
         assert!(matches!(fails("whole safetensors"), Error::File { .. }));
     }
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        assert!(matches!(Model::load(&path), Err(Error::File { .. })), "byte {at} changed");
+    }
+    // Files that are whole and are no models.
     let replace = |from: &str, to: &str| {
         let at = whole.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
         let mut bytes = whole.clone();
         bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        let checksum = checksum_of(&bytes);
+        bytes[CHECKSUM].copy_from_slice(checksum.as_bytes());
         fs::write(&path, bytes).unwrap();
     };
     replace("\"item_branch\"", "\"item_brench\"");
@@ -360,8 +383,11 @@ fn evaluate_checks_what_it_is_given() {
     fails(&["evaluate", "run", "--data", "data.macr"], "k = 20: a list takes 1 to 5");
     fails(&["evaluate", "none", "--data", "data.macr"], "check the path");
     fails(&["evaluate", "run", "--data", "data.macr", "-k1", "--c", "nan"], "finite");
-    // Same counts, other interactions: a remark.
-    let other = InteractionsBuilder::new(3, 5).split(Split::Test, Edges::from_pairs([(0, 1)]));
+    // Same counts and ids, other interactions: a remark.
+    let (_, data) = small();
+    let ids = (data.user_ids().into_owned(), data.item_ids().into_owned());
+    let other =
+        InteractionsBuilder::new(3, 5).ids(ids.0, ids.1).split(Split::Test, Edges::from_pairs([(0, 1)]));
     other.build().unwrap().save(folder.path().join("other.macr")).unwrap();
     let (code, _, err) = macr(&["evaluate", "run", "--data", "other.macr", "-k1"], folder.path());
     assert!(code == Some(0) && err.contains("not the file that the model was trained on"), "{err}");
@@ -403,7 +429,7 @@ fn recommend_checks_what_it_is_given() {
     fails(&["-k2", "--include-seen", "--users", "anne"], "did you mean `ann`?");
     fails(&["-k9", "--include-seen"], "1 to 5");
     InteractionsBuilder::new(3, 6).build().unwrap().save(folder.path().join("six.macr")).unwrap();
-    fails(&["-k2", "--data", "six.macr"], "the data 3 and 6");
+    fails(&["-k2", "--data", "six.macr"], "the data has 3 and 6");
 }
 
 #[test]

@@ -4,11 +4,12 @@ mod oracle;
 
 use macr::{
     Branch, Edges, Interactions, InteractionsBuilder, Split,
+    backbone::{self, LightGcn},
     backend::{Backend, Settings, cpu::Cpu},
     objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
-    train::sequence::minibatch,
+    train::sequence::{minibatch, propagated_minibatch},
 };
 use oracle::{Batch, Params};
 
@@ -32,6 +33,15 @@ fn flat(branch: Option<Branch>) -> Vec<f32> {
         Some(Branch::Mlp { w1, b1, w2, b2 }) => [w1, b1, w2, vec![b2]].concat(),
     }
 }
+
+/// Backbone and branches of a case.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    lightgcn: Option<LightGcn>,
+    branch: BranchKind,
+}
+
+const MF: Form = Form { lightgcn: None, branch: BranchKind::Linear };
 
 /// All settings under which an objective is tested.
 fn configs() -> Vec<ObjectiveConfig> {
@@ -67,16 +77,52 @@ fn the_first_step_follows_the_gradient() {
                 (SamplerKind::Interaction, 41, 16),
                 (SamplerKind::Interaction, 19, 65),
             ] {
-                check(&data, name, &config, kind, batch, dim);
+                check(&data, name, &config, MF, kind, batch, dim);
             }
         }
     }
+}
+
+#[test]
+fn the_first_step_follows_the_gradient_through_mlp_branches() {
+    let data = world();
+    for config in configs() {
+        for (hidden, kind, batch, dim) in [
+            (1, SamplerKind::UserUniform, 20, 7),
+            (5, SamplerKind::Interaction, 41, 16),
+            (19, SamplerKind::Interaction, 1, 5),
+        ] {
+            check(&data, "macr", &config, Form { branch: BranchKind::Mlp(hidden), ..MF }, kind, batch, dim);
+        }
+    }
+}
+
+#[test]
+fn the_first_step_follows_the_gradient_through_the_propagation() {
+    let data = world();
+    for (name, ..) in objective::REGISTRY {
+        for config in configs() {
+            for (layers, form, kind, batch, dim) in [
+                (1, backbone::Form::Layers, SamplerKind::UserUniform, 20, 7),
+                (2, backbone::Form::Layers, SamplerKind::Interaction, 41, 5),
+                (2, backbone::Form::Gram, SamplerKind::UserUniform, 11, 5),
+                (3, backbone::Form::Layers, SamplerKind::Interaction, 1, 3),
+            ] {
+                let lightgcn = Some(LightGcn { layers, form });
+                check(&data, name, &config, Form { lightgcn, ..MF }, kind, batch, dim);
+            }
+        }
+    }
+    let lightgcn = Some(LightGcn { layers: 2, form: backbone::Form::Gram });
+    let form = Form { lightgcn, branch: BranchKind::Mlp(3) };
+    check(&data, "macr", &configs()[0], form, SamplerKind::UserUniform, 20, 7);
 }
 
 fn check(
     data: &Interactions,
     name: &str,
     config: &ObjectiveConfig,
+    form: Form,
     kind: SamplerKind,
     batch: u32,
     dim: usize,
@@ -88,24 +134,33 @@ fn check(
     sampler.draw(0, users, positives, negatives);
     let settings = Settings {
         dim,
+        lightgcn: form.lightgcn,
         adam: Adam::default(),
         catch_up: CatchUp::Quadrature,
-        branch: BranchKind::Linear,
+        branch: form.branch,
         l2: l2 as f32,
         seed: 5,
     };
     let objective = objective::build(name, config).unwrap();
     let mut engine = Cpu::new((USERS, ITEMS), sampler, objective, settings).unwrap();
     let start = engine.parameters().unwrap();
+    let [p, q] = start.ego.unwrap_or([start.users, start.items]);
+    let train = data.by_user(Split::Train);
     let params = Params {
         dim,
-        p: wide(&start.users),
-        q: wide(&start.items),
+        hidden: form.branch.hidden(),
+        graph: form.lightgcn.map(|LightGcn { layers, .. }| oracle::Graph {
+            edges: (0..USERS).flat_map(|u| train.row(u).iter().map(move |&i| (u, i))).collect(),
+            layers,
+        }),
+        p: wide(&p),
+        q: wide(&q),
         v: wide(&flat(start.user_branch)),
         w: wide(&flat(start.item_branch)),
     };
-    let losses = engine.repeat(1, &minibatch).unwrap();
-    let what = format!("{name}, {config:?}, {kind}, B {batch}, D {dim}");
+    let sequence = if form.lightgcn.is_some() { propagated_minibatch } else { minibatch };
+    let losses = engine.repeat(1, &sequence).unwrap();
+    let what = format!("{name}, {form:?}, {config:?}, {kind}, B {batch}, D {dim}");
     let expected = oracle::loss(name, config, l2, &params, &drawn);
     let got: f64 = losses.iter().sum();
     assert!((got / expected - 1.0).abs() < 2e-6, "{what}: loss {got}, oracle {expected}");

@@ -57,6 +57,7 @@ impl Shape {
             user_embedding,
             item_embedding,
             user_branch: None,
+            ego: None,
             item_branch: Some(Branch::Linear { weight }),
             item_popularity,
             metadata: Metadata {
@@ -65,6 +66,7 @@ impl Shape {
                 pairing: None,
                 ranking: Ranking { c: 40.0, tau: 0.0 },
                 data: data.checksum(),
+                carved: None,
                 seed: 0,
                 version: env!("CARGO_PKG_VERSION").into(),
             },

@@ -12,6 +12,7 @@ pub mod lists;
 pub use lists::Ranks;
 
 use crate::{
+    backbone::LightGcn,
     error::Result,
     model::Branch,
     objective::{BranchKind, PARTS},
@@ -24,6 +25,8 @@ use crate::{
 pub struct Settings {
     /// Embedding size D.
     pub dim: usize,
+    /// LightGCN; `None` for matrix factorisation.
+    pub lightgcn: Option<LightGcn>,
     /// Adam's constants.
     pub adam: Adam,
     /// How rows that a step does not touch are kept up with.
@@ -47,6 +50,8 @@ pub struct Parameters {
     pub user_branch: Option<Branch>,
     /// Where the objective has one.
     pub item_branch: Option<Branch>,
+    /// LightGCN: the parameters themselves, users `[U, D]` and items `[I, D]`.
+    pub ego: Option<[Vec<f32>; 2]>,
 }
 
 /// Sums over steps of the parts of the loss and, last, of its L2 term.
@@ -68,7 +73,7 @@ pub trait Backend: std::fmt::Debug {
     ///
     /// # Errors
     /// If the device fails.
-    fn parameters(&self) -> Result<Parameters>;
+    fn parameters(&mut self) -> Result<Parameters>;
 }
 
 /// The operations of one step, in their order.
@@ -82,7 +87,14 @@ pub trait Operations {
     /// If the device fails.
     fn sample(&mut self) -> Result<()>;
 
-    /// The touched rows, caught up to the state before the step, side by side; their branch logits and norms.
+    /// LightGCN: all layers of the final embeddings but the last.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn propagate(&mut self) -> Result<()>;
+
+    /// The final embeddings of the touched rows, side by side: caught up to the state before the step, or of LightGCN's
+    /// last layer; their branch logits and norms.
     ///
     /// # Errors
     /// If the device fails.
@@ -100,9 +112,16 @@ pub trait Operations {
     /// If the device fails.
     fn all_pairs(&mut self) -> Result<()>;
 
-    /// Ends the step: per touched row the sum of coefficient x partner row, L2, and Adam in place; Adam on the branches.
+    /// Per touched row the sum of coefficient x partner row, then L2 and Adam in place, which ends the step; for LightGCN
+    /// only the sum, which is the gradient of the final embeddings. Adam on the branches.
     ///
     /// # Errors
     /// If the device fails.
     fn apply(&mut self) -> Result<()>;
+
+    /// LightGCN: the gradient of the parameters, L2 and Adam on all rows, which ends the step.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn backward(&mut self) -> Result<()>;
 }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::output::Output;
+use super::{output::Output, run_folder::Run};
 use crate::{
     data::Split,
     error::Result,
     eval::{Evaluation, Evaluator, GroupBy, Mask, metric::USER_METRICS},
-    model::{Model, Ranking},
+    model::Ranking,
 };
 
 /// Evaluate a trained model by full ranking over all items.
@@ -64,14 +64,10 @@ impl Rankings {
 /// # Errors
 /// If model or data cannot be read, do not fit, or cannot be evaluated as asked.
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    let model = Model::load(&args.run)?;
+    let run = Run::open(&args.run)?;
     let data = super::open_data(&args.data, output)?;
-    if model.metadata.data != data.checksum() {
-        output.remark(format_args!(
-            "{} is not the file that the model was trained on; its ids must mean the same users and items",
-            args.data.display()
-        ));
-    }
+    run.check(&data, &args.data, output)?;
+    let model = &run.model;
     let mut evaluator = Evaluator::new(&data, args.split)
         .ks(&args.k)
         .rankings(&args.rankings.all(model.metadata.ranking))
@@ -79,7 +75,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     if let Some(by) = args.groups {
         evaluator = evaluator.groups(by);
     }
-    let evaluation = evaluator.evaluate(&model)?;
+    let evaluation = evaluator.evaluate(model)?;
     if args.json {
         output.json(&evaluation);
     } else {

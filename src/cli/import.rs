@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::output::Output;
+use super::{output::Output, target::Target};
 use crate::{
     data::{
         Interactions, Split,
         import::{self, FORMATS, Format, ImportOptions, ImportReport, Progress},
     },
-    error::{Error, Result},
+    error::Result,
 };
 
 /// Import text data (CSV, TSV, RecBole, MovieLens, LightGCN lists; also .gz and .zst) into one file.
@@ -67,7 +67,7 @@ pub struct Args {
 /// Runs the subcommand.
 ///
 /// # Errors
-/// As [`import::import`] and [`Interactions::save`]; [`Error::Config`] if the file exists and holds other data.
+/// As [`import::import`], [`Target::new`] and [`Target::save`].
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let options = ImportOptions {
         format: args.format,
@@ -85,7 +85,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         k_core: args.k_core,
         skip_bad_lines: args.skip_bad_lines,
     };
-    let existing = existing(&args.output, args.force)?;
+    let target = Target::new(&args.output, args.force)?;
     let bar = output.progress(0, "import");
     let (data, report) = import::import(&args.paths, &options, &|progress| match progress {
         Progress::Reading { done, total } => {
@@ -98,44 +98,13 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     })?;
     bar.finish_and_clear();
 
-    match existing {
-        Some(old) if old == identity(&data) => {}
-        Some(_) if !args.force => return Err(refused(&args.output, "it holds other data")),
-        _ => data.save(&args.output)?,
-    }
+    target.save(&data)?;
     if args.json {
         output.json(&report);
     } else {
         print(&report, &data, &args.output, output);
     }
     Ok(())
-}
-
-/// Checksum and provenance of the data.
-fn identity(data: &Interactions) -> (String, String) {
-    (data.checksum(), data.provenance().into_owned())
-}
-
-/// What the file to write holds already, if there is one. What would fail at the end fails here.
-fn existing(path: &Path, force: bool) -> Result<Option<(String, String)>> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if parent.is_some_and(|parent| !parent.is_dir()) {
-        return Err(Error::config(
-            "output",
-            path.display(),
-            "its folder does not exist",
-            "create the folder first",
-        ));
-    }
-    match Interactions::open(path) {
-        Ok(data) => Ok(Some(identity(&data))),
-        _ if force || !path.exists() => Ok(None),
-        Err(_) => Err(refused(path, "it exists and is not a whole interaction file")),
-    }
-}
-
-fn refused(path: &Path, problem: &str) -> Error {
-    Error::config("output", path.display(), problem, "choose another name, or pass --force to overwrite it")
 }
 
 fn print(report: &ImportReport, data: &Interactions, path: &Path, output: &Output) {

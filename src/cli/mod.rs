@@ -1,23 +1,29 @@
 //! The command line: one file per subcommand, each using only the public library.
 
 pub mod demo;
+pub mod doctor;
 pub mod evaluate;
 pub mod import;
 pub mod inspect;
+pub mod memory;
 pub mod output;
+pub mod plan;
 pub mod recipes;
 pub mod recommend;
+pub mod run_folder;
 pub mod split;
 pub mod synth;
+pub mod system;
+pub mod target;
 pub mod train;
 
 use clap::{Parser, Subcommand};
 
-use std::path::Path;
+use std::{io::ErrorKind, path::Path};
 
 use crate::{
     data::{Interactions, source},
-    error::{Kind, Result},
+    error::{Error, Kind, Result},
 };
 use output::Output;
 
@@ -37,9 +43,9 @@ pub struct Global {
     /// Say nothing on standard error but errors.
     #[arg(long, short, global = true)]
     quiet: bool,
-    /// Threads to use [default: RAYON_NUM_THREADS, else all cores].
-    #[arg(long, global = true, value_name = "N")]
-    threads: Option<usize>,
+    /// Threads to use, up to 1024 [default: RAYON_NUM_THREADS, else all cores].
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +59,7 @@ enum Command {
     Split(split::Args),
     Synth(synth::Args),
     Inspect(inspect::Args),
+    Doctor(doctor::Args),
 }
 
 /// Parses the arguments, runs the subcommand and returns the exit code of the process:
@@ -61,10 +68,12 @@ pub fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let code = if error.use_stderr() { 2 } else { 0 };
-            // A closed pipe is no reason to fail.
-            let _ = error.print();
-            return code;
+            return match (error.print(), error.use_stderr()) {
+                (_, true) => 2,
+                // A closed pipe is no reason to fail.
+                (Err(e), _) if e.kind() != ErrorKind::BrokenPipe => 1,
+                _ => 0,
+            };
         }
     };
     let output = Output::new(cli.global.quiet);
@@ -84,8 +93,9 @@ pub fn main() -> u8 {
 
 fn run(cli: Cli, output: &Output) -> Result<()> {
     if let Some(threads) = cli.global.threads {
-        // Fails only if a pool exists already, which is not so this early.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|e| {
+            Error::config("threads", threads, format!("they cannot be started ({e})"), "ask for fewer")
+        })?;
     }
     match cli.command {
         Command::Demo(args) => demo::run(args, output),
@@ -96,6 +106,7 @@ fn run(cli: Cli, output: &Output) -> Result<()> {
         Command::Split(args) => split::run(args, output),
         Command::Synth(args) => synth::run(args, output),
         Command::Inspect(args) => inspect::run(args, output),
+        Command::Doctor(args) => doctor::run(args, output),
     }
 }
 

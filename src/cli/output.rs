@@ -1,7 +1,7 @@
 //! What the command line prints: results on standard output, progress and remarks on standard error.
 
 use std::{
-    io::{IsTerminal, Write},
+    io::{ErrorKind, IsTerminal, Write},
     process,
     time::Duration,
 };
@@ -30,11 +30,16 @@ impl Output {
         self.terminal && !self.quiet
     }
 
-    /// A line of the result, on standard output.
+    /// A line of the result, on standard output. Ends the process where it cannot be written.
     pub fn result(&self, line: impl std::fmt::Display) {
-        // Whoever reads us may stop early (`| head`): that is success.
-        if writeln!(anstream::stdout(), "{line}").is_err() {
-            process::exit(0);
+        match writeln!(anstream::stdout(), "{line}") {
+            Ok(()) => {}
+            // Whoever reads us may stop early (`| head`): that is success.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => process::exit(0),
+            Err(error) => {
+                self.error(&Error::io("write", "standard output")(error));
+                process::exit(1);
+            }
         }
     }
 
@@ -85,6 +90,18 @@ pub fn grouped(number: impl Into<u64>) -> String {
     text
 }
 
+/// `bytes` in the unit that suits, such as `1.5 GiB`.
+pub fn size(bytes: u64) -> String {
+    let (mut number, mut unit) = (bytes as f64, "bytes");
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if number < 1024.0 {
+            break;
+        }
+        (number, unit) = (number / 1024.0, larger);
+    }
+    if unit == "bytes" { format!("{bytes} bytes") } else { format!("{number:.1} {unit}") }
+}
+
 /// A table whose first column is text and whose other columns are numbers.
 pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = Table::new();
@@ -97,7 +114,14 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [
 
 #[cfg(test)]
 mod tests {
-    use super::grouped;
+    use super::{grouped, size};
+
+    #[test]
+    fn sizes_have_units() {
+        for (bytes, text) in [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")] {
+            assert_eq!(size(bytes), text);
+        }
+    }
 
     #[test]
     fn thousands_are_separated() {

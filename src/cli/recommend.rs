@@ -7,13 +7,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::output::Output;
+use super::{output::Output, run_folder::Run};
 use crate::{
     atomic_file::write_atomic,
     backend::lists::{Block, Candidate, Ranks},
     data::{Csr, Ids},
     error::{Error, Result},
-    model::{Model, Ranking, load_ids},
+    model::Ranking,
     recommend::Recommender,
 };
 
@@ -59,33 +59,18 @@ pub struct Args {
 /// # Errors
 /// If the model cannot be read, a user is unknown, or the lists cannot be written.
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    let model = Model::load(&args.run)?;
+    let run = Run::open(&args.run)?;
+    let Run { model, ids: stored } = &run;
     let data = args.data.as_deref().map(|path| super::open_data(path, output)).transpose()?;
-    if data.is_none() && !args.include_seen {
+    if let Some((data, path)) = data.as_ref().zip(args.data.as_deref()) {
+        run.check(data, path, output)?;
+    } else if !args.include_seen {
         return Err(Error::data(
             "a run does not hold what its users have seen",
             "name the data with --data FILE, or pass --include-seen to recommend seen items too",
         ));
     }
-    let stored = load_ids(&args.run)?;
-    for (what, known) in [("data", &data), ("run's ids", &stored)] {
-        if let Some(known) =
-            known.as_ref().filter(|d| (d.users(), d.items()) != (model.users(), model.items()))
-        {
-            return Err(Error::data(
-                format!(
-                    "the model has {} users and {} items, the {what} {} and {}",
-                    model.users(),
-                    model.items(),
-                    known.users(),
-                    known.items()
-                ),
-                "use the data that the model was trained on",
-            ));
-        }
-    }
-    let names = stored.as_ref().or(data.as_ref());
-    let (user_ids, item_ids) = match names {
+    let (user_ids, item_ids) = match stored.as_ref().or(data.as_ref()) {
         Some(known) => (known.user_ids(), known.item_ids()),
         None => (Ids::Dense(model.users()), Ids::Dense(model.items())),
     };
@@ -93,7 +78,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 
     let own = model.metadata.ranking;
     let ranking = Ranking { c: args.c.unwrap_or(own.c), tau: args.tau.unwrap_or(own.tau) };
-    let mut recommender = Recommender::new(&model)?.ranking(ranking);
+    let mut recommender = Recommender::new(model)?.ranking(ranking);
     if let Some(data) = data.as_ref().filter(|_| !args.include_seen) {
         recommender = recommender.seen(data);
     }
@@ -137,40 +122,53 @@ fn users(args: &Args, ids: &Ids<'_>, output: &Output) -> Result<Vec<u32>> {
     let Some(given) = &args.users else {
         return Ok((0..ids.len()).collect());
     };
-    let text = if Path::new(given).is_file() {
-        Cow::Owned(fs::read_to_string(given).map_err(Error::io("read", given))?)
+    let path = Path::new(given);
+    let is_file = path.exists() && !path.is_dir();
+    let text = if is_file {
+        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        Cow::Owned(String::from_utf8(bytes).map_err(|_| Error::File {
+            path: path.into(),
+            problem: "this is no text in UTF-8".into(),
+            remedy: "give a file with one user id a line".into(),
+        })?)
     } else {
         Cow::Borrowed(given.as_str())
     };
-    let separator = if matches!(text, Cow::Owned(_)) { '\n' } else { ',' };
     let index = ids.index();
     let (mut users, mut unknown) = (Vec::new(), 0);
-    for name in text.split(separator).map(str::trim).filter(|name| !name.is_empty()) {
+    for (place, name) in (1..).zip(text.split(if is_file { '\n' } else { ',' })) {
+        let name = name.trim();
         match index.get(name) {
+            _ if name.is_empty() => {}
             Some(user) => users.push(user),
             None if args.skip_unknown => unknown += 1,
-            None => return Err(unknown_user(name, ids)),
+            None if is_file => return Err(unknown_user(&format!("{given}:{place}: "), name, ids)),
+            None => return Err(unknown_user("", name, ids)),
         }
     }
     if unknown > 0 {
         output.remark(format_args!("{unknown} users are unknown to the model and left out"));
+    } else if users.is_empty() {
+        return Err(Error::config(
+            "users",
+            given,
+            "no user is named",
+            "give ids, or leave --users out for all",
+        ));
     }
     Ok(users)
 }
 
-fn unknown_user(name: &str, ids: &Ids<'_>) -> Error {
-    let nearest = match ids {
-        Ids::Dense(n) => Some(format!("a number from 0 to {}", n.saturating_sub(1))),
+fn unknown_user(place: &str, name: &str, ids: &Ids<'_>) -> Error {
+    let hint = match ids {
+        Ids::Dense(n) => format!("users are called 0 to {}", n.saturating_sub(1)),
         Ids::Text { .. } => (0..ids.len())
             .map(|k| ids.get(k))
             .min_by_key(|known| strsim::damerau_levenshtein(known, name))
-            .map(Cow::into_owned),
+            .map_or("the model has no users".into(), |nearest| format!("did you mean `{nearest}`?")),
     };
     Error::data(
-        format!(
-            "unknown user `{name}`{}",
-            nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default()
-        ),
+        format!("{place}unknown user `{name}`; {hint}"),
         "correct the id, or pass --skip-unknown to leave such users out",
     )
 }

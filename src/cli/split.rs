@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::output::{Output, grouped};
+use super::{
+    output::{Output, grouped},
+    target::Target,
+};
 use crate::{
     data::split::{self, Amount, Kind, Plan, Source},
     error::{Error, Result},
@@ -37,6 +40,9 @@ pub struct Args {
     /// Seed of the random choices.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Overwrite OUT.macr if it holds other data.
+    #[arg(long)]
+    force: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -98,9 +104,10 @@ impl Args {
 /// Runs `macr split`.
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let plan = args.plan()?;
+    let target = Target::new(&args.out, args.force)?;
     let data = super::open_data(&args.data, output)?;
     let (result, report) = split::split(&data, &plan)?;
-    result.save(&args.out)?;
+    target.save(&result)?;
     if args.json {
         output.json(&serde_json::json!({ "file": args.out, "plan": plan, "report": report }));
         return Ok(());

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use super::output::{Output, grouped};
+use super::{
+    output::{Output, grouped},
+    target::Target,
+};
 use crate::{
     data::{
         Split,
@@ -65,6 +68,9 @@ pub struct Args {
     /// Also write the truth, as FILE.truth.safetensors.
     #[arg(long)]
     truth: bool,
+    /// Overwrite FILE.macr if it holds other data.
+    #[arg(long)]
+    force: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -94,10 +100,11 @@ impl Args {
 
 /// Runs `macr synth`.
 pub fn run(args: Args, output: &Output) -> Result<()> {
+    let target = Target::new(&args.out, args.force)?;
     let start = Instant::now();
     let (data, truth) = synth::generate(&args.spec())?;
     let seconds = start.elapsed().as_secs_f64();
-    data.save(&args.out)?;
+    target.save(&data)?;
     let truth_path = args.truth.then(|| args.out.with_extension("truth.safetensors"));
     if let Some(path) = &truth_path {
         truth.save(path)?;

@@ -1,9 +1,9 @@
 //! `macr train`: fits a model and writes a run folder.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::Write,
+    fs,
     path::{Path, PathBuf},
+    process,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,13 +15,12 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{output::Output, recipes};
+use super::{output::Output, plan::Plan, recipes, run_folder::RunWriter};
 use crate::{
-    atomic_file::write_atomic,
     config::Config,
-    data::{Split, split::carve_valid},
+    data::{Interactions, Split, split::carve_valid},
     error::{Error, Result},
-    model::{MODEL_FILE, Model, save_ids},
+    model::{Carved, Model},
     train::{Epoch, Evaluated, Observer, Summary, Trainer},
 };
 
@@ -41,13 +40,16 @@ pub struct Args {
     /// Settings of a system from the dataset's recipes: [DATASET/]NAME, as in adressa/macr_mf.
     #[arg(long, value_name = "NAME")]
     recipe: Option<String>,
+    /// Settings from a TOML file, such as the config.toml of another run.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Where to compute.
     #[arg(long, default_value = "auto", value_parser = ["auto", "cpu"])]
     device: String,
-    /// Print a summary as JSON on standard output.
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
-    /// Say what would be trained, with sizes, and stop.
+    /// Say what would be trained, in how many steps and with how much memory, and stop.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -56,12 +58,20 @@ pub struct Args {
 
 /// Every setting that a recipe or a default can also give. Names are those of `config.toml`.
 #[derive(Debug, Default, clap::Args, Serialize)]
-#[command(next_help_heading = "Settings (default, then recipe, then flag)")]
+#[command(next_help_heading = "Settings (default, then recipe, then --config, then flag)")]
 struct Settings {
-    /// Backbone: mf.
+    /// Backbone: mf or lightgcn.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     backbone: Option<String>,
+    /// LightGCN: number of layers.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<usize>,
+    /// LightGCN: how the layers are computed, auto (the cheaper way), layers, or gram (the item-item product).
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    propagation: Option<String>,
     /// Objective: bce, bpr, macr.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,11 +81,11 @@ struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pairing: Option<String>,
     /// MACR: weight of the item branch's loss.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     alpha: Option<f64>,
     /// MACR: weight of the user branch's loss.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     beta: Option<f64>,
     /// MACR: form of the branches, linear (the reference code's) or mlp:H with H hidden units.
@@ -115,11 +125,11 @@ struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     batch_size: Option<u32>,
     /// Adam's learning rate.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     learning_rate: Option<f64>,
     /// L2 coefficient.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     l2: Option<f64>,
     /// Most epochs to train.
@@ -163,58 +173,92 @@ impl Settings {
     }
 }
 
-/// Runs the subcommand.
-///
-/// # Errors
-/// Whatever stands in the way of a finished run; [`Error::Interrupted`] after Ctrl-C, with the best model saved.
-pub fn run(args: Args, output: &Output) -> Result<()> {
-    let data = super::open_data(&args.data, output)?;
+/// What is trained on.
+struct Prepared {
+    data: Interactions,
+    /// Where its validation split came from, if it was made here.
+    carved: Option<Carved>,
+    /// Size of the data before that, else 0.
+    original_bytes: u64,
+}
+
+impl Prepared {
+    /// Data with the split that `config` selects on, which is taken from train where `valid` is asked for and missing.
+    fn new(original: Interactions, config: &Config, output: &Output) -> Result<Self> {
+        let select = config.select;
+        if original.count(select) > 0 {
+            return Ok(Prepared { data: original, carved: None, original_bytes: 0 });
+        }
+        if select != Split::Valid || original.count(Split::Train) < 10 {
+            return Err(Error::data(
+                format!("the data has no {select} split to choose the epoch on"),
+                "make one with `macr split`, or choose another with --select",
+            ));
+        }
+        let data = carve_valid(&original, None, config.seed)?;
+        let carved =
+            Carved { from: original.checksum(), interactions: data.count(Split::Valid), seed: config.seed };
+        output.remark(format_args!(
+            "the data has no valid split: {} interactions were taken from train, item-uniformly (seed {}); --select test \
+             chooses on the test split, as the paper does",
+            carved.interactions, carved.seed
+        ));
+        Ok(Prepared { data, carved: Some(carved), original_bytes: original.file_bytes() })
+    }
+}
+
+/// Defaults, then the recipe, then the file, then the flags.
+fn resolve(args: &Args, data: &Interactions, output: &Output) -> Result<Config> {
     let mut config = Config::default();
     if let Some(name) = &args.recipe {
         let recipe = recipes::find(name, data.users(), data.items())?;
         output.remark(format_args!("recipe {}", recipe.name));
         config = config.with(recipe.settings)?;
     }
+    if let Some(path) = &args.config {
+        let wrong = |problem: String| Error::File {
+            path: path.clone(),
+            problem,
+            remedy: "its keys are those of the config.toml that every run folder has".into(),
+        };
+        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let text = str::from_utf8(&bytes).map_err(|_| wrong("this is no text in UTF-8".into()))?;
+        let table = text.parse::<toml::Table>().map_err(|e| wrong(e.to_string().trim().to_owned()))?;
+        config = config.with(table).map_err(|e| wrong(e.to_string()))?;
+    }
     config = config.with(args.settings.changes()?)?;
-    let carved = if config.select == Split::Valid && data.count(Split::Valid) == 0 {
-        let carved = carve_valid(&data, None, config.seed)?;
-        output.remark(format_args!(
-            "the data has no valid split: {} interactions were taken from train, item-uniformly (seed {}); --select test \
-             chooses on the test split, as the paper does",
-            carved.count(Split::Valid),
-            config.seed
+    if config.k > data.items() as usize {
+        return Err(Error::config(
+            "k",
+            config.k,
+            format!("there are only {} items", data.items()),
+            format!("choose a --k from 1 to {}", data.items()),
         ));
-        Some(carved)
-    } else {
-        None
-    };
-    let data = carved.as_ref().unwrap_or(&data);
+    }
+    Ok(config)
+}
 
+/// Runs the subcommand.
+///
+/// # Errors
+/// Whatever stands in the way of a finished run; [`Error::Interrupted`] after Ctrl-C, with the best model saved.
+pub fn run(args: Args, output: &Output) -> Result<()> {
+    let data = super::open_data(&args.data, output)?;
+    let config = resolve(&args, &data, output)?;
     let folder =
         args.out.clone().unwrap_or_else(|| format!("runs/{}-{}", config.system(), config.seed).into());
-    let trainer = Trainer::new(data, config)?;
-    let config = trainer.config().clone();
-    let rows = f64::from(data.users()) + f64::from(data.items());
-    output.remark(format_args!(
-        "{} on the CPU ({} threads): {} users, {} items, {} interactions; {} epochs of {} steps, {:.1} MB of state; \
-         choosing on {} by hit rate @{}",
-        config.system(),
-        rayon::current_num_threads(),
-        data.users(),
-        data.items(),
-        data.count(Split::Train),
-        config.epochs,
-        trainer.steps_per_epoch(),
-        rows * config.dim.next_multiple_of(16) as f64 * 12e-6,
-        config.select,
-        config.k,
-    ));
-    if args.dry_run {
-        output.result(config.to_toml()?);
-        return Ok(());
+    if !args.dry_run {
+        RunWriter::check(&folder, args.force)?;
     }
-    let mut run = Run::create(&folder, args.force, &config, output)?;
-    save_ids(data, &folder)?;
+    let Prepared { data, carved, original_bytes } = Prepared::new(data, &config, output)?;
+    let plan = Plan::new(&data, original_bytes, &config, &folder)?;
+    if args.dry_run {
+        return plan.print(args.json, output);
+    }
+    plan.remark(output);
+    let trainer = Trainer::new(&data, config)?.carved(carved);
+    let config = trainer.config().clone();
+    let mut run = Run::create(&folder, &config, &data, output)?;
     let (_, summary) = trainer.fit(&mut run)?;
     run.bar.finish_and_clear();
     report(&summary, &config, &folder, args.json, output);
@@ -269,10 +313,9 @@ fn report(summary: &Summary, config: &Config, folder: &Path, as_json: bool, outp
     ));
 }
 
-/// Writes the run folder as training goes on.
+/// Shows and writes what a training does as it goes on.
 struct Run<'a> {
-    folder: PathBuf,
-    metrics: File,
+    writer: RunWriter,
     output: &'a Output,
     bar: ProgressBar,
     interrupted: Arc<AtomicBool>,
@@ -280,47 +323,20 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn create(folder: &Path, force: bool, config: &Config, output: &'a Output) -> Result<Self> {
-        if folder.join("config.toml").exists() && !force {
-            return Err(Error::config(
-                "out",
-                folder.display(),
-                "a run is there already",
-                "choose another folder with --out, or pass --force to replace the run",
-            ));
-        }
-        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        let path = folder.join("metrics.jsonl");
-        let metrics = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(Error::io("create", &path))?;
-        let text = config.to_toml()?;
-        write_atomic(&folder.join("config.toml"), |w| w.write_all(text.as_bytes()))?;
+    fn create(folder: &Path, config: &Config, data: &Interactions, output: &'a Output) -> Result<Self> {
+        let writer = RunWriter::create(folder, config, data)?;
         let interrupted = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&interrupted);
+        let (flag, clean) = (Arc::clone(&interrupted), writer.cleaner());
         // The first Ctrl-C ends the epoch and saves, the second ends the process. A handler can be set only once in a
         // process; where a caller has its own, that one stays.
         let _ = ctrlc::set_handler(move || {
             if flag.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
+                clean();
+                process::exit(130);
             }
         });
         let bar = output.progress(config.epochs, "training");
-        Ok(Run { folder: folder.into(), metrics, output, bar, interrupted, last_loss: f64::NAN })
-    }
-
-    fn log(&mut self, line: &impl Serialize) -> Result<()> {
-        let path = self.folder.join("metrics.jsonl");
-        let mut text = serde_json::to_string(line).map_err(|e| Error::Io {
-            operation: "write",
-            path: path.clone(),
-            source: e.into(),
-        })?;
-        text.push('\n');
-        self.metrics.write_all(text.as_bytes()).map_err(Error::io("write", path))
+        Ok(Run { writer, output, bar, interrupted, last_loss: f64::NAN })
     }
 }
 
@@ -333,7 +349,7 @@ impl Observer for Run<'_> {
             epoch.loss,
             epoch.samples as f64 / epoch.seconds / 1e6
         ));
-        self.log(epoch)
+        self.writer.log(epoch)
     }
 
     fn evaluated(&mut self, e: &Evaluated) -> Result<()> {
@@ -350,11 +366,11 @@ impl Observer for Run<'_> {
                 if e.best { " *" } else { "" },
             ));
         }
-        self.log(e)
+        self.writer.log(e)
     }
 
     fn improved(&mut self, model: &Model) -> Result<()> {
-        model.save(self.folder.join(MODEL_FILE))
+        self.writer.save(model)
     }
 
     fn stop(&self) -> bool {

@@ -265,6 +265,8 @@ impl Interactions {
                 return Err(damaged(path, "the section table is inconsistent"));
             }
         }
+        check_padding(&bytes, HEADER_BYTES + table_bytes, &entries)
+            .map_err(|problem| damaged(path, &problem))?;
         entries.par_iter().try_for_each(|entry| {
             let range = entry.offset as usize..(entry.offset + entry.bytes) as usize;
             if section_checksum(&bytes[range]) == entry.checksum {
@@ -444,6 +446,24 @@ impl Interactions {
     fn slice<T: Pod>(&self, range: &Range<usize>) -> &[T] {
         bytemuck::cast_slice(&self.bytes[range.clone()])
     }
+}
+
+/// What is under no checksum must be zero: every bit of a file is then known to be as it was written.
+fn check_padding(bytes: &[u8], table_end: usize, entries: &[SectionEntry]) -> Result<(), String> {
+    let mut sections: Vec<(usize, usize)> =
+        entries.iter().map(|e| (e.offset as usize, (e.offset + e.bytes) as usize)).collect();
+    sections.sort_unstable();
+    let mut end = table_end;
+    for (start, next) in sections.into_iter().chain([(bytes.len(), bytes.len())]) {
+        match bytes.get(end..start) {
+            None => return Err("two sections overlap".into()),
+            Some(gap) if gap.iter().any(|&b| b != 0) => {
+                return Err(format!("bytes {end} to {start} are padding and not all zero"));
+            }
+            Some(_) => end = next,
+        }
+    }
+    Ok(())
 }
 
 fn check_csr(csr: Csr<'_>, columns: u32) -> Result<(), &'static str> {

@@ -2,6 +2,7 @@
 
 pub mod builder;
 pub mod filter;
+pub mod graph;
 mod huge;
 pub mod ids;
 pub mod import;

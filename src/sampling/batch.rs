@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     negatives::{NegativeSampler, Negatives, below},
     permutation::Permutation,
-    philox::philox,
+    philox::philox_lanes,
 };
 use crate::{
     data::{Csr, Interactions, Split},
     error::{Error, Result},
+    simd::{prefetch, vectorised},
 };
 
 /// How the positives of a batch are chosen.
@@ -210,6 +211,11 @@ impl<'a> Sampler<'a> {
         }
     }
 
+    /// The data that is sampled.
+    pub fn data(&self) -> &'a Interactions {
+        self.data
+    }
+
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         match self.kind {
@@ -257,22 +263,59 @@ impl<'a> Sampler<'a> {
             out.clear();
             out.reserve(rows as usize);
         }
-        for row in 0..rows {
-            let counter = [row, step as u32, (step >> 32) as u32, 0];
-            let words = philox(counter, key);
-            let index = permutation.get(first + row);
-            let (user, place) = match self.kind {
-                SamplerKind::UserUniform => (self.eligible[index as usize], None),
-                SamplerKind::Interaction => {
-                    let (k, place) = self.positions.find(u64::from(index));
-                    (self.eligible[k], Some(place))
+        for row in (0..rows).step_by(DRAWN) {
+            let n = DRAWN.min((rows - row) as usize);
+            let (words, index) = random(&permutation, first, row, rows, step, key);
+            // One loop for each hop through memory, so that the misses of a loop overlap.
+            let mut place = [None; DRAWN];
+            match self.kind {
+                SamplerKind::UserUniform => {
+                    users.extend(index[..n].iter().map(|&i| self.eligible[i as usize]))
                 }
-            };
-            let seen = train.row(user);
-            users.push(user);
-            positives.push(seen[place.unwrap_or_else(|| below(words[0], seen.len() as u32) as usize)]);
-            negatives.push(self.negatives.draw(seen, words, counter, key));
+                SamplerKind::Interaction => {
+                    for k in 0..n {
+                        let (user, at) = self.positions.find(u64::from(index[k]));
+                        users.push(self.eligible[user]);
+                        place[k] = Some(at);
+                    }
+                }
+            }
+            let mut seen: [&[u32]; DRAWN] = [&[]; DRAWN];
+            for (seen, &user) in seen.iter_mut().zip(&users[row as usize..]) {
+                *seen = train.row(user);
+                prefetch(seen.as_ptr(), seen.len().min(64));
+            }
+            for k in 0..n {
+                let at = place[k].unwrap_or_else(|| below(words[0][k], seen[k].len() as u32) as usize);
+                positives.push(seen[k][at]);
+            }
+            for k in 0..n {
+                let counter = [row + k as u32, step as u32, (step >> 32) as u32, 0];
+                negatives.push(self.negatives.draw(seen[k], [0, 1, 2, 3].map(|w| words[w][k]), counter, key));
+            }
         }
+    }
+}
+
+/// Rows whose random numbers are computed side by side.
+const DRAWN: usize = 64;
+
+vectorised! {
+    /// The words of rows `row..`, and their elements of the permutation; lanes beyond `rows` repeat the last row.
+    fn random(
+        permutation: &Permutation,
+        first: u32,
+        row: u32,
+        rows: u32,
+        step: u64,
+        key: [u32; 2],
+    ) -> ([[u32; DRAWN]; 4], [u32; DRAWN]) {
+        let mut lanes = [0; DRAWN];
+        for lane in 0..DRAWN {
+            lanes[lane] = (row + lane as u32).min(rows - 1);
+        }
+        let counter = [lanes, [step as u32; DRAWN], [(step >> 32) as u32; DRAWN], [0; DRAWN]];
+        (philox_lanes(counter, key), permutation.get_lanes(lanes.map(|row| first + row)))
     }
 }
 

@@ -33,25 +33,37 @@ impl Permutation {
     /// Element `index` of the permutation.
     #[inline(always)]
     pub fn get(&self, index: u32) -> u32 {
-        debug_assert!(index < self.n);
+        self.get_lanes([index])[0]
+    }
+
+    /// The elements of N indices, all below n.
+    #[inline(always)]
+    pub fn get_lanes<const N: usize>(&self, index: [u32; N]) -> [u32; N] {
+        debug_assert!(index.iter().all(|&x| x < self.n));
         let mut x = self.encrypt(index);
-        while x >= self.n {
-            x = self.encrypt(x);
+        while x.iter().fold(false, |any, &x| any | (x >= self.n)) {
+            let again = self.encrypt(x);
+            for lane in 0..N {
+                x[lane] = if x[lane] >= self.n { again[lane] } else { x[lane] };
+            }
         }
         x
     }
 
     /// One pass of the network. The halves keep their own widths: each round changes one by a function of the other.
     #[inline(always)]
-    fn encrypt(&self, x: u32) -> u32 {
+    fn encrypt<const N: usize>(&self, mut x: [u32; N]) -> [u32; N] {
         let low_mask = (1u32 << self.low_bits) - 1;
         let high_mask = ((1u64 << self.high_bits) - 1) as u32;
-        let (mut low, mut high) = (x & low_mask, x >> self.low_bits);
-        for pair in self.keys.chunks_exact(2) {
-            high ^= mix(low ^ pair[0]) & high_mask;
-            low ^= mix(high ^ pair[1]) & low_mask;
+        for x in &mut x {
+            let (mut low, mut high) = (*x & low_mask, *x >> self.low_bits);
+            for pair in self.keys.chunks_exact(2) {
+                high ^= mix(low ^ pair[0]) & high_mask;
+                low ^= mix(high ^ pair[1]) & low_mask;
+            }
+            *x = high << self.low_bits | low;
         }
-        high << self.low_bits | low
+        x
     }
 }
 
@@ -79,6 +91,16 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn known_elements_alone_and_in_lanes() {
+        // From an implementation of its own, in integers of any size.
+        let expected = [1298, 11_785, 11_433, 872, 12_837, 7158, 759, 6839];
+        let permutation = Permutation::new(13_485, 42, 3);
+        let index: [u32; 8] = std::array::from_fn(|k| k as u32);
+        assert_eq!(index.map(|k| permutation.get(k)), expected);
+        assert_eq!(permutation.get_lanes(index), expected);
     }
 
     #[test]

@@ -11,11 +11,20 @@ const ROUNDS: u32 = 10;
 /// Four uniform words from a 128-bit counter and a 64-bit key.
 #[inline(always)]
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    philox_lanes(counter.map(|c| [c]), key).map(|[word]| word)
+}
+
+/// [`philox`] of N counters under one key: word by word, each with its N lanes.
+#[inline(always)]
+pub fn philox_lanes<const N: usize>(counter: [[u32; N]; 4], key: [u32; 2]) -> [[u32; N]; 4] {
     let ([mut c0, mut c1, mut c2, mut c3], [mut k0, mut k1]) = (counter, key);
     for _ in 0..ROUNDS {
-        let p0 = u64::from(MULTIPLIERS[0]) * u64::from(c0);
-        let p1 = u64::from(MULTIPLIERS[1]) * u64::from(c2);
-        (c0, c1, c2, c3) = ((p1 >> 32) as u32 ^ c1 ^ k0, p1 as u32, (p0 >> 32) as u32 ^ c3 ^ k1, p0 as u32);
+        for lane in 0..N {
+            let p0 = u64::from(MULTIPLIERS[0]) * u64::from(c0[lane]);
+            let p1 = u64::from(MULTIPLIERS[1]) * u64::from(c2[lane]);
+            (c0[lane], c2[lane]) = ((p1 >> 32) as u32 ^ c1[lane] ^ k0, (p0 >> 32) as u32 ^ c3[lane] ^ k1);
+            (c1[lane], c3[lane]) = (p1 as u32, p0 as u32);
+        }
         k0 = k0.wrapping_add(WEYL[0]);
         k1 = k1.wrapping_add(WEYL[1]);
     }
@@ -146,6 +155,9 @@ mod tests {
         ];
         for (counter, key, expected) in answers {
             assert_eq!(philox(counter, key), expected);
+            // The same counter in the third of five lanes.
+            let lanes = philox_lanes(counter.map(|c| [1, 2, c, 3, c]), key);
+            assert_eq!(lanes.map(|word| word[2]), expected);
         }
     }
 

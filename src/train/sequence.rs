@@ -13,3 +13,17 @@ pub fn minibatch(operations: &mut dyn Operations) -> Result<()> {
     operations.all_pairs()?;
     operations.apply()
 }
+
+/// One step of LightGCN: parameters are propagated before, and gradients after what matrix factorisation does.
+///
+/// # Errors
+/// If the device fails.
+pub fn propagated_minibatch(operations: &mut dyn Operations) -> Result<()> {
+    operations.sample()?;
+    operations.propagate()?;
+    operations.gather()?;
+    operations.step()?;
+    operations.all_pairs()?;
+    operations.apply()?;
+    operations.backward()
+}

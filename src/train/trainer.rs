@@ -7,15 +7,16 @@ use serde::Serialize;
 use super::{
     early_stopping::EarlyStopping,
     observer::{Epoch, Evaluated, Observer},
-    sequence::minibatch,
+    sequence::{minibatch, propagated_minibatch},
 };
 use crate::{
+    backbone::{Backbone, LightGcn},
     backend::{Backend, Parameters, Settings, cpu::Cpu},
     config::Config,
     data::{Interactions, popularity::item_counts},
     error::{Error, Result},
     eval::{Evaluator, Outcome},
-    model::{Metadata, Model, Ranking},
+    model::{Carved, Metadata, Model, Ranking},
     objective,
     sampling::Sampler,
 };
@@ -43,6 +44,7 @@ pub struct Trainer<'a> {
     engine: Box<dyn Backend + 'a>,
     popularity: Vec<u32>,
     parts: Vec<&'static str>,
+    carved: Option<Carved>,
 }
 
 /// What a training did.
@@ -82,8 +84,15 @@ impl<'a> Trainer<'a> {
                 "make one with `macr split`, or choose another with --select",
             ));
         }
+        let lightgcn = match config.backbone {
+            Backbone::Mf => None,
+            Backbone::LightGcn => {
+                Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?.0)
+            }
+        };
         let settings = Settings {
             dim: config.dim,
+            lightgcn,
             adam: config.adam(),
             catch_up: config.catch_up,
             branch: config.branch,
@@ -96,7 +105,14 @@ impl<'a> Trainer<'a> {
             data,
             config,
             parts,
+            carved: None,
         })
+    }
+
+    /// Has the model say where the data's validation split came from.
+    pub fn carved(mut self, carved: Option<Carved>) -> Self {
+        self.carved = carved;
+        self
     }
 
     /// Steps of one epoch.
@@ -181,7 +197,11 @@ impl<'a> Trainer<'a> {
         let steps = self.steps_per_epoch();
         let first = (epoch - 1) * steps;
         let samples = (first..first + steps).map(|s| u64::from(self.engine.sampler().rows(s))).sum();
-        let sums = self.engine.repeat(steps, &minibatch)?.map(|sum| sum / steps as f64);
+        let sequence = match self.config.backbone {
+            Backbone::Mf => minibatch,
+            Backbone::LightGcn => propagated_minibatch,
+        };
+        let sums = self.engine.repeat(steps, &sequence)?.map(|sum| sum / steps as f64);
         let loss: f64 = sums.iter().sum();
         if !loss.is_finite() {
             let Config { learning_rate, l2, .. } = self.config;
@@ -194,21 +214,23 @@ impl<'a> Trainer<'a> {
     }
 
     /// The model after the steps done so far.
-    fn model(&self, ranking: Ranking) -> Result<Model> {
-        let Parameters { users, items, user_branch, item_branch } = self.engine.parameters()?;
+    fn model(&mut self, ranking: Ranking) -> Result<Model> {
+        let Parameters { users, items, user_branch, item_branch, ego } = self.engine.parameters()?;
         Ok(Model {
             dim: self.config.dim,
             user_embedding: users,
             item_embedding: items,
             user_branch,
             item_branch,
+            ego,
             item_popularity: self.popularity.clone(),
             metadata: Metadata {
-                backbone: self.config.backbone.clone(),
+                backbone: self.config.backbone.to_string(),
                 objective: self.config.objective.clone(),
                 pairing: (self.config.objective == "macr").then(|| self.config.pairing.to_string()),
                 ranking,
                 data: self.data.checksum(),
+                carved: self.carved.clone(),
                 seed: self.config.seed,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },

@@ -1,16 +1,29 @@
 //! Scalar f64 reference of the objectives, as close to the formulas as code can be; one thread, nothing shared with
 //! the library.
 
+use std::borrow::Cow;
+
 use macr::objective::{ObjectiveConfig, Pairing};
 
-/// Parameters of MF and the branches, row-major, f64.
-#[derive(Debug, Clone)]
+/// Parameters of the backbone and the branches, row-major, f64.
+#[derive(Debug, Clone, Default)]
 pub struct Params {
     pub dim: usize,
+    /// Hidden units of the branches, 0 if they are linear.
+    pub hidden: usize,
+    /// LightGCN; without it the parameters are the embeddings.
+    pub graph: Option<Graph>,
     pub p: Vec<f64>,
     pub q: Vec<f64>,
     pub v: Vec<f64>,
     pub w: Vec<f64>,
+}
+
+/// The graph that embeddings are propagated along.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    pub edges: Vec<(u32, u32)>,
+    pub layers: usize,
 }
 
 /// A batch: users, positives, negatives.
@@ -37,9 +50,50 @@ impl Params {
         &self.q[i as usize * self.dim..][..self.dim]
     }
 
-    /// Every parameter in one list: p, q, v, w.
-    pub fn flat(&mut self) -> impl Iterator<Item = &mut f64> {
-        self.p.iter_mut().chain(&mut self.q).chain(&mut self.v).chain(&mut self.w)
+    /// Final embeddings of users and items: the mean over layers of A~^l times the parameters.
+    fn embeddings(&self) -> [Cow<'_, [f64]>; 2] {
+        let Some(Graph { edges, layers }) = &self.graph else {
+            return [Cow::Borrowed(&self.p), Cow::Borrowed(&self.q)];
+        };
+        let d = self.dim;
+        let mut degree = [vec![0f64; self.p.len() / d], vec![0f64; self.q.len() / d]];
+        for &(u, i) in edges {
+            degree[0][u as usize] += 1.0;
+            degree[1][i as usize] += 1.0;
+        }
+        let mut layer = [self.p.clone(), self.q.clone()];
+        let mut sum = layer.clone();
+        for _ in 0..*layers {
+            let mut next = [vec![0f64; self.p.len()], vec![0f64; self.q.len()]];
+            for &(u, i) in edges {
+                let (u, i) = (u as usize, i as usize);
+                let weight = 1.0 / (degree[0][u] * degree[1][i]).sqrt();
+                for k in 0..d {
+                    next[0][u * d + k] += weight * layer[1][i * d + k];
+                    next[1][i * d + k] += weight * layer[0][u * d + k];
+                }
+            }
+            layer = next;
+            for side in 0..2 {
+                sum[side].iter_mut().zip(&layer[side]).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        sum.map(|sum| sum.into_iter().map(|x| x / (layers + 1) as f64).collect())
+    }
+
+    /// The logit of a branch with parameters `w` for the embedding `x`.
+    fn logit(&self, w: &[f64], x: &[f64]) -> f64 {
+        let (h, d) = (self.hidden, self.dim);
+        if h == 0 {
+            return dot(w, x);
+        }
+        let (b1, w2, b2) = (&w[h * d..], &w[h * (d + 1)..], w[h * (d + 2)]);
+        b2 + (0..h).map(|k| w2[k] * (dot(&w[k * d..][..d], x) + b1[k]).max(0.0)).sum::<f64>()
+    }
+
+    /// Every parameter: p, q, v, w.
+    fn parts(&mut self) -> [&mut Vec<f64>; 4] {
+        [&mut self.p, &mut self.q, &mut self.v, &mut self.w]
     }
 }
 
@@ -47,41 +101,53 @@ impl Params {
 pub fn loss(objective: &str, c: &ObjectiveConfig, l2: f64, params: &Params, [us, is, js]: &Batch) -> f64 {
     let b = us.len();
     let n = b as f64;
-    let score = |r: usize, items: &[u32]| dot(params.user(us[r]), params.item(items[r]));
-    let gate = |r: usize, items: &[u32]| {
-        let s_i = if c.item_branch { sigma(dot(&params.w, params.item(items[r]))) } else { 1.0 };
-        let s_u = if c.user_branch { sigma(dot(&params.v, params.user(us[r]))) } else { 1.0 };
-        s_i * s_u
+    let [e_users, e_items] = params.embeddings();
+    let user = |u: u32| &e_users[u as usize * params.dim..][..params.dim];
+    let item = |i: u32| &e_items[i as usize * params.dim..][..params.dim];
+    let y_user = |u: u32| params.logit(&params.v, user(u));
+    let y_item = |i: u32| params.logit(&params.w, item(i));
+    // Each row's scalars once: a sum over all pairs would ask for them B times.
+    let score = |items: &[u32]| -> Vec<f64> { (0..b).map(|r| dot(user(us[r]), item(items[r]))).collect() };
+    let gate = |items: &[u32]| -> Vec<f64> {
+        (0..b)
+            .map(|r| {
+                let s_i = if c.item_branch { sigma(y_item(items[r])) } else { 1.0 };
+                let s_u = if c.user_branch { sigma(y_user(us[r])) } else { 1.0 };
+                s_i * s_u
+            })
+            .collect()
     };
+    let (score_i, score_j) = (score(is), score(js));
+    let (gate_i, gate_j) = if objective == "macr" { (gate(is), gate(js)) } else { (vec![], vec![]) };
     let mut total = 0.0;
     for r in 0..b {
         match objective {
-            "bce" => total += (softplus(-score(r, is)) + softplus(score(r, js))) / n,
-            "bpr" => total += softplus(score(r, js) - score(r, is)) / n,
+            "bce" => total += (softplus(-score_i[r]) + softplus(score_j[r])) / n,
+            "bpr" => total += softplus(score_j[r] - score_i[r]) / n,
             "macr" => {
                 match c.pairing {
                     Pairing::Rows => {
-                        total += softplus(-score(r, is) * gate(r, is)) / n;
-                        total += softplus(score(r, js) * gate(r, js)) / n;
+                        total += softplus(-score_i[r] * gate_i[r]) / n;
+                        total += softplus(score_j[r] * gate_j[r]) / n;
                     }
                     Pairing::AllPairs => {
                         for s in 0..b {
-                            total += softplus(-score(s, is) * gate(r, is)) / (n * n);
-                            total += softplus(score(s, js) * gate(r, js)) / (n * n);
+                            total += softplus(-score_i[s] * gate_i[r]) / (n * n);
+                            total += softplus(score_j[s] * gate_j[r]) / (n * n);
                         }
                     }
                 }
                 if c.item_branch {
-                    let y = |i: u32| dot(&params.w, params.item(i));
-                    total += f64::from(c.alpha) * (softplus(-y(is[r])) + softplus(y(js[r]))) / n;
+                    total += f64::from(c.alpha) * (softplus(-y_item(is[r])) + softplus(y_item(js[r]))) / n;
                 }
                 if c.user_branch {
-                    let y = dot(&params.v, params.user(us[r]));
+                    let y = y_user(us[r]);
                     total += f64::from(c.beta) * (softplus(-y) + softplus(y)) / n;
                 }
             }
             other => panic!("the oracle does not know {other}: add it"),
         }
+        // On the parameters, not on what they are propagated to.
         let norm = |row: &[f64]| dot(row, row);
         total +=
             l2 / n / 2.0 * (norm(params.user(us[r])) + norm(params.item(is[r])) + norm(params.item(js[r])));
@@ -89,20 +155,21 @@ pub fn loss(objective: &str, c: &ObjectiveConfig, l2: f64, params: &Params, [us,
     total
 }
 
-/// Gradient of [`loss`] by central differences, in the order of [`Params::flat`].
+/// Gradient of [`loss`] by central differences, in one list: p, q, v, w.
 pub fn gradient(objective: &str, c: &ObjectiveConfig, l2: f64, params: &Params, batch: &Batch) -> Vec<f64> {
     const H: f64 = 1e-5;
     let mut moved = params.clone();
-    let n = moved.flat().count();
-    (0..n)
-        .map(|k| {
+    let mut all = Vec::new();
+    for part in 0..4 {
+        for k in 0..moved.parts()[part].len() {
             let mut at = |x: f64| {
-                *moved.flat().nth(k).unwrap() += x;
+                moved.parts()[part][k] += x;
                 let value = loss(objective, c, l2, &moved, batch);
-                *moved.flat().nth(k).unwrap() -= x;
+                moved.parts()[part][k] -= x;
                 value
             };
-            (at(H) - at(-H)) / (2.0 * H)
-        })
-        .collect()
+            all.push((at(H) - at(-H)) / (2.0 * H));
+        }
+    }
+    all
 }

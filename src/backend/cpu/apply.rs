@@ -11,12 +11,14 @@ use super::{
 };
 use crate::{
     optim::{Adam, CatchUp, Rules},
-    simd::{LANES, prefetch, vectorised},
+    simd::{blocks, vectorised},
 };
 
 /// What `apply` needs to know of one side (users or items) of a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Side<'a> {
+    /// D padded to the lanes of a vector loop.
+    pub stride: usize,
     /// The side's own touched rows.
     pub touched: &'a Touched,
     /// Their parameters before the step.
@@ -44,43 +46,57 @@ pub struct Update<'a> {
     pub rules: &'a Rules,
 }
 
-/// [`SLOTS`] touched rows to update.
+/// Where the gradients of [`SLOTS`] touched rows go.
+#[derive(Debug)]
+enum Target<'a> {
+    /// Into the optimiser, which updates these rows of the table.
+    Table(&'a SharedTable<'a>, &'a [u32]),
+    /// To a buffer, `[n, stride]`.
+    Buffer(&'a mut [f32]),
+}
+
+/// [`SLOTS`] touched rows.
 #[derive(Debug)]
 pub struct Task<'a> {
-    table: &'a SharedTable<'a>,
     side: &'a Side<'a>,
     first: usize,
-    gradient: Vec<f32>,
+    target: Target<'a>,
     /// This task's part of the gradient of the branch's parameters; empty without a branch.
     branch_gradient: Vec<f32>,
 }
 
 /// Cuts the update of one side's touched rows into tasks.
 pub fn tasks<'a>(table: &'a SharedTable<'a>, side: &'a Side<'a>) -> impl Iterator<Item = Task<'a>> {
-    let stride = table.stride();
-    (0..side.touched.rows.len()).step_by(SLOTS).map(move |first| Task {
-        table,
+    let targets = side.touched.rows.chunks(SLOTS).map(|ids| Target::Table(table, ids));
+    cut(side, targets)
+}
+
+/// Cuts the gradients of one side's touched rows, without L2, into tasks; `out` is `[n, stride]`.
+pub fn gradient_tasks<'a>(out: &'a mut [f32], side: &'a Side<'a>) -> impl Iterator<Item = Task<'a>> {
+    let targets = out.chunks_mut(SLOTS * side.stride).map(Target::Buffer);
+    cut(side, targets)
+}
+
+fn cut<'a>(side: &'a Side<'a>, targets: impl Iterator<Item = Target<'a>>) -> impl Iterator<Item = Task<'a>> {
+    targets.enumerate().map(|(k, target)| Task {
         side,
-        first,
-        gradient: vec![0.0; stride],
-        branch_gradient: vec![0.0; side.branch.map_or(0, |(_, head)| head.len())],
+        first: k * SLOTS,
+        target,
+        branch_gradient: vec![0.0; side.branch.map_or(0, |(_, head)| head.size())],
     })
 }
 
 impl Task<'_> {
-    /// Updates the rows.
+    /// Updates the rows, or stores their gradients.
     pub fn run(&mut self, update: &Update<'_>) {
-        let rows = &self.side.touched.rows;
-        let ids = &rows[self.first..rows.len().min(self.first + SLOTS)];
-        apply_chunk(
-            self.table,
-            ids,
-            self.first,
-            self.side,
-            update,
-            &mut self.gradient,
-            &mut self.branch_gradient,
-        );
+        let Task { side, first, target, branch_gradient } = self;
+        let mut dx = vec![0.0; if side.branch.is_some() { side.stride } else { 0 }];
+        match target {
+            Target::Table(table, ids) => {
+                apply_chunk(table, ids, *first, side, update, &mut dx, branch_gradient);
+            }
+            Target::Buffer(out) => gradient_chunk(*first, side, out, &mut dx, branch_gradient),
+        }
     }
 }
 
@@ -95,6 +111,58 @@ pub fn branch_gradient(tasks: &[Task<'_>]) -> Vec<f32> {
     sum
 }
 
+/// dL/dx of a touched row x: coefficient x partner row over its samples, and what its branch adds.
+#[derive(Debug, Clone, Copy)]
+struct Row<'a> {
+    side: &'a Side<'a>,
+    samples: &'a [u32],
+    /// The row's parameters before the step, `[stride]`.
+    own: &'a [f32],
+    /// `[stride]`, where there is a branch.
+    branch: Option<&'a [f32]>,
+}
+
+impl<'a> Row<'a> {
+    /// The row at `slot`. `dx`, `[stride]`, is room for what its branch adds; `branch_gradient` grows by its part.
+    #[inline(always)]
+    fn new(side: &'a Side<'_>, slot: usize, dx: &'a mut [f32], branch_gradient: &mut [f32]) -> Self {
+        let samples = side.touched.samples(slot);
+        let own = &side.own.rows[slot * side.stride..][..side.stride];
+        let branch = side.branch.map(|(gradient, head)| {
+            let upstream = samples.iter().fold(0.0, |sum, &sample| sum + gradient[sample as usize]);
+            head.backward(own, upstream, dx, branch_gradient);
+            &*dx
+        });
+        Row { side, samples, own, branch }
+    }
+
+    /// Elements `at` to `at + N` of the gradient, with `l2` times the row.
+    #[inline(always)]
+    fn gradient<const N: usize>(&self, at: usize, l2: f32) -> [f32; N] {
+        let Row { side, samples, own, branch } = *self;
+        let own = &own[at..][..N];
+        let mut gradient = [0f32; N];
+        for j in 0..N {
+            gradient[j] = l2 * own[j];
+        }
+        for &sample in samples {
+            let coefficient = side.score_gradient[sample as usize];
+            let partner = side.partner_slot[sample as usize] as usize;
+            let partner = &side.partners[partner * side.stride + at..][..N];
+            for j in 0..N {
+                gradient[j] = coefficient.mul_add(partner[j], gradient[j]);
+            }
+        }
+        if let Some(branch) = branch {
+            let branch = &branch[at..][..N];
+            for j in 0..N {
+                gradient[j] += branch[j];
+            }
+        }
+        gradient
+    }
+}
+
 vectorised! {
     fn apply_chunk(
         table: &SharedTable<'_>,
@@ -102,98 +170,84 @@ vectorised! {
         first: usize,
         side: &Side<'_>,
         update: &Update<'_>,
-        gradient: &mut [f32],
+        dx: &mut [f32],
         branch_gradient: &mut [f32],
     ) {
         const AHEAD: usize = 4;
-        let stride = gradient.len();
-        let adam = update.adam;
-        let rate = adam.rate(update.rules.now() + 1) as f32;
+        let stride = side.stride;
+        let rate = update.adam.rate(update.rules.now() + 1) as f32;
         for (k, &id) in ids.iter().enumerate() {
             if let Some(&next) = ids.get(k + AHEAD) {
-                // SAFETY: slots have distinct rows, and chunks distinct slots; the borrow ends here.
-                prefetch(unsafe { table.row_mut(next) }.0);
+                table.prefetch(next);
             }
-            let slot = first + k;
-            let own = &side.own.rows[slot * stride..][..stride];
-            let samples = side.touched.samples(slot);
-            sum_partners(samples, side, stride, gradient);
-            let l2 = side.l2 * samples.len() as f32;
-            for (g, &own) in gradient.iter_mut().zip(own) {
-                *g = l2.mul_add(own, *g);
-            }
-            if let Some((logit_gradient, head)) = side.branch {
-                let mut upstream = 0.0;
-                for &sample in samples {
-                    upstream += logit_gradient[sample as usize];
-                }
-                head.backward(own, upstream, gradient, branch_gradient);
-            }
-            // SAFETY: as above.
+            let row = Row::new(side, first + k, dx, branch_gradient);
+            // SAFETY: slots have distinct rows, and chunks distinct slots.
             let (record, last) = unsafe { table.row_mut(id) };
             let (p, rest) = record.split_at_mut(stride);
             let (m, v) = rest.split_at_mut(stride);
-            decay(m, v, *last, update);
-            for ((((p, m), v), &own), &g) in p.iter_mut().zip(m).zip(v).zip(own).zip(&*gradient) {
-                (*p, *m, *v) = adam_step(own, *m, *v, g, rate, adam);
-            }
+            let [decay1, decay2] = missed(m, v, *last, update);
+            let l2 = side.l2 * row.samples.len() as f32;
+            blocks!(stride, |at, N| {
+                let gradient = row.gradient::<N>(at, l2);
+                let own = &row.own[at..][..N];
+                // By way of registers: the compiler need not ask whether p, m and v overlap.
+                let (mut p_new, mut m_new, mut v_new) = ([0f32; N], [0f32; N], [0f32; N]);
+                let (m_old, v_old) = (&m[at..][..N], &v[at..][..N]);
+                for j in 0..N {
+                    (p_new[j], m_new[j], v_new[j]) = adam_step(
+                        own[j],
+                        m_old[j] * decay1,
+                        v_old[j] * decay2,
+                        gradient[j],
+                        rate,
+                        update.adam,
+                    );
+                }
+                p[at..][..N].copy_from_slice(&p_new);
+                m[at..][..N].copy_from_slice(&m_new);
+                v[at..][..N].copy_from_slice(&v_new);
+            });
             *last = update.rules.now() + 1;
         }
     }
 }
 
-/// gradient = sum over the samples of coefficient x partner row, in registers for four vectors at a time.
-#[inline(always)]
-fn sum_partners(samples: &[u32], side: &Side<'_>, stride: usize, gradient: &mut [f32]) {
-    const WIDE: usize = 4 * LANES;
-    let wide = stride / WIDE * WIDE;
-    for column in (0..wide).step_by(WIDE) {
-        sum_columns::<WIDE>(samples, side, stride, column, &mut gradient[column..column + WIDE]);
-    }
-    for column in (wide..stride).step_by(LANES) {
-        sum_columns::<LANES>(samples, side, stride, column, &mut gradient[column..column + LANES]);
-    }
-}
-
-#[inline(always)]
-fn sum_columns<const N: usize>(
-    samples: &[u32],
-    side: &Side<'_>,
-    stride: usize,
-    column: usize,
-    out: &mut [f32],
-) {
-    let mut sum = [0f32; N];
-    for &sample in samples {
-        let coefficient = side.score_gradient[sample as usize];
-        let partner = &side.partners[side.partner_slot[sample as usize] as usize * stride + column..][..N];
-        for lane in 0..N {
-            sum[lane] = coefficient.mul_add(partner[lane], sum[lane]);
+vectorised! {
+    fn gradient_chunk(
+        first: usize,
+        side: &Side<'_>,
+        out: &mut [f32],
+        dx: &mut [f32],
+        branch_gradient: &mut [f32],
+    ) {
+        for (k, out) in out.chunks_exact_mut(side.stride).enumerate() {
+            let row = Row::new(side, first + k, dx, branch_gradient);
+            blocks!(side.stride, |at, N| {
+                out[at..][..N].copy_from_slice(&row.gradient::<N>(at, 0.0));
+            });
         }
     }
-    out.copy_from_slice(&sum);
 }
 
-/// Moments of a row last touched in step `last`, decayed by the steps that it missed.
+/// How the steps that a row has missed since step `last` decay its moments: by these factors, or done here.
 #[inline(always)]
-fn decay(m: &mut [f32], v: &mut [f32], last: u64, update: &Update<'_>) {
-    let (now, adam) = (update.rules.now(), update.adam);
+fn missed(m: &mut [f32], v: &mut [f32], last: u64, update: &Update<'_>) -> [f32; 2] {
+    let now = update.rules.now();
     if last == 0 || last == now {
-        return;
+        return [1.0; 2];
     }
     match update.catch_up {
         CatchUp::Quadrature => {
             let rule = update.rules.get(last);
-            for (m, v) in m.iter_mut().zip(v) {
-                (*m, *v) = (*m * rule.decay1, *v * rule.decay2);
-            }
+            [rule.decay1, rule.decay2]
         }
         CatchUp::Replay => {
             for (m, v) in m.iter_mut().zip(v) {
                 for _ in last..now {
-                    (*m, *v) = (adam.beta1 * *m, adam.beta2 * *v);
+                    (*m, *v) = (update.adam.beta1 * *m, update.adam.beta2 * *v);
                 }
             }
+            [1.0; 2]
         }
     }
 }

@@ -94,7 +94,7 @@ impl Branch {
 impl<'a> Head<'a> {
     /// Number of parameters, padding included: the length of a gradient.
     #[inline(always)]
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.parameters.len()
     }
 
@@ -121,14 +121,15 @@ impl<'a> Head<'a> {
         y
     }
 
-    /// Adds dL/dx and the gradient of the parameters, where `upstream` is dL/dy of the row `x`.
+    /// Sets dL/dx and adds the gradient of the parameters, where `upstream` is dL/dy of the row `x`.
     #[inline(always)]
     pub fn backward(&self, x: &[f32], upstream: f32, dx: &mut [f32], gradient: &mut [f32]) {
         if self.hidden == 0 {
-            axpy(upstream, self.parameters, dx);
+            dx.iter_mut().zip(self.parameters).for_each(|(dx, &w)| *dx = upstream * w);
             axpy(upstream, x, gradient);
             return;
         }
+        dx.fill(0.0);
         let (w1, b1, w2, _) = self.layers();
         let (d_w1, rest) = gradient.split_at_mut(w1.len());
         let (d_b1, rest) = rest.split_at_mut(self.hidden);

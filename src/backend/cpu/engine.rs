@@ -7,13 +7,15 @@ use super::{
     apply::{self, Side, Update},
     branch::{Branch, Head},
     gather::{Gathered, Source, export},
-    sample::{Plan, Scratch, Touched},
+    propagation::{Batch, ITEMS, Propagation, USERS},
+    sample::{Plan, Scratch},
     step::{Scalars, collect, scores},
     table::Table,
     team::Team,
 };
 use crate::{
     backend::{Backend, Losses, Operations, Parameters, Sequence, Settings},
+    data::graph::Graph,
     error::Result,
     model,
     objective::Objective,
@@ -23,21 +25,13 @@ use crate::{
 
 /// Steps whose samples are drawn together, in parallel.
 const DRAWN_AHEAD: usize = 16;
-/// Streams of the initialisation.
-const USERS: u32 = 0;
-const ITEMS: u32 = 1;
+/// Streams of the initialisation; those of the tables are their sides.
 const USER_BRANCH: u32 = 2;
 const ITEM_BRANCH: u32 = 3;
 
 /// The parameters of a branch, where there is one.
 fn head(branch: &Option<Branch>) -> Option<Head<'_>> {
     branch.as_ref().map(Branch::head)
-}
-
-/// Squared norms of the rows, each as often as it has samples.
-fn norms(touched: &Touched, gathered: &Gathered) -> f64 {
-    let counts = touched.starts.windows(2).map(|w| f64::from(w[1] - w[0]));
-    counts.zip(&gathered.norm).map(|(count, &norm)| count * f64::from(norm)).sum()
 }
 
 /// A training on the CPU.
@@ -50,6 +44,8 @@ pub struct Cpu<'a> {
     items: Table,
     user_branch: Option<Branch>,
     item_branch: Option<Branch>,
+    /// LightGCN.
+    propagation: Option<Propagation<'a>>,
     /// Steps done.
     step: u64,
     /// Losses of the steps since [`Backend::repeat`] began.
@@ -76,9 +72,16 @@ impl<'a> Cpu<'a> {
     ) -> Result<Self> {
         let Settings { dim, branch, seed, adam, .. } = settings;
         let branch = |stream| Branch::new(branch, dim, seed, stream);
+        let users = Table::xavier(users as usize, dim, seed, USERS as u32)?;
+        let items = Table::xavier(items as usize, dim, seed, ITEMS as u32)?;
+        let propagation = settings.lightgcn.map(|lightgcn| {
+            let graph = Graph::new(sampler.data());
+            Team::enter(|team| Propagation::new(graph, lightgcn, [&users, &items], team))
+        });
         Ok(Cpu {
-            users: Table::xavier(users as usize, dim, seed, USERS)?,
-            items: Table::xavier(items as usize, dim, seed, ITEMS)?,
+            propagation,
+            users,
+            items,
             user_branch: objective.user_branch().then(|| branch(USER_BRANCH)),
             item_branch: objective.item_branch().then(|| branch(ITEM_BRANCH)),
             sampler,
@@ -120,12 +123,19 @@ impl Backend for Cpu<'_> {
         Ok(self.losses)
     }
 
-    fn parameters(&self) -> Result<Parameters> {
+    fn parameters(&mut self) -> Result<Parameters> {
         let Settings { adam, catch_up, .. } = self.settings;
         let rules = Rules::new(adam, self.step);
+        let tables = [&self.users, &self.items];
+        let own = tables.map(|table| export(table, &rules, &adam, catch_up));
+        let ([users, items], ego) = match &mut self.propagation {
+            None => (own, None),
+            Some(propagation) => (Team::enter(|team| propagation.export(team, tables)), Some(own)),
+        };
         Ok(Parameters {
-            users: export(&self.users, &rules, &adam, catch_up),
-            items: export(&self.items, &rules, &adam, catch_up),
+            users,
+            items,
+            ego,
             user_branch: self.user_branch.as_ref().map(Branch::export),
             item_branch: self.item_branch.as_ref().map(Branch::export),
         })
@@ -160,6 +170,14 @@ impl Operations for Lead<'_, '_> {
         Ok(())
     }
 
+    fn propagate(&mut self) -> Result<()> {
+        let Cpu { users, items, propagation, .. } = &mut *self.engine;
+        if let Some(propagation) = propagation {
+            propagation.forward(self.team, [users, items]);
+        }
+        Ok(())
+    }
+
     fn gather(&mut self) -> Result<()> {
         let Cpu {
             settings,
@@ -167,6 +185,7 @@ impl Operations for Lead<'_, '_> {
             items,
             user_branch,
             item_branch,
+            propagation,
             step,
             plans,
             gathered_users,
@@ -175,8 +194,18 @@ impl Operations for Lead<'_, '_> {
         } = &mut *self.engine;
         let Settings { adam, catch_up, .. } = *settings;
         let plan = plan(plans, *step);
-        let user_source = Source { table: users, ids: &plan.users.rows, branch: head(user_branch) };
-        let item_source = Source { table: items, ids: &plan.items.rows, branch: head(item_branch) };
+        let fetch = propagation.is_none();
+        let user_source = Source { table: users, fetch, touched: &plan.users, branch: head(user_branch) };
+        let item_source = Source { table: items, fetch, touched: &plan.items, branch: head(item_branch) };
+        if let Some(propagation) = propagation {
+            for (side, source, gathered) in
+                [(USERS, &user_source, &mut *gathered_users), (ITEMS, &item_source, &mut *gathered_items)]
+            {
+                let ids = Some(source.touched.rows.as_slice());
+                let out = gathered.rows_of(source);
+                propagation.last_layer(self.team, side, source.table, &propagation.work(side, ids), ids, out);
+            }
+        }
         let mut tasks: Vec<_> = gathered_users.tasks(user_source).collect();
         tasks.extend(gathered_items.tasks(item_source));
         self.team.for_each(&mut tasks, |task| task.run(&plan.rules, &adam, catch_up));
@@ -209,6 +238,7 @@ impl Operations for Lead<'_, '_> {
             items,
             user_branch,
             item_branch,
+            propagation,
             step,
             losses,
             plans,
@@ -222,15 +252,13 @@ impl Operations for Lead<'_, '_> {
         let rows = plan.rows;
         let [main, item, user] = collect(rows, scalars);
 
-        // A user is counted once a row, and so half for each of the row's two samples.
-        let l2_item = l2 / rows as f32;
-        let l2_user = l2_item / 2.0;
-        let l2_loss = 0.5
-            * (f64::from(l2_user) * norms(&plan.users, gathered_users)
-                + f64::from(l2_item) * norms(&plan.items, gathered_items));
+        let [l2_user, l2_item] = l2_of_sample(l2, rows);
+        let l2_loss =
+            0.5 * (f64::from(l2_user) * gathered_users.norm() + f64::from(l2_item) * gathered_items.norm());
 
         let Scalars { score_gradient, user_gradient, item_gradient, .. } = &*scalars;
         let user_side = Side {
+            stride: users.stride(),
             touched: &plan.users,
             own: gathered_users,
             partner_slot: &plan.items.slot,
@@ -240,6 +268,7 @@ impl Operations for Lead<'_, '_> {
             l2: l2_user,
         };
         let item_side = Side {
+            stride: items.stride(),
             touched: &plan.items,
             own: gathered_items,
             partner_slot: &plan.users.slot,
@@ -249,25 +278,60 @@ impl Operations for Lead<'_, '_> {
             l2: l2_item,
         };
         let update = Update { adam: &adam, catch_up, rules: &plan.rules };
-        let (users, items) = (users.shared(), items.shared());
-        // The long item sums first: what is left for the end of the phase is short.
-        let mut tasks: Vec<_> = apply::tasks(&items, &item_side).collect();
-        let item_tasks = tasks.len();
-        tasks.extend(apply::tasks(&users, &user_side));
+        // In the order of gathering, so that a row is updated by the thread whose cache it is in.
+        let (user_table, item_table) = (users.shared(), items.shared());
+        let mut tasks: Vec<_>;
+        let user_tasks;
+        match propagation {
+            None => {
+                tasks = apply::tasks(&user_table, &user_side).collect();
+                user_tasks = tasks.len();
+                tasks.extend(apply::tasks(&item_table, &item_side));
+            }
+            Some(propagation) => {
+                let [users, items] = propagation.gradients(batch(plan));
+                tasks = apply::gradient_tasks(users, &user_side).collect();
+                user_tasks = tasks.len();
+                tasks.extend(apply::gradient_tasks(items, &item_side));
+            }
+        }
         self.team.for_each(&mut tasks, |task| task.run(&update));
-        let item_gradient = apply::branch_gradient(&tasks[..item_tasks]);
-        let user_gradient = apply::branch_gradient(&tasks[item_tasks..]);
-        *step += 1;
+        let user_gradient = apply::branch_gradient(&tasks[..user_tasks]);
+        let item_gradient = apply::branch_gradient(&tasks[user_tasks..]);
         for (branch, gradient) in [(user_branch, user_gradient), (item_branch, item_gradient)] {
             if let Some(branch) = branch {
-                branch.update(&gradient, &adam, *step);
+                branch.update(&gradient, &adam, *step + 1);
             }
         }
         for (sum, part) in losses.iter_mut().zip([main, item, user, l2_loss]) {
             *sum += part;
         }
+        *step += u64::from(settings.lightgcn.is_none());
         Ok(())
     }
+
+    fn backward(&mut self) -> Result<()> {
+        let Cpu { settings, users, items, propagation, step, plans, .. } = &mut *self.engine;
+        if let Some(propagation) = propagation {
+            let plan = plan(plans, *step);
+            let l2 = l2_of_sample(settings.l2, plan.rows);
+            *step += 1;
+            propagation.backward(self.team, [users, items], batch(plan), l2, &settings.adam, *step);
+        }
+        Ok(())
+    }
+}
+
+/// The rows that a step touches, of users and items.
+fn batch(plan: &Plan) -> [Batch<'_>; 2] {
+    [&plan.users, &plan.items].map(|touched| Batch { ids: &touched.rows, starts: &touched.starts })
+}
+
+/// L2 coefficient of each sample of a user and of an item: a user is counted once a row, and so half for each of the
+/// row's two samples.
+fn l2_of_sample(l2: f32, rows: usize) -> [f32; 2] {
+    let item = l2 / rows as f32;
+    [item / 2.0, item]
 }
 
 /// The plan of step `step`.

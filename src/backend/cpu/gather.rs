@@ -6,11 +6,12 @@ use rayon::prelude::*;
 
 use super::{
     branch::Head,
+    sample::Touched,
     table::{Record, Table},
 };
 use crate::{
     optim::{Adam, CatchUp, Rule, Rules},
-    simd::{dot, prefetch, vectorised},
+    simd::{blocks, dot, vectorised},
 };
 
 /// Slots per task.
@@ -25,17 +26,20 @@ pub struct Gathered {
     pub rows: Vec<f32>,
     /// `[n]`: branch logit, 0 without a branch.
     pub logit: Vec<f32>,
-    /// `[n]`: squared norm.
-    pub norm: Vec<f32>,
+    /// `[tasks]`: squared norms of each task's rows, each as often as it has samples.
+    norms: Vec<f64>,
 }
 
 /// One table's part in a phase of gathering.
 #[derive(Debug, Clone, Copy)]
 pub struct Source<'a> {
-    /// Where the rows are.
+    /// The parameters.
     pub table: &'a Table,
-    /// Which of them are wanted, by slot.
-    pub ids: &'a [u32],
+    /// True if the rows are to be fetched from the table, caught up; false if they are in the buffer already, as
+    /// LightGCN's last layer has left them.
+    pub fetch: bool,
+    /// Which of them are wanted.
+    pub touched: &'a Touched,
     /// Where there is a branch.
     pub branch: Option<Head<'a>>,
 }
@@ -44,36 +48,64 @@ pub struct Source<'a> {
 #[derive(Debug)]
 pub struct Task<'a> {
     source: Source<'a>,
+    /// The first slot.
+    first: usize,
     rows: &'a mut [f32],
     logits: &'a mut [f32],
-    norms: &'a mut [f32],
+    norm: &'a mut f64,
 }
 
 impl Gathered {
     /// Makes room for the rows of `source` and cuts the work into tasks.
     pub fn tasks<'a>(&'a mut self, source: Source<'a>) -> impl Iterator<Item = Task<'a>> {
-        let (n, stride) = (source.ids.len(), source.table.stride());
-        self.rows.resize(n * stride, 0.0);
+        let (n, stride) = (source.touched.rows.len(), source.table.stride());
+        self.rows_of(&source);
         // Without a branch the logits stay what they are: 0.
         self.logit.resize(n, 0.0);
-        self.norm.resize(n, 0.0);
-        let chunks = self.rows.chunks_mut(SLOTS * stride).zip(source.ids.chunks(SLOTS));
-        chunks.zip(self.logit.chunks_mut(SLOTS)).zip(self.norm.chunks_mut(SLOTS)).map(
-            move |(((rows, ids), logits), norms)| Task {
-                source: Source { ids, ..source },
-                rows,
-                logits,
-                norms,
-            },
-        )
+        self.norms.resize(n.div_ceil(SLOTS), 0.0);
+        let rows = self.rows.chunks_mut(SLOTS * stride);
+        let tasks = rows.zip(self.logit.chunks_mut(SLOTS)).zip(&mut self.norms).enumerate();
+        tasks.map(move |(k, ((rows, logits), norm))| Task { source, first: k * SLOTS, rows, logits, norm })
+    }
+
+    /// The rows of `source`, to be filled before its tasks.
+    pub fn rows_of(&mut self, source: &Source<'_>) -> &mut [f32] {
+        self.rows.resize(source.touched.rows.len() * source.table.stride(), 0.0);
+        &mut self.rows
+    }
+
+    /// Squared norms of the rows, each as often as it has samples.
+    pub fn norm(&self) -> f64 {
+        self.norms.iter().sum()
     }
 }
 
 impl Task<'_> {
     /// Fetches the rows.
     pub fn run(&mut self, rules: &Rules, adam: &Adam, catch_up: CatchUp) {
-        let Source { table, ids, branch } = self.source;
-        gather_chunk(table, ids, rules, adam, catch_up, branch, self.rows, self.logits, self.norms);
+        let Source { table, fetch, touched, branch } = self.source;
+        let slots = self.first..self.first + self.logits.len();
+        let (ids, starts) = (&touched.rows[slots.clone()], &touched.starts[slots.start..=slots.end]);
+        if fetch {
+            gather_chunk(table, ids, rules, adam, catch_up, self.rows);
+        }
+        if let Some(branch) = branch {
+            branch_logits(branch, self.rows, self.logits);
+        }
+        // L2 is on the parameters.
+        *self.norm = if fetch { norm(self.rows, starts) } else { parameter_norm(table, ids, starts) };
+    }
+}
+
+vectorised! {
+    /// Squared norms of the rows, each times the distance of its two `starts`.
+    fn norm(rows: &[f32], starts: &[u32]) -> f64 {
+        let stride = rows.len() / (starts.len() - 1);
+        let mut sum = 0.0;
+        for (k, row) in rows.chunks_exact(stride).enumerate() {
+            sum += f64::from(starts[k + 1] - starts[k]) * f64::from(dot(row, row));
+        }
+        sum
     }
 }
 
@@ -84,24 +116,38 @@ vectorised! {
         rules: &Rules,
         adam: &Adam,
         catch_up: CatchUp,
-        branch: Option<Head<'_>>,
         rows: &mut [f32],
-        logits: &mut [f32],
-        norms: &mut [f32],
     ) {
         for &id in ids.iter().take(AHEAD) {
-            prefetch(table.run(id));
+            table.prefetch(id);
         }
         for (k, out) in rows.chunks_exact_mut(table.stride()).enumerate() {
             if let Some(&next) = ids.get(k + AHEAD) {
-                prefetch(table.run(next));
+                table.prefetch(next);
             }
             current(table.record(ids[k]), table.last(ids[k]), rules, adam, catch_up, out);
-            if let Some(branch) = branch {
-                logits[k] = branch.logit(out);
-            }
-            norms[k] = dot(out, out);
         }
+    }
+}
+
+vectorised! {
+    fn branch_logits(branch: Head<'_>, rows: &[f32], logits: &mut [f32]) {
+        let stride = rows.len() / logits.len();
+        for (logit, row) in logits.iter_mut().zip(rows.chunks_exact(stride)) {
+            *logit = branch.logit(row);
+        }
+    }
+}
+
+vectorised! {
+    /// As [`norm`], of rows of a table that are up to date.
+    fn parameter_norm(table: &Table, ids: &[u32], starts: &[u32]) -> f64 {
+        let mut sum = 0.0;
+        for (k, &id) in ids.iter().enumerate() {
+            let row = table.record(id)[0];
+            sum += f64::from(starts[k + 1] - starts[k]) * f64::from(dot(row, row));
+        }
+        sum
     }
 }
 
@@ -134,11 +180,14 @@ pub fn current(
 #[inline(always)]
 fn by_rule(p: &[f32], m: &[f32], v: &[f32], rule: &Rule, epsilon: f32, out: &mut [f32]) {
     let ([w0, w1], [r0, r1]) = (rule.weight, rule.root);
-    for (((out, &p), &m), &v) in out.iter_mut().zip(p).zip(m).zip(v) {
-        let s = v.sqrt();
-        let (d0, d1) = (s.mul_add(r0, epsilon), s.mul_add(r1, epsilon));
-        *out = p - m * w0.mul_add(d1, w1 * d0) / (d0 * d1);
-    }
+    blocks!(out.len(), |at, N| {
+        let (p, m, v, out) = (&p[at..][..N], &m[at..][..N], &v[at..][..N], &mut out[at..][..N]);
+        for j in 0..N {
+            let s = v[j].sqrt();
+            let (d0, d1) = (s.mul_add(r0, epsilon), s.mul_add(r1, epsilon));
+            out[j] = p[j] - m[j] * w0.mul_add(d1, w1 * d0) / (d0 * d1);
+        }
+    });
 }
 
 /// One step of dense Adam for one element: the oracle's order of operations.
@@ -156,8 +205,7 @@ pub fn export(table: &Table, rules: &Rules, adam: &Adam, catch_up: CatchUp) -> V
     out.par_chunks_mut(SLOTS * dim).enumerate().for_each(|(chunk, out)| {
         let ids: Vec<u32> = (0..(out.len() / dim) as u32).map(|k| (chunk * SLOTS) as u32 + k).collect();
         let mut rows = vec![0f32; ids.len() * table.stride()];
-        let (mut logits, mut norms) = (vec![0f32; ids.len()], vec![0f32; ids.len()]);
-        gather_chunk(table, &ids, rules, adam, catch_up, None, &mut rows, &mut logits, &mut norms);
+        gather_chunk(table, &ids, rules, adam, catch_up, &mut rows);
         for (out, row) in out.chunks_exact_mut(dim).zip(rows.chunks_exact(table.stride())) {
             out.copy_from_slice(&row[..dim]);
         }

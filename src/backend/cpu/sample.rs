@@ -24,21 +24,24 @@ pub struct Touched {
 const NONE: u32 = u32::MAX;
 
 impl Touched {
-    /// Groups the samples, whose rows are `ids`; `slot_of` is `[rows of the table]`, all [`NONE`], and left so.
-    fn group(&mut self, ids: impl Iterator<Item = u32>, slot_of: &mut [u32]) {
+    /// Groups the samples, whose rows are those of the positives' samples, then those of the negatives'; `slot_of` is
+    /// `[rows of the table]`, all [`NONE`], and left so.
+    fn group(&mut self, ids: [&[u32]; 2], slot_of: &mut [u32]) {
+        let n = ids[0].len() + ids[1].len();
         self.rows.clear();
-        self.slot.clear();
+        self.slot.resize(n, 0);
         self.starts.clear();
         self.starts.push(0);
-        for id in ids {
-            let slot = &mut slot_of[id as usize];
-            if *slot == NONE {
-                *slot = self.rows.len() as u32;
+        for (out, &id) in self.slot.iter_mut().zip(ids.into_iter().flatten()) {
+            let mut slot = slot_of[id as usize];
+            if slot == NONE {
+                slot = self.rows.len() as u32;
+                slot_of[id as usize] = slot;
                 self.rows.push(id);
                 self.starts.push(0);
             }
-            self.slot.push(*slot);
-            self.starts[*slot as usize + 1] += 1;
+            *out = slot;
+            self.starts[slot as usize + 1] += 1;
         }
         for &row in &self.rows {
             slot_of[row as usize] = NONE;
@@ -47,7 +50,7 @@ impl Touched {
         for s in 1..self.starts.len() {
             self.starts[s] += self.starts[s - 1];
         }
-        self.samples.resize(self.slot.len(), 0);
+        self.samples.resize(n, 0);
         let ends = &mut self.starts[1..];
         for (sample, &slot) in self.slot.iter().enumerate().rev() {
             let end = &mut ends[slot as usize];
@@ -57,7 +60,7 @@ impl Touched {
         // The ends have become the starts.
         self.starts.rotate_left(1);
         let last = self.starts.len() - 1;
-        self.starts[last] = self.slot.len() as u32;
+        self.starts[last] = n as u32;
     }
 
     /// The samples of `slot`.
@@ -112,8 +115,8 @@ impl Plan {
         let [users, positives, negatives] = &mut self.drawn;
         sampler.draw(step, users, positives, negatives);
         self.rows = users.len();
-        self.users.group(users.iter().chain(&*users).copied(), &mut scratch.user_slot);
-        self.items.group(positives.iter().chain(&*negatives).copied(), &mut scratch.item_slot);
+        self.users.group([&*users, &*users], &mut scratch.user_slot);
+        self.items.group([&*positives, &*negatives], &mut scratch.item_slot);
         self.rules.advance(step);
     }
 }

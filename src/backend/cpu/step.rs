@@ -3,7 +3,7 @@
 use super::{gather::Gathered, sample::Plan, team::Team};
 use crate::{
     objective::{NEGATIVE, Objective, PARTS, POSITIVE, TILE, Tile},
-    simd::{dot, vectorised},
+    simd::{LANES, dot, vectorised},
 };
 
 /// Scalars of a batch. Samples s < B are the positives, samples B + r the negatives.
@@ -40,8 +40,12 @@ pub fn scores(
 
 vectorised! {
     fn score_tile(plan: &Plan, first: usize, users: &Gathered, items: &Gathered, stride: usize, tile: &mut Tile) {
-        *tile = Tile { weight: 1.0 / plan.rows as f32, ..Tile::default() };
-        for (lane, row) in (first..plan.rows.min(first + TILE)).enumerate() {
+        let rows = first..plan.rows.min(first + TILE);
+        if rows.len() < TILE {
+            *tile = Tile::default();
+        }
+        tile.weight = 1.0 / plan.rows as f32;
+        for (lane, row) in rows.enumerate() {
             let user = plan.users.slot[row] as usize;
             let p = &users.rows[user * stride..][..stride];
             tile.user_logit[lane] = users.logit[user];
@@ -71,7 +75,14 @@ pub fn collect(rows: usize, scalars: &mut Scalars) -> [f64; PARTS] {
         }
         user_gradient[first..first + n].copy_from_slice(&tile.user_gradient[..n]);
         for (sum, lanes) in loss.iter_mut().zip(&tile.loss) {
-            *sum += lanes[..n].iter().map(|&l| f64::from(l)).sum::<f64>();
+            // Lanes side by side: one running sum would wait for itself.
+            let mut part = [0f64; LANES];
+            for chunk in lanes[..n].chunks(LANES) {
+                for (part, &loss) in part.iter_mut().zip(chunk) {
+                    *part += f64::from(loss);
+                }
+            }
+            *sum += part.iter().sum::<f64>();
         }
     }
     user_gradient[rows..].fill(0.0);

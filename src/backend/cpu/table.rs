@@ -5,7 +5,7 @@ use memmap2::MmapMut;
 use crate::{
     error::{Error, Result},
     sampling::philox::philox,
-    simd::LANES,
+    simd::{LANES, prefetch},
 };
 
 /// `[rows, 3, stride]` f32: parameters, first and second moments side by side; stride is D padded with zeros.
@@ -71,19 +71,22 @@ impl Table {
         self.last[row as usize]
     }
 
-    /// All three parts of `row` as one run of memory, for prefetching.
-    #[inline(always)]
-    pub fn run(&self, row: u32) -> &[f32] {
-        let width = 3 * self.stride * size_of::<f32>();
-        bytemuck::cast_slice(&self.records[row as usize * width..][..width])
-    }
-
     /// Parameters, first and second moments of `row`, padded.
     #[inline(always)]
     pub fn record(&self, row: u32) -> Record<'_> {
-        let (p, rest) = self.run(row).split_at(self.stride);
+        let width = 3 * self.stride * size_of::<f32>();
+        let run: &[f32] = bytemuck::cast_slice(&self.records[row as usize * width..][..width]);
+        let (p, rest) = run.split_at(self.stride);
         let (m, v) = rest.split_at(self.stride);
         [p, m, v]
+    }
+
+    /// Asks for `row`, which is read soon.
+    #[inline(always)]
+    pub fn prefetch(&self, row: u32) {
+        let width = 3 * self.stride;
+        prefetch(self.records.as_ptr().cast::<f32>().wrapping_add(row as usize * width), width);
+        prefetch(self.last.as_ptr().wrapping_add(row as usize), 1);
     }
 
     /// Access to distinct rows from several threads at once.
@@ -128,6 +131,14 @@ impl SharedTable<'_> {
     /// D padded to the lanes of a vector loop.
     pub fn stride(&self) -> usize {
         self.stride
+    }
+
+    /// Asks for `row`, which is changed soon.
+    #[inline(always)]
+    pub fn prefetch(&self, row: u32) {
+        let width = 3 * self.stride;
+        prefetch(self.records.wrapping_add(row as usize * width), width);
+        prefetch(self.last.wrapping_add(row as usize), 1);
     }
 
     /// The row's record (three times the stride) and its last step.

@@ -1,10 +1,10 @@
 //! The threads of a training: phases of a few microseconds, handed out without sleeping and waking between them.
 //!
 //! [`Team::enter`] borrows the workers of the caller's rayon pool for as long as a run of steps lasts. Within it,
-//! [`Team::for_each`] is one phase. Whoever is there claims tasks from a counter; the leader (the calling thread)
-//! claims too and waits only for tasks that somebody has begun, so a pool that is busy elsewhere, or has one thread,
-//! slows a training down but cannot block it. Tasks are fixed by the data, never by the threads: the same bits
-//! whoever runs them.
+//! [`Team::for_each`] is one phase. Member k of n begins with tasks k, k + n, k + 2n, ..., so that what it left in its
+//! cache in one phase is there in the next, and then helps the others. The leader (the calling thread) waits only for
+//! tasks that somebody has begun, so a pool that is busy elsewhere, or has one thread, slows a training down but cannot
+//! block it. Tasks are fixed by the data, never by the threads: the same bits whoever runs them.
 
 use std::{
     cell::UnsafeCell,
@@ -12,8 +12,12 @@ use std::{
     thread,
 };
 
-/// Fields of the ticket: phase number (16 bits), number of tasks (24 bits), next task (24 bits). One atomic, so that
-/// a claim cannot mix two phases.
+/// The tasks that one member begins with. Fields: phase number (16 bits), how many they are (24 bits), how many of them
+/// are claimed (24 bits); one atomic, so that a claim cannot mix two phases. A cache line pair of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Ticket(AtomicU64);
+
 const FIELD: u32 = 24;
 const MASK: u64 = (1 << FIELD) - 1;
 /// Turns of the waiting loop before the thread offers its core to others.
@@ -28,8 +32,9 @@ struct Job {
 
 /// The leader and whoever of the pool joins in.
 pub struct Team {
-    ticket: AtomicU64,
-    finished: AtomicU64,
+    /// `[members]`.
+    tickets: Vec<Ticket>,
+    finished: Ticket,
     over: AtomicBool,
     job: UnsafeCell<Option<Job>>,
 }
@@ -41,7 +46,7 @@ impl std::fmt::Debug for Team {
 }
 
 // SAFETY: `job` is written by the leader only while no task is claimable or running, and read only after a claim,
-// which the ticket's release and acquire order behind the write.
+// which its ticket's release and acquire order behind the write.
 unsafe impl Sync for Team {}
 
 /// Runs its closure when dropped, also when a task panics, so that nobody waits for it for ever.
@@ -56,18 +61,20 @@ impl<F: FnMut()> Drop for Finally<F> {
 impl Team {
     /// Runs `lead` with a team of the current rayon pool.
     pub fn enter<R: Send>(lead: impl FnOnce(&Team) -> R + Send) -> R {
+        let members = rayon::current_num_threads();
         let team = Team {
-            ticket: AtomicU64::new(0),
-            finished: AtomicU64::new(0),
+            tickets: (0..members).map(|_| Ticket::default()).collect(),
+            finished: Ticket::default(),
             over: AtomicBool::new(false),
             job: UnsafeCell::new(None),
         };
         rayon::scope(|scope| {
-            for _ in 1..rayon::current_num_threads() {
-                scope.spawn(|_| team.help());
+            let team = &team;
+            for member in 1..members {
+                scope.spawn(move |_| team.help(member));
             }
             let _over = Finally(|| team.over.store(true, Ordering::Release));
-            lead(&team)
+            lead(team)
         })
     }
 
@@ -92,42 +99,49 @@ impl Team {
         let count = tasks.len() as u64;
         assert!(count < MASK - 4096, "{count} tasks");
         let phase = Phase { tasks: tasks.as_mut_ptr(), f };
-        let number = (self.ticket.load(Ordering::Relaxed) >> (2 * FIELD)).wrapping_add(1) & 0xffff;
-        self.finished.store(0, Ordering::Relaxed);
+        let number = (self.tickets[0].0.load(Ordering::Relaxed) >> (2 * FIELD)).wrapping_add(1) & 0xffff;
+        self.finished.0.store(0, Ordering::Relaxed);
         // SAFETY: the last phase is finished, so no claim can be made and nobody reads.
         unsafe { *self.job.get() = Some(job(&phase)) };
-        self.ticket.store(number << (2 * FIELD) | count << FIELD, Ordering::Release);
+        for (member, ticket) in self.tickets.iter().enumerate() {
+            let share = count.saturating_sub(member as u64).div_ceil(self.tickets.len() as u64);
+            ticket.0.store(number << (2 * FIELD) | share << FIELD, Ordering::Release);
+        }
         // The phase must outlive the tasks of the others, also when a task of the leader's own panics; what nobody has
         // begun is then passed over.
         let _finished = Finally(|| {
             let mut spins = 0;
-            while self.finished.load(Ordering::Acquire) < count {
-                if thread::panicking() && self.claim().is_some() {
-                    self.finished.fetch_add(1, Ordering::Release);
+            while self.finished.0.load(Ordering::Acquire) < count {
+                if thread::panicking() && self.claim(0).is_some() {
+                    self.finished.0.fetch_add(1, Ordering::Release);
                 } else {
                     wait(&mut spins);
                 }
             }
         });
-        while self.work() {}
+        while self.work(0) {}
     }
 
-    /// Claims the next task of the current phase, if one is left.
-    fn claim(&self) -> Option<usize> {
+    /// Claims a task of the current phase, if one is left: the member's own ones first.
+    fn claim(&self, member: usize) -> Option<usize> {
         let left = |ticket: u64| ticket & MASK < ticket >> FIELD & MASK;
-        // Looking first keeps idle threads from running the counter up.
-        if !left(self.ticket.load(Ordering::Relaxed)) {
-            return None;
-        }
-        let ticket = self.ticket.fetch_add(1, Ordering::AcqRel);
-        left(ticket).then_some((ticket & MASK) as usize)
+        let members = self.tickets.len();
+        (member..members).chain(0..member).find_map(|owner| {
+            let ticket = &self.tickets[owner].0;
+            // Looking first keeps idle threads from running the counter up.
+            if !left(ticket.load(Ordering::Relaxed)) {
+                return None;
+            }
+            let ticket = ticket.fetch_add(1, Ordering::AcqRel);
+            left(ticket).then_some((ticket & MASK) as usize * members + owner)
+        })
     }
 
     /// Claims and runs a task; false if none is left.
-    fn work(&self) -> bool {
-        let Some(index) = self.claim() else { return false };
+    fn work(&self, member: usize) -> bool {
+        let Some(index) = self.claim(member) else { return false };
         let _done = Finally(|| {
-            self.finished.fetch_add(1, Ordering::Release);
+            self.finished.0.fetch_add(1, Ordering::Release);
         });
         // SAFETY: the claim is valid, so the phase's leader waits for `finished`: the job and its tasks live, and
         // no other claim has this index.
@@ -139,10 +153,10 @@ impl Team {
         true
     }
 
-    fn help(&self) {
+    fn help(&self, member: usize) {
         let mut spins = 0;
         while !self.over.load(Ordering::Acquire) {
-            if self.work() {
+            if self.work(member) {
                 spins = 0;
             } else {
                 wait(&mut spins);

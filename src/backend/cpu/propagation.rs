@@ -1,0 +1,485 @@
+//! LightGCN's propagation: final embeddings `E = 1/(L+1) sum_l A~^l E0`, and its backward, the same sum applied to dE.
+//!
+//! By Horner's scheme: `y <- E0; L times y <- E0 + A~ y; E = y / (L+1)`. Of the last forward layer only the rows of
+//! the batch are needed, and of the first backward layer only they are non-zero: both are computed for these alone
+//! ([`Form::Layers`]). With two layers and a small catalogue the dense item-item product G = R^T R takes the place
+//! of two more halves ([`Form::Gram`]): with y = e_I + R^T e_U, `E_I = (y + G e_I) / 3` and `E_U = (e_U + R y) / 3`.
+
+use super::{
+    gather::adam_step,
+    gram,
+    spmm::{NONE, Rows, Work},
+    table::{SharedTable, Table},
+    team::Team,
+};
+use crate::{
+    backbone::{Form, LightGcn},
+    data::{Csr, graph::Graph},
+    optim::Adam,
+    simd::vectorised,
+};
+
+/// Sides of the graph, as indices of pairs.
+pub const USERS: usize = 0;
+/// See [`USERS`].
+pub const ITEMS: usize = 1;
+
+/// The rows of one side that a batch touches.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// `[n]`: the touched rows, by slot.
+    pub ids: &'a [u32],
+    /// `[n + 1]`: samples before each slot.
+    pub starts: &'a [u32],
+}
+
+/// Graph, buffers and form of a propagation, for one training.
+#[derive(Debug)]
+pub struct Propagation<'a> {
+    graph: Graph<'a>,
+    layers: usize,
+    /// `[I, I]`, in [`Form::Gram`].
+    gram: Option<Vec<f32>>,
+    stride: usize,
+    /// All rows of users and items, cut into tasks.
+    whole: [Work; 2],
+    /// The parameters, scaled: `[U, stride]` and `[I, stride]`.
+    ego: [Vec<f32>; 2],
+    /// The last two layers, scaled.
+    layer: [[Vec<f32>; 2]; 2],
+    /// Gram: y of the items, not scaled, and a product with G, `[I, stride]`.
+    items: Vec<f32>,
+    product: Vec<f32>,
+    /// `[U]` and `[I]`: slots of the batch's rows while a backward pass lasts, [`NONE`] otherwise.
+    slot: [Vec<u32>; 2],
+    /// `[n, stride]`: dL/dE of the touched rows, and the same, scaled.
+    gradient: [Vec<f32>; 2],
+    scaled: [Vec<f32>; 2],
+}
+
+/// What a row's sum is added to.
+#[derive(Debug, Clone, Copy)]
+enum Base<'a> {
+    /// The row's parameters.
+    Ego(&'a Table),
+    /// dL/dE of the row.
+    Gradient { slot: &'a [u32], values: &'a [f32] },
+}
+
+/// One half of a layer: which rows, from what.
+#[derive(Debug, Clone, Copy)]
+struct Half<'a> {
+    csr: Csr<'a>,
+    /// 1 / sqrt(degree) of the rows to be computed.
+    scale: &'a [f32],
+    work: &'a Work,
+    /// Rows by position; all of them if `None`.
+    ids: Option<&'a [u32]>,
+    base: Base<'a>,
+    /// The other side's rows, scaled.
+    x: Rows<'a>,
+}
+
+impl Half<'_> {
+    #[inline(always)]
+    fn row(&self, position: usize) -> u32 {
+        self.ids.map_or(position as u32, |ids| ids[position])
+    }
+
+    /// base + s sum, into `out`; returns s.
+    #[inline(always)]
+    fn horner(&self, position: usize, chunk_sums: &[f32], out: &mut [f32]) -> f32 {
+        let row = self.row(position);
+        self.work.sum(position, self.csr.row(row), self.x, chunk_sums, out);
+        let scale = self.scale[row as usize];
+        match self.base {
+            Base::Ego(table) => {
+                for (out, &base) in out.iter_mut().zip(table.record(row)[0]) {
+                    *out = scale.mul_add(*out, base);
+                }
+            }
+            Base::Gradient { slot, values } => match slot[row as usize] {
+                NONE => out.iter_mut().for_each(|out| *out *= scale),
+                slot => {
+                    let base = &values[slot as usize * out.len()..][..out.len()];
+                    for (out, &base) in out.iter_mut().zip(base) {
+                        *out = scale.mul_add(*out, base);
+                    }
+                }
+            },
+        }
+        scale
+    }
+}
+
+/// What becomes of `base + s sum`.
+#[derive(Debug, Clone, Copy)]
+enum Finish {
+    /// Times s: a row to be summed in the next layer.
+    Scaled,
+    /// Times this.
+    Times(f32),
+}
+
+/// What Adam needs to know of the rows it updates.
+#[derive(Debug, Clone, Copy)]
+struct Update<'a> {
+    table: &'a SharedTable<'a>,
+    /// 1 / sqrt(degree) of the rows.
+    scale: &'a [f32],
+    /// `[rows]`: slots of the batch's rows.
+    slot: &'a [u32],
+    /// `[n + 1]`: samples before each slot.
+    starts: &'a [u32],
+    /// L2 coefficient for each sample of a row.
+    l2: f32,
+    adam: &'a Adam,
+    /// The step that is being made, from 1, and its rate.
+    step: u64,
+    rate: f32,
+}
+
+/// What a backward pass was asked for.
+#[derive(Debug, Clone, Copy)]
+struct Settings<'a> {
+    batch: [Batch<'a>; 2],
+    l2: [f32; 2],
+    adam: &'a Adam,
+    step: u64,
+}
+
+impl<'a> Settings<'a> {
+    fn of<'u>(&self, propagation: &'u Propagation<'_>, side: usize, table: &'u SharedTable<'u>) -> Update<'u>
+    where
+        'a: 'u,
+    {
+        Update {
+            table,
+            scale: propagation.scale(side),
+            slot: &propagation.slot[side],
+            starts: self.batch[side].starts,
+            l2: self.l2[side],
+            adam: self.adam,
+            step: self.step,
+            rate: self.adam.rate(self.step) as f32,
+        }
+    }
+}
+
+impl Update<'_> {
+    /// Adds the L2 term to the gradient, moves the row, and writes its new scaled parameters.
+    #[inline(always)]
+    fn row(&self, row: usize, gradient: &[f32], scaled: &mut [f32]) {
+        let weight = match self.slot[row] {
+            NONE => 0.0,
+            slot => self.l2 * (self.starts[slot as usize + 1] - self.starts[slot as usize]) as f32,
+        };
+        let (scale, stride) = (self.scale[row], gradient.len());
+        // SAFETY: tasks have distinct rows.
+        let (record, last) = unsafe { self.table.row_mut(row as u32) };
+        let (p, rest) = record.split_at_mut(stride);
+        let (m, v) = rest.split_at_mut(stride);
+        for ((((p, m), v), &g), out) in p.iter_mut().zip(m).zip(v).zip(gradient).zip(scaled) {
+            let g = weight.mul_add(*p, g);
+            (*p, *m, *v) = adam_step(*p, *m, *v, g, self.rate, self.adam);
+            *out = scale * *p;
+        }
+        *last = self.step;
+    }
+}
+
+impl<'a> Propagation<'a> {
+    /// For tables as they are now.
+    pub fn new(
+        graph: Graph<'a>,
+        LightGcn { layers, form }: LightGcn,
+        tables: [&Table; 2],
+        team: &Team,
+    ) -> Self {
+        let stride = tables[USERS].stride();
+        let like = |table: &Table| vec![0f32; table.rows() * stride];
+        let gram = form == Form::Gram;
+        let mut propagation = Propagation {
+            gram: gram.then(|| gram::product(team, &graph)),
+            layers,
+            stride,
+            whole: [Work::new(graph.by_user, None), Work::new(graph.by_item, None)],
+            ego: tables.map(like),
+            layer: [tables.map(like), tables.map(like)],
+            items: if gram { like(tables[ITEMS]) } else { Vec::new() },
+            product: if gram { like(tables[ITEMS]) } else { Vec::new() },
+            slot: tables.map(|table| vec![NONE; table.rows()]),
+            gradient: Default::default(),
+            scaled: Default::default(),
+            graph,
+        };
+        for side in [USERS, ITEMS] {
+            let mut ego = std::mem::take(&mut propagation.ego[side]);
+            for (row, (ego, &scale)) in ego.chunks_exact_mut(stride).zip(propagation.scale(side)).enumerate()
+            {
+                for (ego, &p) in ego.iter_mut().zip(tables[side].record(row as u32)[0]) {
+                    *ego = scale * p;
+                }
+            }
+            propagation.ego[side] = ego;
+        }
+        propagation
+    }
+
+    /// The form in use.
+    pub fn form(&self) -> Form {
+        if self.gram.is_some() { Form::Gram } else { Form::Layers }
+    }
+
+    /// Rows by position of `side` cut into tasks: those of `ids`, or all.
+    pub fn work(&self, side: usize, ids: Option<&[u32]>) -> Work {
+        Work::new(self.csr(side), ids)
+    }
+
+    /// Forward, all layers but the last.
+    pub fn forward(&mut self, team: &Team, tables: [&Table; 2]) {
+        let base = tables.map(Base::Ego);
+        if self.gram.is_some() {
+            let mut items = std::mem::take(&mut self.items);
+            let half = self.half(ITEMS, base[ITEMS], Rows::Dense(&self.ego[USERS]));
+            self.compute(team, half, Finish::Times(1.0), &mut items);
+            self.items = items;
+            self.scale_items();
+            return;
+        }
+        for k in 1..self.layers {
+            let mut next = std::mem::take(&mut self.layer[k % 2]);
+            for side in [USERS, ITEMS] {
+                let half =
+                    self.half(side, base[side], self.below(k, 1 - side, Rows::Dense(&self.ego[1 - side])));
+                self.compute(team, half, Finish::Scaled, &mut next[side]);
+            }
+            self.layer[k % 2] = next;
+        }
+    }
+
+    /// Forward, the last layer for the rows `ids` of `side` (all if `None`), cut as `work`: `[n, stride]`.
+    pub fn last_layer(
+        &self,
+        team: &Team,
+        side: usize,
+        table: &Table,
+        work: &Work,
+        ids: Option<&[u32]>,
+        out: &mut [f32],
+    ) {
+        if let (Some(gram), ITEMS) = (&self.gram, side) {
+            gram::multiply(team, gram, &self.ego[ITEMS], self.stride, ids, &self.items, self.mean(), out);
+            return;
+        }
+        let x = match self.form() {
+            Form::Gram => Rows::Dense(&self.layer[1][ITEMS]),
+            Form::Layers => self.below(self.layers, 1 - side, Rows::Dense(&self.ego[1 - side])),
+        };
+        let half = Half { work, ids, ..self.half(side, Base::Ego(table), x) };
+        self.compute(team, half, Finish::Times(self.mean()), out);
+    }
+
+    /// The final embeddings of all rows, `[U, D]` and `[I, D]`.
+    pub fn export(&mut self, team: &Team, tables: [&Table; 2]) -> [Vec<f32>; 2] {
+        self.forward(team, tables);
+        [USERS, ITEMS].map(|side| {
+            let (table, stride) = (tables[side], self.stride);
+            let mut rows = vec![0f32; table.rows() * stride];
+            self.last_layer(team, side, table, &self.whole[side], None, &mut rows);
+            rows.chunks_exact(stride).flat_map(|row| &row[..table.dim()]).copied().collect()
+        })
+    }
+
+    /// dL/dE of the batch's rows, `[n, stride]` each, to be filled before [`Propagation::backward`].
+    pub fn gradients(&mut self, batch: [Batch<'_>; 2]) -> [&mut [f32]; 2] {
+        for (gradient, batch) in self.gradient.iter_mut().zip(batch) {
+            gradient.resize(batch.ids.len() * self.stride, 0.0);
+        }
+        let [users, items] = &mut self.gradient;
+        [users, items]
+    }
+
+    /// Backward, L2 on the batch's rows (`l2` for each of a row's samples), and step `step` (from 1) of Adam on all.
+    pub fn backward(
+        &mut self,
+        team: &Team,
+        tables: [&mut Table; 2],
+        batch: [Batch<'_>; 2],
+        l2: [f32; 2],
+        adam: &Adam,
+        step: u64,
+    ) {
+        for side in [USERS, ITEMS] {
+            self.scatter(side, batch[side].ids);
+        }
+        let mut ego = std::mem::take(&mut self.ego);
+        let [users, items] = tables.map(Table::shared);
+        let update = Settings { batch, l2, adam, step };
+        if let Some(gram) = self.gram.take() {
+            // y = g_I + R^T g_U; then g_U + R y for the users and y + G g_I for the items.
+            let mut rows = std::mem::take(&mut self.items);
+            let half = self.half(ITEMS, self.gradient_base(ITEMS), self.sparse(USERS));
+            self.compute(team, half, Finish::Times(1.0), &mut rows);
+            self.items = rows;
+            self.scale_items();
+            let mut dense = std::mem::take(&mut self.layer[0][ITEMS]);
+            let mut product = std::mem::take(&mut self.product);
+            dense.fill(0.0);
+            for (&id, row) in batch[ITEMS].ids.iter().zip(self.scaled[ITEMS].chunks_exact(self.stride)) {
+                dense[id as usize * self.stride..][..self.stride].copy_from_slice(row);
+            }
+            gram::multiply(team, &gram, &dense, self.stride, None, &self.items, self.mean(), &mut product);
+            self.move_rows(team, update.of(self, ITEMS, &items), &product, &mut ego[ITEMS]);
+            (self.layer[0][ITEMS], self.product) = (dense, product);
+            let half = self.half(USERS, self.gradient_base(USERS), Rows::Dense(&self.layer[1][ITEMS]));
+            self.sum_and_move(team, half, update.of(self, USERS, &users), &mut ego[USERS]);
+            self.gram = Some(gram);
+        } else {
+            for k in 1..self.layers {
+                let mut next = std::mem::take(&mut self.layer[k % 2]);
+                for side in [USERS, ITEMS] {
+                    let x = self.below(k, 1 - side, self.sparse(1 - side));
+                    let half = self.half(side, self.gradient_base(side), x);
+                    self.compute(team, half, Finish::Scaled, &mut next[side]);
+                }
+                self.layer[k % 2] = next;
+            }
+            for side in [USERS, ITEMS] {
+                let x = self.below(self.layers, 1 - side, self.sparse(1 - side));
+                let half = self.half(side, self.gradient_base(side), x);
+                self.sum_and_move(team, half, update.of(self, side, [&users, &items][side]), &mut ego[side]);
+            }
+        }
+        self.ego = ego;
+        for side in [USERS, ITEMS] {
+            for &id in batch[side].ids {
+                self.slot[side][id as usize] = NONE;
+            }
+        }
+    }
+
+    /// `batch`'s rows of one side: where their gradients stand, and the gradients scaled.
+    fn scatter(&mut self, side: usize, ids: &[u32]) {
+        let mut scaled = std::mem::take(&mut self.scaled[side]);
+        scaled.resize(self.gradient[side].len(), 0.0);
+        let rows = scaled.chunks_exact_mut(self.stride).zip(self.gradient[side].chunks_exact(self.stride));
+        for ((scaled, gradient), &id) in rows.zip(ids) {
+            let scale = self.scale(side)[id as usize];
+            scaled.iter_mut().zip(gradient).for_each(|(out, &g)| *out = scale * g);
+        }
+        self.scaled[side] = scaled;
+        for (slot, &id) in (0..).zip(ids) {
+            self.slot[side][id as usize] = slot;
+        }
+    }
+
+    /// Gram: the items' y, scaled, where the users' half reads it.
+    fn scale_items(&mut self) {
+        let mut scaled = std::mem::take(&mut self.layer[1][ITEMS]);
+        let rows = scaled.chunks_exact_mut(self.stride).zip(self.items.chunks_exact(self.stride));
+        for ((scaled, row), &scale) in rows.zip(self.scale(ITEMS)) {
+            scaled.iter_mut().zip(row).for_each(|(out, &y)| *out = scale * y);
+        }
+        self.layer[1][ITEMS] = scaled;
+    }
+
+    fn csr(&self, side: usize) -> Csr<'a> {
+        [self.graph.by_user, self.graph.by_item][side]
+    }
+
+    fn scale(&self, side: usize) -> &[f32] {
+        [&self.graph.user_scale, &self.graph.item_scale][side]
+    }
+
+    fn mean(&self) -> f32 {
+        1.0 / (self.layers + 1) as f32
+    }
+
+    /// All rows of `side`.
+    fn half<'h>(&'h self, side: usize, base: Base<'h>, x: Rows<'h>) -> Half<'h> {
+        let (csr, scale, work) = (self.csr(side), self.scale(side), &self.whole[side]);
+        Half { csr, scale, work, ids: None, base, x }
+    }
+
+    /// What layer `k` of a pass sums: the layer below, or what the pass begins with.
+    fn below<'h>(&'h self, k: usize, side: usize, first: Rows<'h>) -> Rows<'h> {
+        if k == 1 { first } else { Rows::Dense(&self.layer[(k - 1) % 2][side]) }
+    }
+
+    fn sparse(&self, side: usize) -> Rows<'_> {
+        Rows::Sparse { slot: &self.slot[side], values: &self.scaled[side] }
+    }
+
+    fn gradient_base(&self, side: usize) -> Base<'_> {
+        Base::Gradient { slot: &self.slot[side], values: &self.gradient[side] }
+    }
+
+    fn compute(&self, team: &Team, half: Half<'_>, finish: Finish, out: &mut [f32]) {
+        let sums = half.work.chunk_sums(team, half.csr, half.x, self.stride);
+        let mut tasks = half.work.split(out, self.stride);
+        team.for_each(&mut tasks, |(positions, out)| {
+            half_rows(half, positions.start, &sums, self.stride, finish, out);
+        });
+    }
+
+    /// The last backward layer of one side, with Adam.
+    fn sum_and_move(&self, team: &Team, half: Half<'_>, update: Update<'_>, ego: &mut [f32]) {
+        let sums = half.work.chunk_sums(team, half.csr, half.x, self.stride);
+        let mut tasks = half.work.split(ego, self.stride);
+        team.for_each(&mut tasks, |(rows, ego)| {
+            sum_and_move_rows(half, rows.start, &sums, self.stride, self.mean(), update, ego);
+        });
+    }
+
+    /// Adam on all rows of one side, whose gradients are `[rows, stride]`.
+    fn move_rows(&self, team: &Team, update: Update<'_>, gradient: &[f32], ego: &mut [f32]) {
+        const ROWS: usize = 64;
+        let (chunk, stride) = (ROWS * self.stride, self.stride);
+        let mut tasks: Vec<_> =
+            ego.chunks_mut(chunk).zip(gradient.chunks(chunk)).zip((0..).step_by(ROWS)).collect();
+        team.for_each(&mut tasks, |((ego, gradient), first)| {
+            move_chunk(*first, gradient, stride, update, ego);
+        });
+    }
+}
+
+vectorised! {
+    fn half_rows(half: Half<'_>, first: usize, sums: &[f32], stride: usize, finish: Finish, out: &mut [f32]) {
+        for (k, out) in out.chunks_exact_mut(stride).enumerate() {
+            let scale = half.horner(first + k, sums, out);
+            let factor = match finish {
+                Finish::Scaled => scale,
+                Finish::Times(factor) => factor,
+            };
+            out.iter_mut().for_each(|out| *out *= factor);
+        }
+    }
+}
+
+vectorised! {
+    fn sum_and_move_rows(
+        half: Half<'_>,
+        first: usize,
+        sums: &[f32],
+        stride: usize,
+        mean: f32,
+        update: Update<'_>,
+        ego: &mut [f32],
+    ) {
+        let mut gradient = vec![0f32; stride];
+        for (k, ego) in ego.chunks_exact_mut(stride).enumerate() {
+            half.horner(first + k, sums, &mut gradient);
+            gradient.iter_mut().for_each(|g| *g *= mean);
+            update.row(first + k, &gradient, ego);
+        }
+    }
+}
+
+vectorised! {
+    fn move_chunk(first: usize, gradient: &[f32], stride: usize, update: Update<'_>, ego: &mut [f32]) {
+        for (k, (ego, gradient)) in ego.chunks_exact_mut(stride).zip(gradient.chunks_exact(stride)).enumerate() {
+            update.row(first + k, gradient, ego);
+        }
+    }
+}

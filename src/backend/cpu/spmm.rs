@@ -1,0 +1,179 @@
+//! `spmm`: one half of the propagation, rows of one side from rows of the other.
+//!
+//! Edges have no values: with s = D^-1/2, tables are kept as x = s y, and a layer of Horner's scheme,
+//! `y <- base + A~ y`, is `x_r <- s_r (base_r + s_r sum_j x_j)`. A row moves 4D bytes for each edge (from the cache,
+//! where the other side's table fits) and 4D out. Rows are cut into tasks of about equal numbers of edges and long
+//! rows into chunks of fixed length, so no row holds the others up, and every sum has one order.
+
+use std::ops::Range;
+
+use super::team::Team;
+use crate::{
+    data::Csr,
+    simd::{LANES, prefetch, vectorised},
+};
+
+/// Edges per task, and per chunk of a long row.
+const EDGES: usize = 2048;
+/// Rows that are asked for ahead of their use.
+const AHEAD: usize = 8;
+/// Marks a row that is not among the sparse ones.
+pub const NONE: u32 = u32::MAX;
+
+/// A table of rows, `[n, stride]`.
+#[derive(Debug, Clone, Copy)]
+pub enum Rows<'a> {
+    /// Row r is the r-th.
+    Dense(&'a [f32]),
+    /// Row r is the `slot[r]`-th, and zero where that is [`NONE`].
+    Sparse {
+        /// `[rows]`.
+        slot: &'a [u32],
+        /// `[n, stride]`.
+        values: &'a [f32],
+    },
+}
+
+/// The rows of one side to be computed, cut into tasks.
+#[derive(Debug, Default)]
+pub struct Work {
+    /// Positions of rows that are computed together.
+    tasks: Vec<Range<usize>>,
+    /// Edges of the chunks of long rows, in the order of the rows.
+    chunks: Vec<Range<usize>>,
+    /// Position of each long row and its first chunk, ascending; ends with the number of chunks.
+    long: Vec<(usize, usize)>,
+}
+
+impl Work {
+    /// Cuts the rows `ids` of `csr` (by position), or all rows.
+    pub fn new(csr: Csr<'_>, ids: Option<&[u32]>) -> Self {
+        let rows = ids.map_or(csr.rows(), <[u32]>::len);
+        let mut work = Work::default();
+        let (mut first, mut edges) = (0, 0);
+        for position in 0..rows {
+            let range = csr.range(ids.map_or(position as u32, |ids| ids[position]));
+            if range.len() > EDGES {
+                work.long.push((position, work.chunks.len()));
+                let end = range.end;
+                work.chunks.extend(range.step_by(EDGES).map(|start| start..end.min(start + EDGES)));
+            } else {
+                edges += range.len();
+            }
+            // An empty row costs its epilogue.
+            edges += 4;
+            if edges >= EDGES {
+                work.tasks.push(first..position + 1);
+                (first, edges) = (position + 1, 0);
+            }
+        }
+        if first < rows {
+            work.tasks.push(first..rows);
+        }
+        work.long.push((usize::MAX, work.chunks.len()));
+        work
+    }
+
+    /// Cuts a buffer of one row for each position as the tasks are cut.
+    pub fn split<'b>(&self, mut buffer: &'b mut [f32], stride: usize) -> Vec<(Range<usize>, &'b mut [f32])> {
+        let cut = |rows: &Range<usize>| {
+            let (head, tail) = std::mem::take(&mut buffer).split_at_mut(rows.len() * stride);
+            buffer = tail;
+            (rows.clone(), head)
+        };
+        self.tasks.iter().map(cut).collect()
+    }
+
+    /// Sums of the chunks of long rows, `[chunks, stride]`.
+    pub fn chunk_sums(&self, team: &Team, csr: Csr<'_>, x: Rows<'_>, stride: usize) -> Vec<f32> {
+        let mut sums = vec![0f32; self.chunks.len() * stride];
+        let mut tasks: Vec<_> = self.chunks.iter().zip(sums.chunks_exact_mut(stride)).collect();
+        if !tasks.is_empty() {
+            team.for_each(&mut tasks, |(edges, out)| sum_edges(&csr.indices[(*edges).clone()], x, out));
+        }
+        sums
+    }
+
+    /// The sum of the row at `position`, whose edges are `edges`, into `out`.
+    #[inline(always)]
+    pub fn sum(&self, position: usize, edges: &[u32], x: Rows<'_>, chunk_sums: &[f32], out: &mut [f32]) {
+        if edges.len() <= EDGES {
+            return sum_rows(edges, x, out);
+        }
+        let stride = out.len();
+        let at = self.long.partition_point(|&(long, _)| long < position);
+        out.fill(0.0);
+        for chunk in self.long[at].1..self.long[at + 1].1 {
+            for (out, part) in out.iter_mut().zip(&chunk_sums[chunk * stride..][..stride]) {
+                *out += part;
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn sum_edges(edges: &[u32], x: Rows<'_>, out: &mut [f32]) {
+        sum_rows(edges, x, out);
+    }
+}
+
+/// out = sum over `ids` of rows of x, in their order.
+#[inline(always)]
+fn sum_rows(ids: &[u32], x: Rows<'_>, out: &mut [f32]) {
+    match x {
+        Rows::Dense(values) => sum_dense(ids, values, out, false),
+        Rows::Sparse { slot, values } => {
+            const BLOCK: usize = 256;
+            let mut present = [0u32; BLOCK];
+            out.fill(0.0);
+            for ids in ids.chunks(BLOCK) {
+                let mut n = 0;
+                for &id in ids {
+                    let slot = slot[id as usize];
+                    present[n] = slot;
+                    n += usize::from(slot != NONE);
+                }
+                sum_dense(&present[..n], values, out, true);
+            }
+        }
+    }
+}
+
+/// In registers for four vectors at a time; added to what is in `out`, or in its place.
+#[inline(always)]
+fn sum_dense(ids: &[u32], values: &[f32], out: &mut [f32], add: bool) {
+    const WIDE: usize = 4 * LANES;
+    let stride = out.len();
+    let wide = stride / WIDE * WIDE;
+    for column in (0..wide).step_by(WIDE) {
+        sum_columns::<WIDE>(ids, values, stride, column, &mut out[column..column + WIDE], add);
+    }
+    for column in (wide..stride).step_by(LANES) {
+        sum_columns::<LANES>(ids, values, stride, column, &mut out[column..column + LANES], add);
+    }
+}
+
+#[inline(always)]
+fn sum_columns<const N: usize>(
+    ids: &[u32],
+    values: &[f32],
+    stride: usize,
+    column: usize,
+    out: &mut [f32],
+    add: bool,
+) {
+    let mut sum = [0f32; N];
+    if add {
+        sum.copy_from_slice(out);
+    }
+    for (k, &id) in ids.iter().enumerate() {
+        if let Some(&next) = ids.get(k + AHEAD) {
+            prefetch(values.as_ptr().wrapping_add(next as usize * stride + column), N);
+        }
+        let row = &values[id as usize * stride + column..][..N];
+        for lane in 0..N {
+            sum[lane] += row[lane];
+        }
+    }
+    out.copy_from_slice(&sum);
+}

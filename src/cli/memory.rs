@@ -1,0 +1,135 @@
+//! What a training on the CPU needs in memory, before it begins.
+
+use serde::Serialize;
+
+use crate::{
+    backbone::{Form, LightGcn},
+    config::Config,
+    data::{Interactions, Split},
+    objective::{Objective, TILE, Tile},
+    sampling::SamplerKind,
+};
+
+/// Floats that rows of a table are padded to.
+const LANES: u64 = 16;
+/// Steps whose samples are drawn together.
+const DRAWN_AHEAD: u64 = 16;
+/// Touched rows of one task.
+const TASK_ROWS: u64 = 64;
+/// Code, libraries, stacks and small things: measured on x86-64 Linux.
+const PROGRAM: u64 = 6 << 20;
+/// What a thread needs to rank a block of users, apart from its users' packed embeddings.
+const RANKING_SCRATCH: u64 = 2 << 20;
+/// Users of such a block.
+const RANKED_USERS: u64 = 96;
+
+/// Bytes by what they are for, all of them needed at the same time: in an evaluation that finds a better model.
+#[derive(Debug, Clone, Serialize)]
+pub struct Estimate {
+    /// The mapped interaction file; its pages can be taken back when memory is short.
+    pub data: u64,
+    /// Embeddings, and Adam's two moments of each.
+    pub tables: u64,
+    /// Samples drawn ahead, gathered rows, scalars.
+    pub batch: u64,
+    /// LightGCN: layers, gradients, and the item-item product.
+    pub propagation: u64,
+    /// What users, items and interactions are drawn from.
+    pub sampler: u64,
+    /// The model under evaluation, the best one so far, and ranking.
+    pub evaluation: u64,
+    /// The program itself.
+    pub program: u64,
+    /// All of these, or more if the gradients of large branches need more, or taking a validation split from train.
+    pub peak: u64,
+}
+
+impl Estimate {
+    /// For a training of `config`, whose objective and backbone are given, with `threads` threads on `data`, which took
+    /// the place of data of `original_bytes` (0 if it did not).
+    pub fn new(
+        data: &Interactions,
+        original_bytes: u64,
+        config: &Config,
+        objective: &dyn Objective,
+        lightgcn: Option<LightGcn>,
+        threads: u64,
+    ) -> Self {
+        let (users, items) = (u64::from(data.users()), u64::from(data.items()));
+        let (rows, dim) = (users + items, config.dim as u64);
+        let stride = dim.next_multiple_of(LANES);
+        let train = data.count(Split::Train);
+        let batch = u64::from(config.batch_size);
+
+        let tables = rows * (3 * 4 * stride + 8);
+        let own_users = batch.min(users);
+        // As many distinct ones as even draws have on average: skewed draws have fewer.
+        let own_items = (items as f64 * -libm::expm1(-2.0 * batch as f64 / items as f64)) as u64;
+        let gathered = (own_users + own_items) * 4 * (stride + 2);
+        // Three ids a row; for both sides slots and samples [2B], rows and starts [touched].
+        let plan = 4 * (3 * batch + 2 * 2 * 2 * batch + 2 * (own_users + own_items));
+        let scalars = batch.div_ceil(TILE as u64) * size_of::<Tile>() as u64 + 3 * 2 * 4 * batch;
+        // In a step, each task of rows has its part of the branches' gradients; in an evaluation these are gone.
+        let head = match config.branch.hidden() as u64 {
+            0 => stride,
+            hidden => hidden * (stride + 2) + 1,
+        };
+        let heads = [(objective.user_branch(), own_users), (objective.item_branch(), own_items)];
+        let gradients = |(has, touched): (bool, u64)| {
+            4 * touched.div_ceil(TASK_ROWS) * (stride + if has { head } else { 0 })
+        };
+        let step: u64 = heads.into_iter().map(gradients).sum();
+        let slots = 4 * rows * threads.min(DRAWN_AHEAD);
+        let positions = match config.sampler {
+            SamplerKind::UserUniform => 0,
+            SamplerKind::Interaction => 8 * users + 4 * train / 64,
+        };
+
+        // Scaled parameters and two layers; slots; gradients and the same scaled; the product and its two vectors.
+        let propagation = lightgcn.map_or(0, |LightGcn { form, .. }| {
+            let product = if form == Form::Gram { 4 * items * (items + 2 * stride) } else { 0 };
+            rows * (3 * 4 * stride + 4 + 8) + 2 * (own_users + own_items) * 4 * stride + product
+        });
+        // A LightGCN model has its parameters too, and leaves its last layer for a moment beside them.
+        let model = 4 * rows * dim * if lightgcn.is_some() { 2 } else { 1 } + 4 * items;
+        let evaluated =
+            (0..data.users()).filter(|&u| data.by_user(config.select).degree(u) > 0).count() as u64;
+        let variants = config.rankings().len() as u64;
+        // Panels of items with their corrections, a count for every item, starts and hits of every list.
+        let ranker = items * (4 * dim + 32) + items * 4 * variants;
+        let lists = evaluated * (4 + 12 * variants) + data.count(config.select) * 8 * variants;
+        let scratch = threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim);
+
+        let mut estimate = Estimate {
+            data: data.file_bytes(),
+            tables,
+            batch: gathered + DRAWN_AHEAD * plan + scalars,
+            propagation,
+            sampler: 4 * users + 4 * items + slots + positions,
+            evaluation: 2 * model + ranker + lists + scratch,
+            program: PROGRAM,
+            peak: 0,
+        };
+        // Both files, and 17 bytes an interaction: a part, an edge, a place in the order.
+        let carving = match original_bytes {
+            0 => 0,
+            original => original + estimate.data + 17 * train + PROGRAM,
+        };
+        let sum: u64 = estimate.parts().iter().map(|(_, bytes)| bytes).sum();
+        estimate.peak = sum.max(sum - estimate.evaluation + model + step).max(carving);
+        estimate
+    }
+
+    /// Names and bytes, without the peak.
+    pub fn parts(&self) -> [(&'static str, u64); 7] {
+        [
+            ("data (mapped file)", self.data),
+            ("tables and optimiser state", self.tables),
+            ("batch buffers", self.batch),
+            ("propagation", self.propagation),
+            ("sampler", self.sampler),
+            ("evaluation (two models, ranking)", self.evaluation),
+            ("program", self.program),
+        ]
+    }
+}

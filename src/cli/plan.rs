@@ -1,0 +1,161 @@
+//! What a training will do, told before it begins.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{
+    memory::Estimate,
+    output::{Output, grouped, size, table},
+    system,
+};
+use crate::{
+    backbone::{Backbone, Cost, Form, LightGcn},
+    config::Config,
+    data::{Interactions, Split},
+    error::Result,
+    objective,
+    sampling::Sampler,
+};
+
+/// A training before it begins.
+#[derive(Debug)]
+pub struct Plan {
+    folder: PathBuf,
+    config: Config,
+    users: u32,
+    items: u32,
+    interactions: u64,
+    steps_per_epoch: u64,
+    samples_per_epoch: u64,
+    propagation: Option<(LightGcn, Cost)>,
+    memory: Estimate,
+}
+
+impl Plan {
+    /// The training of `config` on `data`, which took the place of data of `original_bytes`.
+    ///
+    /// # Errors
+    /// As [`crate::Trainer::new`], but no table is made.
+    pub fn new(data: &Interactions, original_bytes: u64, config: &Config, folder: &Path) -> Result<Self> {
+        let objective = objective::build(&config.objective, &config.objective_config())?;
+        let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
+        let steps = sampler.steps_per_epoch();
+        let propagation = match config.backbone {
+            Backbone::Mf => None,
+            Backbone::LightGcn => {
+                Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?)
+            }
+        };
+        Ok(Plan {
+            folder: folder.into(),
+            users: data.users(),
+            items: data.items(),
+            interactions: data.count(Split::Train),
+            steps_per_epoch: steps,
+            samples_per_epoch: (0..steps).map(|step| u64::from(sampler.rows(step))).sum(),
+            memory: Estimate::new(
+                data,
+                original_bytes,
+                config,
+                objective.as_ref(),
+                propagation.map(|(lightgcn, _)| lightgcn),
+                rayon::current_num_threads() as u64,
+            ),
+            propagation,
+            config: config.clone(),
+        })
+    }
+
+    /// One line before a training, and a warning where memory is short.
+    pub fn remark(&self, output: &Output) {
+        let config = &self.config;
+        output.remark(format_args!(
+            "{} on the CPU ({} threads): {} users, {} items, {} interactions; {} epochs of {} steps, about {} of \
+             memory; choosing on {} by hit rate @{}",
+            config.system(),
+            rayon::current_num_threads(),
+            self.users,
+            self.items,
+            self.interactions,
+            config.epochs,
+            self.steps_per_epoch,
+            size(self.memory.peak),
+            config.select,
+            config.k,
+        ));
+        let available = system::Memory::now().available;
+        if self.memory.peak > available {
+            output.remark(format_args!(
+                "warning: only {} of memory are available; lower --dim if the training does not fit",
+                size(available)
+            ));
+        }
+    }
+
+    /// The result of a dry run.
+    ///
+    /// # Errors
+    /// If the configuration has no TOML form.
+    pub fn print(&self, as_json: bool, output: &Output) -> Result<()> {
+        let Plan { config, memory, .. } = self;
+        let epochs = config.epochs;
+        if as_json {
+            output.json(&json!({
+                "run": self.folder.display().to_string(),
+                "system": config.system(),
+                "device": "cpu",
+                "threads": rayon::current_num_threads(),
+                "users": self.users,
+                "items": self.items,
+                "interactions": self.interactions,
+                "epochs": epochs,
+                "steps_per_epoch": self.steps_per_epoch,
+                "samples_per_epoch": self.samples_per_epoch,
+                "steps": epochs.saturating_mul(self.steps_per_epoch),
+                "samples": epochs.saturating_mul(self.samples_per_epoch),
+                "propagation": self.propagation.map(|(l, cost)| json!({ "form": l.form, "cost": cost })),
+                "memory": memory,
+                "config": config,
+            }));
+            return Ok(());
+        }
+        let steps = [
+            ("users", u64::from(self.users)),
+            ("items", u64::from(self.items)),
+            ("training interactions", self.interactions),
+            ("steps of an epoch", self.steps_per_epoch),
+            ("samples of an epoch", self.samples_per_epoch),
+            ("epochs at most", epochs),
+            ("steps at most", epochs.saturating_mul(self.steps_per_epoch)),
+            ("samples at most", epochs.saturating_mul(self.samples_per_epoch)),
+        ];
+        output.result(table(
+            [&format!("{} on the CPU", config.system()), "number"],
+            steps.map(|(name, n)| [name.to_owned(), grouped(n)]),
+        ));
+        let parts = memory.parts().into_iter().chain([("at most", memory.peak)]);
+        output.result(format_args!(
+            "\n{}",
+            table(["memory", "size"], parts.map(|(name, bytes)| [name.to_owned(), size(bytes)]))
+        ));
+        if let Some((lightgcn, cost)) = &self.propagation {
+            let way = match lightgcn.form {
+                Form::Layers => "layer by layer",
+                Form::Gram => "through the item-item product",
+            };
+            let product = cost.gram.map_or("not possible".into(), |gram| format!("{:.3} M", gram / 1e6));
+            output.result(format_args!(
+                "\npropagation {way}; rows gathered in a step, or their worth: {:.3} M layer by layer, {product} through \
+                 the product",
+                cost.layers / 1e6
+            ));
+        }
+        output.result(format_args!(
+            "\nrun folder  {}\n\n{}",
+            self.folder.display(),
+            config.to_toml()?.trim_end()
+        ));
+        Ok(())
+    }
+}

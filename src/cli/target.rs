@@ -1,0 +1,69 @@
+//! Interaction files that a subcommand is to write: never over other data unless told so.
+
+use std::path::Path;
+
+use crate::{
+    data::Interactions,
+    error::{Error, Result},
+};
+
+/// A file to be written, as it was found.
+#[derive(Debug)]
+pub struct Target<'a> {
+    path: &'a Path,
+    /// Checksum and provenance of the data that is there.
+    there: Option<(String, String)>,
+    force: bool,
+}
+
+fn identity(data: &Interactions) -> (String, String) {
+    (data.checksum(), data.provenance().into_owned())
+}
+
+impl<'a> Target<'a> {
+    /// Looks at what is at `path`: what would fail at the end fails here, before the work.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the folder does not exist, or something that is no whole interaction file is there and
+    /// `force` is not given.
+    pub fn new(path: &'a Path, force: bool) -> Result<Self> {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if parent.is_some_and(|parent| !parent.is_dir()) {
+            return Err(Error::config(
+                "output",
+                path.display(),
+                "its folder does not exist",
+                "create the folder first",
+            ));
+        }
+        let mut target = Target { path, there: None, force };
+        // Anything but a file (a pipe, a device) is not opened: that could wait for ever.
+        if path.is_file() {
+            match Interactions::open(path) {
+                Ok(data) => target.there = Some(identity(&data)),
+                Err(_) if force => {}
+                Err(_) => return Err(target.refused("it exists and is not a whole interaction file")),
+            }
+        } else if path.is_dir() {
+            return Err(Error::config("output", path.display(), "this is a folder", "name a file in it"));
+        }
+        Ok(target)
+    }
+
+    /// Writes `data`, unless the same is there already.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if other data is there and `force` is not given; [`Error::Io`] if it cannot be written.
+    pub fn save(&self, data: &Interactions) -> Result<()> {
+        match &self.there {
+            Some(there) if *there == identity(data) => Ok(()),
+            Some(_) if !self.force => Err(self.refused("it holds other data")),
+            _ => data.save(self.path),
+        }
+    }
+
+    fn refused(&self, problem: &str) -> Error {
+        let remedy = "choose another name, or pass --force to overwrite it";
+        Error::config("output", self.path.display(), problem, remedy)
+    }
+}
