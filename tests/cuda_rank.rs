@@ -1,6 +1,7 @@
 //! `rank` on the device against the CPU: the same lists, bit for bit.
 #![cfg(feature = "cuda")]
 
+mod command;
 mod emulator;
 
 use macr::{
@@ -222,7 +223,9 @@ fn several_sets_of_seen_items() {
     let Some(device) = emulator::device() else { return };
     let (a, b) = (Case::random(14, 40, 90, 4, true), Case::random(15, 40, 90, 4, true));
     let (tables, users, k) = (a.tables(), a.everybody(), 90);
-    for sets in [vec![], vec![a.seen()], vec![b.seen(), a.seen()], vec![a.seen(), b.seen(), a.seen(), b.seen()]] {
+    for sets in
+        [vec![], vec![a.seen()], vec![b.seen(), a.seen()], vec![a.seen(), b.seen(), a.seen(), b.seen()]]
+    {
         let cpu = CpuRanker::new(&tables, &sweep(), k).unwrap().top_k(&users, &sets).unwrap();
         let cuda = Ranker::new(&device, &tables, &sweep(), k).unwrap();
         same(&cuda.top_k(&users, &sets).unwrap(), &cpu, &sweep(), &format!("{} sets", sets.len()));
@@ -259,6 +262,7 @@ fn tables_on_the_device_are_ranked_where_they_are() {
             user_branch: None,
             item_branch: gated.then_some(Branch::Linear { weight }),
             item_popularity: case.popularity.clone(),
+            ego: None,
             metadata: metadata(),
         };
         let downloaded = model.tables().unwrap();
@@ -272,7 +276,8 @@ fn tables_on_the_device_are_ranked_where_they_are() {
         let mut broken = case.users.clone();
         broken[5 * dim] = f32::NAN;
         let users = device.upload(PURPOSE, &pad(&broken)).unwrap();
-        let ranker = Ranker::on_device(&device, &DeviceTables { users: &users, ..tables }, &sweep(), 20).unwrap();
+        let ranker =
+            Ranker::on_device(&device, &DeviceTables { users: &users, ..tables }, &sweep(), 20).unwrap();
         assert!(ranker.top_k(&everybody, &seen).unwrap_err().to_string().contains("range of f32"));
         let mut broken = case.items.clone();
         broken[5 * dim] = f32::INFINITY;
@@ -289,6 +294,7 @@ fn metadata() -> Metadata {
         pairing: None,
         ranking: Ranking { c: 0.4, tau: 0.0 },
         data: String::new(),
+        carved: None,
         seed: 0,
         version: String::new(),
     }
@@ -372,6 +378,7 @@ fn evaluations_and_recommendations_are_the_same_on_both_devices() {
         user_branch: None,
         item_branch: Some(Branch::Linear { weight: case.items[..16].to_vec() }),
         item_popularity: case.popularity.clone(),
+        ego: None,
         metadata: metadata(),
     };
     for (mask, rankings) in [(Mask::Train, vec![]), (Mask::TrainAndValid, sweep())] {
@@ -391,4 +398,29 @@ fn evaluations_and_recommendations_are_the_same_on_both_devices() {
     let similar = recommender.similar_items(&[0, 5, 299], 7).unwrap();
     let on_cpu = Recommender::new(&model).unwrap().similar_items(&[0, 5, 299], 7).unwrap();
     assert_eq!(similar, on_cpu);
+}
+
+#[test]
+fn the_command_ranks_on_the_device_that_is_named() {
+    let place = command::Place::with_run();
+    let evaluate = ["evaluate", "run", "--data", "data.macr", "--c", "0,1,2", "--json", "--device"];
+    let recommend = ["recommend", "run", "--data", "data.macr", "--json", "--device"];
+    for arguments in [&evaluate[..], &recommend[..]] {
+        let output = |device: &str| {
+            let mut command = place.command(&[arguments, &[device]].concat());
+            emulator::equip(&mut command).then(|| command.output().unwrap())
+        };
+        let Some(cpu) = output("cpu") else { return };
+        assert!(cpu.status.success() && !cpu.stdout.is_empty(), "{cpu:?}");
+        for device in ["cuda", "auto"] {
+            let cuda = output(device).unwrap();
+            assert!(
+                String::from_utf8_lossy(&cuda.stderr).contains("ranking on CUDA emulator (cuda:0)"),
+                "{cuda:?}"
+            );
+            assert!(cuda.status.success() && cuda.stdout == cpu.stdout, "{cuda:?}");
+        }
+        let none = output("cuda:7").unwrap();
+        assert_eq!(none.status.code(), Some(4), "{none:?}");
+    }
 }
