@@ -51,24 +51,51 @@ DEVICE float score_of(uint64_t candidate) {
     return __uint_as_float(ordered ^ (uint32_t(int32_t(~ordered) >> 31) | 0x80000000u));
 }
 
-// ---- lists, by the lanes of a warp, in shared memory
+// ---- lists in shared memory, by the lanes of a warp: bitonic networks, in registers where keys are in one row of 32
 
-// Exchanges keys that are `distance` apart where they are not in descending (or ascending) order.
-template <class Descending>
-DEVICE void exchange(uint64_t *keys, uint32_t n, uint32_t distance, Descending descending) {
-    for (uint32_t pair = lane_id(); pair < n / 2; pair += WARP) {
-        const uint32_t at = 2 * pair - (pair & (distance - 1));
-        const uint64_t a = keys[at], b = keys[at + distance];
-        if ((a < b) == descending(at)) keys[at] = b, keys[at + distance] = a;
+// The key that a lane keeps when keys `distance` lanes apart are put in descending (or ascending) order.
+DEVICE uint64_t exchange(uint64_t key, uint32_t distance, bool descending) {
+    const uint64_t other = __shfl_xor_sync(ALL_LANES, key, int(distance));
+    const bool greater = ((lane_id() & distance) == 0) == descending;
+    return (key > other) == greater ? key : other;
+}
+
+// Sorts n keys that are in bitonic order; n is a power of two, at least 32.
+DEVICE void order(uint64_t *keys, uint32_t n, bool descending) {
+    for (uint32_t distance = n / 2; distance >= WARP; distance /= 2) {
+        for (uint32_t pair = lane_id(); pair < n / 2; pair += WARP) {
+            const uint32_t at = 2 * pair - (pair & (distance - 1));
+            const uint64_t a = keys[at], b = keys[at + distance];
+            if ((a < b) == descending) keys[at] = b, keys[at + distance] = a;
+        }
+        __syncwarp();
+    }
+    for (uint32_t at = lane_id(); at < n; at += WARP) {
+        uint64_t key = keys[at];
+        UNROLL
+        for (uint32_t distance = WARP / 2; distance > 0; distance /= 2) key = exchange(key, distance, descending);
+        keys[at] = key;
     }
     __syncwarp();
 }
 
-// Sorts n distinct keys or zeros, descending; n is a power of two.
+// Sorts n distinct keys or zeros, descending; n is a power of two, at least 32.
 DEVICE void sort(uint64_t *keys, uint32_t n) {
-    for (uint32_t size = 2; size <= n; size *= 2) {
-        for (uint32_t distance = size / 2; distance > 0; distance /= 2) {
-            exchange(keys, n, distance, [=](uint32_t at) { return (at & size) == 0; });
+    for (uint32_t at = lane_id(); at < n; at += WARP) {
+        uint64_t key = keys[at];
+        UNROLL
+        for (uint32_t size = 2; size <= WARP; size *= 2) {
+            UNROLL
+            for (uint32_t distance = size / 2; distance > 0; distance /= 2) {
+                key = exchange(key, distance, (at & size) == 0);
+            }
+        }
+        keys[at] = key;
+    }
+    __syncwarp();
+    for (uint32_t size = 2 * WARP; size <= n; size *= 2) {
+        for (uint32_t first = 0; first < n; first += size) {
+            order(keys + first, size, (first & size) == 0);
         }
     }
 }
@@ -80,9 +107,7 @@ DEVICE void absorb(uint64_t *list, uint32_t length, const uint64_t *batch, uint3
         list[at] = max(list[at], batch[i]);
     }
     __syncwarp();
-    for (uint32_t distance = length / 2; distance > 0; distance /= 2) {
-        exchange(list, length, distance, [](uint32_t) { return true; });
-    }
+    order(list, length, true);
 }
 
 // ---- seen items
@@ -243,7 +268,7 @@ struct Block {
             filled += __popc(taking);
             const bool last = first + WARP >= count;
             if (filled == 0 || (filled + WARP <= p.length && !last)) continue;
-            const uint32_t size = filled == 1 ? 1 : 2u << (31 - __clz(int(filled - 1)));
+            const uint32_t size = filled <= WARP ? WARP : 2u << (31 - __clz(int(filled - 1)));
             for (uint32_t i = filled + lane_id(); i < size; i += WARP) batch[i] = 0;
             __syncwarp();
             sort(batch, size);
