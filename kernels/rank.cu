@@ -30,12 +30,15 @@ constexpr unsigned GROUP = 4, EACH = 2 * GROUP, HALF = TILE / 2;
 static_assert(TILE / EACH * (TILE / EACH) == THREADS, "a tile is divided among the threads");
 constexpr float HIGHEST = 3.402823466e38f;
 
-// Followed by thresholds [V, TILE] and for each merging warp a list and a batch, [2, L].
+// Followed by thresholds [V, TILE] and for each merging warp a list and a batch.
 struct Shared {
     float slices[STAGES][2][SLICE * TILE];  // of users, of items
     uint32_t pending[TILE];                 // how many there are of each user
 };
 static_assert(sizeof(Shared) == RANK_SHARED, "the launcher asks for this much");
+
+// A list and a batch, which may run over by a row of 32.
+DEVICE uint32_t room(uint32_t length) { return 2 * length + WARP; }
 
 // ---- candidates
 
@@ -133,7 +136,7 @@ struct Block {
     const RankLists &p;
     Shared &shared;
     float *thresholds;  // [V, TILE] score of each user's k-th best so far
-    uint64_t *scratch;  // [warps, 2, L]
+    uint64_t *scratch;  // [warps, room(L)]
     uint64_t unit;      // which tile of users and part of the items
     uint32_t row, column;  // a thread's first user and item
 
@@ -243,40 +246,43 @@ struct Block {
         return kept;
     }
 
+    // A pending item as a candidate under ranking v.
+    DEVICE uint64_t candidate_of(uint64_t entry, uint32_t v) const {
+        const uint32_t position = uint32_t(entry);
+        const uint64_t tile = uint64_t(position / TILE) * p.variants + v;
+        const float offset = p.offsets[tile * TILE + position % TILE];
+        return candidate(p.ids[position], __fsub_rn(__uint_as_float(uint32_t(entry >> 32)), offset));
+    }
+
     // Merges a user's pending items into the list of one ranking.
     DEVICE void merge_into(uint32_t user, uint32_t v, uint32_t count) const {
         const uint64_t *entries = pending(user);
         uint64_t *stored = p.lists + ((unit * TILE + user) * p.variants + v) * p.length;
-        uint64_t *list = scratch + warp_id() * 2 * p.length, *batch = list + p.length;
+        uint64_t *list = scratch + warp_id() * room(p.length), *batch = list + p.length;
         for (uint32_t i = lane_id(); i < p.length; i += WARP) list[i] = stored[i];
         __syncwarp();
         uint64_t floor = list[p.k - 1];
-        uint32_t filled = 0;
         bool changed = false;
-        for (uint32_t first = 0; first < count; first += WARP) {
-            uint64_t key = 0;
-            if (first + lane_id() < count) {
-                const uint64_t entry = entries[first + lane_id()];
-                const uint32_t position = uint32_t(entry);
-                const uint64_t tile = uint64_t(position / TILE) * p.variants + v;
-                const float offset = p.offsets[tile * TILE + position % TILE];
-                key = candidate(p.ids[position], __fsub_rn(__uint_as_float(uint32_t(entry >> 32)), offset));
+        for (uint32_t first = 0, filled = 0;;) {
+            for (; first < count && filled < p.length; first += WARP) {
+                const bool inside = first + lane_id() < count;
+                const uint64_t key = inside ? candidate_of(entries[first + lane_id()], v) : 0;
+                const uint32_t taking = __ballot_sync(ALL_LANES, key > floor);
+                if (key > floor) batch[filled + __popc(taking & lanes_before())] = key;
+                filled += __popc(taking);
             }
-            const bool take = key > floor;
-            const uint32_t taking = __ballot_sync(ALL_LANES, take);
-            if (take) batch[filled + __popc(taking & lanes_before())] = key;
-            filled += __popc(taking);
-            const bool last = first + WARP >= count;
-            if (filled == 0 || (filled + WARP <= p.length && !last)) continue;
-            const uint32_t size = filled <= WARP ? WARP : 2u << (31 - __clz(int(filled - 1)));
-            for (uint32_t i = filled + lane_id(); i < size; i += WARP) batch[i] = 0;
+            if (filled == 0) break;
+            const uint32_t n = min(filled, p.length), left = filled - n;
+            const uint32_t size = n <= WARP ? WARP : 2u << (31 - __clz(int(n - 1)));
+            for (uint32_t i = n + lane_id(); i < size; i += WARP) batch[i] = 0;
             __syncwarp();
             sort(batch, size);
             absorb(list, p.length, batch, size);
-            floor = list[p.k - 1];
-            filled = 0;
-            changed = true;
+            if (lane_id() < left) batch[lane_id()] = batch[p.length + lane_id()];
             __syncwarp();
+            floor = list[p.k - 1];
+            filled = left;
+            changed = true;
         }
         if (!changed) return;
         for (uint32_t i = lane_id(); i < p.length; i += WARP) stored[i] = list[i];
@@ -371,7 +377,7 @@ KERNEL(rank_merge, RankMerge p, RANK_THREADS) {
     const uint64_t which = uint64_t(blockIdx.x) * p.warps + warp_id();
     if (warp_id() >= p.warps || which >= uint64_t(p.count) * p.variants) return;
     const uint32_t user = uint32_t(which / p.variants), v = uint32_t(which % p.variants);
-    uint64_t *list = shared + warp_id() * 2 * p.length, *batch = list + p.length;
+    uint64_t *list = shared + warp_id() * room(p.length), *batch = list + p.length;
     auto load = [&](uint64_t *to, uint32_t part) {
         const uint64_t unit = uint64_t(user / TILE) * p.parts + part;
         const uint64_t *from = p.lists + ((unit * TILE + user % TILE) * p.variants + v) * p.length;

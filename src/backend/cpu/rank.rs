@@ -78,8 +78,8 @@ impl<'a> Ranker<'a> {
     /// Prepares the item side of `tables` for lists of length `k` under each of `variants`.
     ///
     /// # Errors
-    /// [`Error::Config`] if `k` is 0 or more than there are items, or a `c` or `tau` is not a finite number;
-    /// [`Error::Data`] if a table holds a number that is not finite, or numbers so large that scores overflow.
+    /// [`crate::Error::Config`] if `k` is 0 or more than there are items, or a `c` or `tau` is not a finite number;
+    /// [`crate::Error::Data`] if a table holds a number that is not finite, or numbers so large that scores overflow.
     pub fn new(tables: &'a Tables<'_>, variants: &[Ranking], k: usize) -> Result<Self> {
         let items = tables.items() as usize;
         check::request(items, variants, k)?;
@@ -104,7 +104,7 @@ impl<'a> Ranker<'a> {
     /// by what `consume` returns.
     ///
     /// # Errors
-    /// [`Error::Data`] if a user or the shape of `seen` does not fit the tables.
+    /// [`crate::Error::Data`] if a user or the shape of `seen` does not fit the tables.
     pub fn map_blocks<R: Send>(
         &self,
         users: &[u32],

@@ -53,7 +53,7 @@ const WARPS: usize = RANK_THREADS as usize / 32;
 /// Blocks that run at once on a multiprocessor: registers allow two.
 const RESIDENT: usize = 2;
 /// Shared memory for the lists that a block's warps merge.
-const SCRATCH_BYTES: usize = 32 << 10;
+const SCRATCH_BYTES: usize = 34 << 10;
 /// Lists in the making of one lane take at most this much memory, and so do finished ones.
 const LANE_BYTES: usize = 1 << 30;
 /// Users of a block of lists on the host.
@@ -291,7 +291,7 @@ impl Merging {
             length,
             // Many rankings share what is pending: each takes part of it.
             full: (length * variants.min(4)).min(TILE.max(length)),
-            warps: (SCRATCH_BYTES / (2 * length * size_of::<Candidate>())).clamp(1, WARPS),
+            warps: (SCRATCH_BYTES / Self::room(length)).clamp(1, WARPS),
         }
     }
 
@@ -299,9 +299,14 @@ impl Merging {
         self.full + TILE
     }
 
+    /// Bytes for a list and a batch, which may run over by a row of 32.
+    fn room(length: usize) -> usize {
+        (2 * length + 32) * size_of::<Candidate>()
+    }
+
     /// Dynamic shared memory of the lists that are merged.
     fn scratch(self) -> usize {
-        self.warps * 2 * self.length * size_of::<Candidate>()
+        self.warps * Self::room(self.length)
     }
 }
 
