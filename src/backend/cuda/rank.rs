@@ -3,22 +3,24 @@
 //! Users are ranked in chunks that fill the device. Two lanes with a stream each take turns, so that one's lists are
 //! copied to the host and consumed there while the other's are made.
 
-use std::{borrow::Borrow, ops::Range, ptr};
+mod items;
+mod lane;
 
-use rayon::prelude::*;
+use std::{borrow::Borrow, ptr};
 
+use self::{
+    items::{Items, Rows},
+    lane::{Lane, Merging, Plan},
+};
 use super::{
-    Buffer, Device, Kernel, Params, Pinned, Purpose, Shape,
+    Buffer, Device, Kernel, Params, Purpose, Shape,
     params::{
-        RANK_LONGEST, RANK_SEEN, RANK_SHARED, RANK_SLICE, RANK_THREADS, RANK_TILE, RANK_VARIANTS, RankGates,
-        RankLists, RankMerge, RankPack, RankSeen,
+        RANK_LONGEST, RANK_SEEN, RANK_THREADS, RANK_TILE, RANK_VARIANTS, RankGates, RankLists, RankMerge,
+        RankPack, RankSeen,
     },
 };
 use crate::{
-    backend::{
-        cpu::rank::{NO_ITEM, PANEL, offset, order, popularity},
-        lists::{Block, Candidate, Ranks, check},
-    },
+    backend::lists::{Block, Ranks, check},
     data::Csr,
     error::{Error, Result},
     model::{Ranking, Tables},
@@ -48,16 +50,6 @@ const TABLES: Purpose = Purpose { what: "the embeddings to rank by", lower: "the
 const LISTS: Purpose = Purpose { what: "the lists", lower: "k, or the number of rankings" };
 
 const TILE: usize = RANK_TILE as usize;
-/// Warps of a block.
-const WARPS: usize = RANK_THREADS as usize / 32;
-/// Blocks that run at once on a multiprocessor: registers allow two.
-const RESIDENT: usize = 2;
-/// Shared memory for the lists that a block's warps merge.
-const SCRATCH_BYTES: usize = 34 << 10;
-/// Lists in the making of one lane take at most this much memory, and so do finished ones.
-const LANE_BYTES: usize = 1 << 30;
-/// Users of a block of lists on the host.
-const BLOCK_USERS: usize = 256;
 
 /// Tables that are on the device, as training leaves them: ranked without being copied to the host.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +71,6 @@ pub struct DeviceTables<'a> {
 /// Items that users have seen, on the device, to be used for many rankings.
 #[derive(Debug)]
 pub struct Seen {
-    rows: usize,
     sets: Vec<(Buffer<u64>, Buffer<u32>)>,
 }
 
@@ -87,7 +78,7 @@ impl Seen {
     /// Copies sets of seen items to the device.
     ///
     /// # Errors
-    /// [`Error::Data`] if there are more than four; [`Error::DeviceMemory`] if they do not fit.
+    /// [`Error::Data`] if there are more than four, or one is not in order; [`Error::DeviceMemory`] if they do not fit.
     pub fn new(device: &Device, sets: &[Csr<'_>]) -> Result<Self> {
         if sets.len() > RANK_SEEN as usize {
             return Err(Error::data(
@@ -96,12 +87,16 @@ impl Seen {
             ));
         }
         let upload = |csr: &Csr<'_>| -> Result<(Buffer<u64>, Buffer<u32>)> {
+            let end = csr.offsets.last().copied().unwrap_or(0);
+            if !csr.offsets.is_sorted() || end > csr.indices.len() as u64 {
+                return Err(Error::data(
+                    format!("{} offsets do not fit {} seen items", csr.offsets.len(), csr.indices.len()),
+                    "give offsets that ascend to the number of items",
+                ));
+            }
             Ok((device.upload(LISTS, csr.offsets)?, device.upload(LISTS, csr.indices)?))
         };
-        Ok(Seen {
-            rows: sets.first().map_or(0, Csr::rows),
-            sets: sets.iter().map(upload).collect::<Result<_>>()?,
-        })
+        Ok(Seen { sets: sets.iter().map(upload).collect::<Result<_>>()? })
     }
 
     fn params(&self) -> [RankSeen; RANK_SEEN as usize] {
@@ -153,163 +148,6 @@ impl Borrow<Buffer<f32>> for Users<'_> {
     }
 }
 
-/// A table of `count` rows of D numbers, `stride` apart.
-#[derive(Debug)]
-struct Rows<T> {
-    table: T,
-    count: usize,
-    dim: usize,
-    stride: usize,
-}
-
-impl<T: Borrow<Buffer<f32>>> Rows<T> {
-    /// D rounded up to whole slices.
-    fn depth(&self) -> usize {
-        self.dim.next_multiple_of(RANK_SLICE as usize)
-    }
-
-    /// Queues packing of `count` rows, whose numbers are at `rows` on the device, into tiles.
-    fn pack(
-        &self,
-        device: &Device,
-        kernel: &Kernel<RankPack>,
-        (rows, count): (*const u32, usize),
-        scale: *const f32,
-        packed: &mut Buffer<f32>,
-        largest: &mut Buffer<u32>,
-    ) -> Result<()> {
-        let (tiles, depth) = (count.div_ceil(TILE), self.depth());
-        assert!(
-            packed.len() >= tiles * depth * TILE && self.table.borrow().len() >= self.count * self.stride
-        );
-        let params = RankPack {
-            table: self.table.borrow().ptr(),
-            scale,
-            rows,
-            packed: packed.ptr_mut(),
-            largest: largest.ptr_mut(),
-            table_rows: self.count as u32,
-            count: count as u32,
-            dim: self.dim as u32,
-            stride: self.stride as u32,
-            depth: depth as u32,
-            unused: 0,
-        };
-        let grid = [tiles as u32, depth as u32 / RANK_SLICE, 1];
-        // SAFETY: `table` and `packed` are as long as was just checked, and callers give `count` rows, and a scale for
-        // every row of the table.
-        unsafe { device.launch(kernel, Shape { grid, block: RANK_THREADS, shared: 0 }, params) }
-    }
-}
-
-/// The item side, in tiles.
-#[derive(Debug)]
-struct Items {
-    count: usize,
-    tiles: usize,
-    /// `[J, depth, TILE]`.
-    packed: Buffer<f32>,
-    /// `[J, TILE]`.
-    ids: Buffer<u32>,
-    passes: Vec<Pass>,
-    /// No component and no offset is larger.
-    largest_component: f64,
-    largest_offset: f64,
-}
-
-/// Rankings that share a scoring pass.
-#[derive(Debug)]
-struct Pass {
-    variants: usize,
-    /// `[J, V, TILE]`.
-    offsets: Buffer<f32>,
-}
-
-impl Items {
-    fn new(
-        device: &Device,
-        kernel: &Kernel<RankPack>,
-        rows: &Rows<&Buffer<f32>>,
-        (gates, scale): (Option<&[f32]>, *const f32),
-        counts: &[u32],
-        rankings: &[Ranking],
-    ) -> Result<Self> {
-        let (zeros, popularity) =
-            (vec![0.0; if gates.is_some() { 0 } else { counts.len() }], popularity(counts));
-        let gates = gates.unwrap_or(&zeros);
-        // Halves of a panel, whose items are alike, become the items of a thread: the g-th four of a tile's first half
-        // and the g-th four of its second.
-        let order = order(gates, &popularity, rankings);
-        let tiles = (order.len() * PANEL).div_ceil(TILE);
-        let mut ids = vec![NO_ITEM; tiles * TILE];
-        for (at, &id) in order.as_flattened().iter().enumerate() {
-            let (tile, thread, item) = (at / TILE, at % TILE / 8, at % 8);
-            ids[tile * TILE + item / 4 * (TILE / 2) + thread * 4 + item % 4] = id;
-        }
-
-        let mut largest_offset = 0.0f64;
-        let mut passes = Vec::new();
-        for rankings in rankings.chunks(RANK_VARIANTS as usize) {
-            let mut offsets = vec![f32::INFINITY; tiles * rankings.len() * TILE];
-            for (v, &ranking) in rankings.iter().enumerate() {
-                let by_item: Vec<f32> =
-                    gates.iter().zip(&popularity).map(|(&gate, &n)| offset(ranking, gate, n)).collect();
-                largest_offset = largest_offset.max(check::largest("popularity correction", &by_item, 1)?);
-                for (tile, ids) in ids.chunks_exact(TILE).enumerate() {
-                    let offsets = &mut offsets[(tile * rankings.len() + v) * TILE..][..TILE];
-                    for (offset, &id) in offsets.iter_mut().zip(ids).filter(|(_, id)| **id != NO_ITEM) {
-                        *offset = by_item[id as usize];
-                    }
-                }
-            }
-            passes.push(Pass { variants: rankings.len(), offsets: device.upload(TABLES, &offsets)? });
-        }
-
-        let ids = device.upload(TABLES, &ids)?;
-        let mut packed = device.alloc(TABLES, tiles * rows.depth() * TILE)?;
-        let mut largest = device.zeros(TABLES, 1)?;
-        rows.pack(device, kernel, (ids.ptr(), ids.len()), scale, &mut packed, &mut largest)?;
-        let largest_component = f64::from(f32::from_bits(largest.read()?[0]));
-        Ok(Items { count: counts.len(), tiles, packed, ids, passes, largest_component, largest_offset })
-    }
-}
-
-/// How pending items are merged into lists.
-#[derive(Debug, Clone, Copy)]
-struct Merging {
-    /// Length of lists, L.
-    length: usize,
-    /// Pending items that are merged.
-    full: usize,
-    warps: usize,
-}
-
-impl Merging {
-    fn new(k: usize, variants: usize) -> Self {
-        let length = k.next_power_of_two().max(32);
-        Merging {
-            length,
-            // Many rankings share what is pending: each takes part of it.
-            full: (length * variants.min(4)).min(TILE.max(length)),
-            warps: (SCRATCH_BYTES / Self::room(length)).clamp(1, WARPS),
-        }
-    }
-
-    fn capacity(self) -> usize {
-        self.full + TILE
-    }
-
-    /// Bytes for a list and a batch, which may run over by a row of 32.
-    fn room(length: usize) -> usize {
-        (2 * length + 32) * size_of::<Candidate>()
-    }
-
-    /// Dynamic shared memory of the lists that are merged.
-    fn scratch(self) -> usize {
-        self.warps * Self::room(self.length)
-    }
-}
-
 impl<'a> Ranker<'a> {
     /// Prepares `device` to rank by `tables`, for lists of length `k` under each of `rankings`.
     ///
@@ -325,10 +163,15 @@ impl<'a> Ranker<'a> {
         let kernels = Kernels::new(device)?;
         let items = device.upload(TABLES, tables.item_embedding())?;
         let gates = tables.gates().map(|gates| device.upload(TABLES, gates)).transpose()?;
-        let scale = gates.as_ref().map_or(ptr::null(), Buffer::ptr);
         let rows = Rows { table: &items, count: tables.items() as usize, dim, stride: dim };
-        let items =
-            Items::new(device, &kernels.pack, &rows, (tables.gates(), scale), tables.popularity(), rankings)?;
+        let items = Items::new(
+            device,
+            &kernels.pack,
+            &rows,
+            (tables.gates(), gates.as_ref()),
+            tables.popularity(),
+            rankings,
+        )?;
         let user = check::largest("user embedding", tables.user_embedding(), dim)?;
         check::range(user, component, items.largest_offset, dim)?;
         let users = Users::Owned(device.upload(TABLES, tables.user_embedding())?);
@@ -361,9 +204,8 @@ impl<'a> Ranker<'a> {
         if let Some(gates) = &downloaded {
             check::largest("item gate", gates, 1)?;
         }
-        let scale = gates.as_ref().map_or(ptr::null(), Buffer::ptr);
         let rows = Rows { table: tables.items, count: items, dim, stride };
-        let source = (downloaded.as_deref(), scale);
+        let source = (downloaded.as_deref(), gates.as_ref());
         let items = Items::new(device, &kernels.pack, &rows, source, tables.popularity, rankings)?;
         check::range(0.0, items.largest_component, items.largest_offset, dim)?;
         let users = Rows { table: Users::Borrowed(tables.users), count: users, dim, stride };
@@ -401,9 +243,15 @@ impl<'a> Ranker<'a> {
     /// [`Error::Data`] if a user or `seen` does not fit the tables, or scores are not finite; if the device fails.
     pub fn rank(&self, users: &[u32], seen: &Seen, consume: &(dyn Fn(&Block<'_>) + Sync)) -> Result<()> {
         check::users(users, &[], self.users.count, self.items.count)?;
-        if !seen.sets.is_empty() && seen.rows != self.users.count {
+        if let Some((offsets, _)) =
+            seen.sets.iter().find(|(offsets, _)| offsets.len() != self.users.count + 1)
+        {
             return Err(Error::data(
-                format!("seen items are given for {} users, the model has {}", seen.rows, self.users.count),
+                format!(
+                    "seen items are given for {} users, the model has {}",
+                    offsets.len().saturating_sub(1),
+                    self.users.count
+                ),
                 "use the data that the model was trained on",
             ));
         }
@@ -472,173 +320,4 @@ fn gates(device: &Device, tables: &DeviceTables<'_>, weight: &Buffer<f32>) -> Re
     // SAFETY: the lengths were just checked.
     unsafe { device.launch(&device.kernel()?, shape, params)? };
     Ok(gates)
-}
-
-/// How many users are ranked at once, and how their work is divided.
-#[derive(Debug, Clone, Copy)]
-struct Plan {
-    /// Tiles of users in a chunk.
-    tiles: usize,
-    /// Blocks that work at once: tiles times parts of the items.
-    units: usize,
-    item_tiles: usize,
-}
-
-impl Plan {
-    fn new(ranker: &Ranker<'_>, users: usize) -> Self {
-        let merging = ranker.merging;
-        let variants = ranker.items.passes.iter().map(|pass| pass.variants).max().unwrap_or(0);
-        let making = TILE * size_of::<u64>() * (merging.capacity() + variants * merging.length);
-        let made = TILE * size_of::<u64>() * ranker.variants * ranker.k;
-        let blocks = RESIDENT * ranker.device.description().multiprocessors as usize;
-        let units = blocks.min(LANE_BYTES / making).max(1);
-        let tiles = users.div_ceil(TILE).min(units).min((LANE_BYTES / made).max(1));
-        Plan { tiles, units, item_tiles: ranker.items.tiles }
-    }
-
-    /// Parts of the items for so many tiles of users.
-    fn parts(&self, tiles: usize) -> usize {
-        (self.units / tiles).clamp(1, self.item_tiles)
-    }
-}
-
-/// One of two chunks that are ranked in turns.
-#[derive(Debug)]
-struct Lane {
-    device: Device,
-    /// `[T, depth, TILE]`.
-    packed: Buffer<f32>,
-    largest: Buffer<u32>,
-    /// `[units, TILE, capacity]`.
-    pending: Buffer<u64>,
-    /// `[units, TILE, V, L]`.
-    lists: Buffer<u64>,
-    /// `[users, V, K]`.
-    out: Buffer<u64>,
-    host: Pinned<u64>,
-    host_largest: Pinned<u32>,
-    chunk: Range<usize>,
-}
-
-impl Lane {
-    fn new(ranker: &Ranker<'_>, plan: &Plan) -> Result<Self> {
-        let device = ranker.device.with_own_stream()?;
-        let (merging, passes) = (ranker.merging, &ranker.items.passes);
-        let variants = passes.iter().map(|pass| pass.variants).max().unwrap_or(0);
-        let users = plan.units * TILE;
-        let out = plan.tiles * TILE * ranker.variants * ranker.k;
-        Ok(Lane {
-            packed: device.alloc(LISTS, plan.tiles * ranker.users.depth() * TILE)?,
-            largest: device.alloc(LISTS, 1)?,
-            pending: device.alloc(LISTS, users * merging.capacity())?,
-            lists: device.alloc(LISTS, users * variants * merging.length)?,
-            out: device.alloc(LISTS, out)?,
-            host: device.pinned(out)?,
-            host_largest: device.pinned(1)?,
-            chunk: 0..0,
-            device,
-        })
-    }
-
-    /// Queues all that makes the lists of a chunk of the users in `rows`.
-    fn begin(
-        &mut self,
-        ranker: &Ranker<'_>,
-        plan: &Plan,
-        rows: &Buffer<u32>,
-        seen: &Seen,
-        chunk: Range<usize>,
-    ) -> Result<()> {
-        let (items, merging) = (&ranker.items, ranker.merging);
-        let (count, tiles) = (chunk.len(), chunk.len().div_ceil(TILE));
-        let parts = plan.parts(tiles);
-        assert!(chunk.end <= rows.len() && tiles <= plan.tiles && tiles * parts <= plan.units);
-        let rows = rows.ptr().wrapping_add(chunk.start);
-        self.chunk = chunk;
-        self.largest.fill_zero()?;
-        let (packed, largest) = (&mut self.packed, &mut self.largest);
-        ranker.users.pack(&self.device, &ranker.kernels.pack, (rows, count), ptr::null(), packed, largest)?;
-        let mut first = 0;
-        for pass in &items.passes {
-            self.lists.fill_zero()?;
-            let lists = RankLists {
-                users: self.packed.ptr(),
-                items: items.packed.ptr(),
-                offsets: pass.offsets.ptr(),
-                ids: items.ids.ptr(),
-                rows,
-                seen: seen.params(),
-                pending: self.pending.ptr_mut(),
-                lists: self.lists.ptr_mut(),
-                count: count as u32,
-                item_tiles: items.tiles as u32,
-                depth: ranker.users.depth() as u32,
-                parts: parts as u32,
-                variants: pass.variants as u32,
-                k: ranker.k as u32,
-                length: merging.length as u32,
-                full: merging.full as u32,
-                capacity: merging.capacity() as u32,
-                warps: merging.warps as u32,
-            };
-            let thresholds = pass.variants * TILE * size_of::<f32>();
-            let shape = Shape {
-                grid: [tiles as u32, parts as u32, 1],
-                block: RANK_THREADS,
-                shared: RANK_SHARED + (thresholds + merging.scratch()) as u32,
-            };
-            // SAFETY: all arrays are of this object, the ranker and `seen`, with the shapes that kernels/params.h gives
-            // for tiles x parts <= units; `rows` are within the users, and so are the rows of `seen`.
-            unsafe { self.device.launch(&ranker.kernels.lists, shape, lists)? };
-            let merge = RankMerge {
-                lists: self.lists.ptr(),
-                out: self.out.ptr_mut().wrapping_add(first * ranker.k),
-                count: count as u32,
-                parts: parts as u32,
-                variants: pass.variants as u32,
-                k: ranker.k as u32,
-                length: merging.length as u32,
-                warps: merging.warps as u32,
-                stride: (ranker.variants * ranker.k) as u32,
-                unused: 0,
-            };
-            let shape = Shape {
-                grid: [(count * pass.variants).div_ceil(merging.warps) as u32, 1, 1],
-                block: RANK_THREADS,
-                shared: merging.scratch() as u32,
-            };
-            // SAFETY: as above; `out` has room for the chunk's users, and each pass writes its own rankings.
-            unsafe { self.device.launch(&ranker.kernels.merge, shape, merge)? };
-            first += pass.variants;
-        }
-        self.out.read_pinned(&mut self.host)?;
-        self.largest.read_pinned(&mut self.host_largest)
-    }
-
-    /// Waits for the chunk and passes its lists on.
-    fn finish(
-        &mut self,
-        ranker: &Ranker<'_>,
-        users: &[u32],
-        consume: &(dyn Fn(&Block<'_>) + Sync),
-    ) -> Result<()> {
-        let items = &ranker.items;
-        let largest = f64::from(f32::from_bits(self.host_largest.as_slice()?[0]));
-        check::range(largest, items.largest_component, items.largest_offset, ranker.users.dim)?;
-        let (variants, room) = (ranker.variants, ranker.k);
-        let users = &users[self.chunk.clone()];
-        let candidates: &[Candidate] =
-            bytemuck::cast_slice(&self.host.as_slice()?[..users.len() * variants * room]);
-        let blocks = users.par_chunks(BLOCK_USERS).zip(candidates.par_chunks(BLOCK_USERS * variants * room));
-        blocks.enumerate().for_each(|(index, (users, candidates))| {
-            // Where there are fewer items than k, zeros follow.
-            let lengths: Vec<usize> = candidates
-                .chunks_exact(room)
-                .map(|list| list.partition_point(|&candidate| candidate != Candidate::NONE))
-                .collect();
-            let first = self.chunk.start + index * BLOCK_USERS;
-            consume(&Block { first, users, variants, room, candidates, lengths: &lengths });
-        });
-        Ok(())
-    }
 }
