@@ -1,6 +1,6 @@
 // One struct of parameters per kernel: the only interface between Rust and CUDA. src/backend/cuda/params.rs mirrors it
 // (tests/params.rs compares, and MACR_BLESS=1 rewrites it). Fixed-width types and pointers only; no includes but
-// <stdint.h>. Shapes: S steps of a chunk, B rows of a full batch, U users, I items.
+// <stdint.h>. Shapes: S steps of a chunk, B rows of a full batch, U users, I items, D columns of a table, padded to W.
 #pragma once
 #include <stdint.h>
 
@@ -23,6 +23,18 @@
 #define SAMPLE_DRAW_THREADS 256
 #define SAMPLE_GROUP_THREADS 1024
 #define SAMPLE_GROUP_SHARED 32896
+
+// all_pairs: threads of a block by stage, samples of a block, and the most blocks that partial results come from.
+#define ALL_PAIRS_PARTIAL_THREADS 512
+#define ALL_PAIRS_PARTS 32
+#define ALL_PAIRS_SOLVE_THREADS 1024
+#define ALL_PAIRS_EVALUATE_THREADS 384
+#define ALL_PAIRS_EVALUATE_ROWS 64
+#define ALL_PAIRS_EPS_THREADS 256
+#define ALL_PAIRS_EPS_TILE 4
+// Most nodes of an interpolation, and room for the longest series, a multiple of 4.
+#define ALL_PAIRS_NODES 192
+#define ALL_PAIRS_SERIES 196
 
 // sample_draw: the batches of S consecutive steps.
 typedef struct {
@@ -139,6 +151,170 @@ typedef struct {
     uint32_t stride;  // k for each ranking of all passes
     uint32_t unused;
 } RankMerge;
+// Threads of a block.
+#define RULES_THREADS 256
+#define EXPORT_THREADS 256
+#define GATHER_THREADS 256
+#define STEP_THREADS 256
+#define APPLY_THREADS 256
+// Gaps up to this have their own rule; beyond, the weights have ended.
+#define LONGEST_GAP 256
+// Most blocks of step: each has its own partial sums.
+#define STEP_BLOCKS 512
+// Parts that a loss is reported in, without L2.
+#define LOSS_PARTS 3
+// Places of a window, in which apply sums the samples of rows that have more than this.
+#define APPLY_WINDOW 16
+
+// Adam's constants, and what follows from them alone. `settled` is a step from which on all rates are the same.
+typedef struct {
+    const double *rate;  // [settled + 1] lr_t of step t, from 1
+    const float *ended;  // [settled + 1, 4] weights and roots of a gap beyond LONGEST_GAP, by the step that touched last
+    const float *decay;  // [LONGEST_GAP + 1, 2] b1^n and b2^n
+    uint64_t settled;
+    float beta1;
+    float beta2;
+    float epsilon;
+    uint32_t replay;  // 1: missed steps one by one; 0: by rules
+} Optimiser;
+
+// A table with its optimiser state. Columns D..W are zero.
+typedef struct {
+    float *p;        // [rows, W]
+    float *m;        // [rows, W]
+    float *v;        // [rows, W]
+    uint64_t *last;  // [rows] step, from 1, that last touched the row; 0 before
+} Rows;
+
+// rules
+typedef struct {
+    const uint64_t *step;  // [S] rows are brought to the state after so many steps
+    float *weights;        // [S, LONGEST_GAP + 1, 4] out: two weights and two roots by gap
+    Optimiser adam;
+} Rules;
+
+// export_W
+typedef struct {
+    const uint64_t *step;  // [1]
+    const float *weights;  // [LONGEST_GAP + 1, 4]
+    float *out;            // [rows, W]
+    Rows table;
+    Optimiser adam;
+    uint32_t rows;
+    uint32_t stride;  // W
+} Export;
+
+typedef struct {
+    Rows table;
+    const uint32_t *touched;  // [2B], of which `count`
+    const uint32_t *starts;   // [2B + 1], of which `count` + 1
+    const uint32_t *count;    // [1]
+    const float *branch;      // [2, W] by parity of the step; null without a branch
+    float *rows;              // [count, W] out: state before the step
+    float *logit;             // [count] out; untouched without a branch
+} GatherSide;
+
+// gather_W
+typedef struct {
+    const uint64_t *step;  // [1] steps done
+    const uint32_t *rows;  // [1] rows of the batch
+    const float *weights;  // [LONGEST_GAP + 1, 4]
+    double *l2_loss;       // [blocks] out
+    GatherSide side[2];    // users, items
+    Optimiser adam;
+    float l2;
+    uint32_t stride;      // W
+    uint32_t item_block;  // first block of the items
+    uint32_t batch;       // B
+} Gather;
+
+// step_OBJECTIVE_W
+typedef struct {
+    const uint32_t *rows;        // [1] rows of the batch, n
+    const float *user_rows;      // [slots, W]
+    const float *item_rows;      // [slots, W]
+    const float *user_logit;     // [slots]; null without a branch
+    const float *item_logit;     // [slots]; null without a branch
+    const uint32_t *user_slot;   // [2B] by sample
+    const uint32_t *item_slot;   // [2B] by sample: row r with its positive is sample r, with its negative n + r
+    float *score;                // [2, B] all pairs: out
+    float *gate;                 // [2, B] all pairs: out
+    const float *sum_loss;       // [2, B] all pairs: the main loss
+    const float *gate_gradient;  // [2, B] all pairs
+    float *score_gradient;       // [2, B] out; all pairs: not touched
+    float *item_gradient;        // [2, B] out
+    float *user_gradient;        // [B] out
+    float *branch_partial;       // [blocks, 2, W] out: gradients of the user's and the item's branch vector
+    double *loss_partial;        // [blocks, LOSS_PARTS] out
+    float alpha;
+    float beta;
+    uint32_t batch;   // B
+    uint32_t stride;  // W
+    uint32_t eps_compat;
+    uint32_t unused;
+} Step;
+
+typedef struct {
+    Rows table;
+    const uint32_t *touched;       // [2B], of which `count`
+    const uint32_t *starts;        // [2B + 1], of which `count` + 1
+    const uint32_t *samples;       // [2n] by place
+    const uint32_t *slot;          // [2n] by sample
+    const uint32_t *count;         // [1]
+    const uint32_t *partner_slot;  // [2n] by sample, on the other side
+    const float *own;              // [count, W]
+    const float *partners;         // [., W]
+    const float *logit_gradient;   // [2, B], or [B] for the positives alone; null without a branch
+    float *partial;                // [windows, 2, W]
+    float *partial_upstream;       // [windows, 2]
+    uint32_t *arrived;             // [windows], zero before and after
+    float *branch;                 // [2, W] by parity of the step; null without a branch
+    float *branch_m;               // [W]
+    float *branch_v;               // [W]
+    uint32_t logit_samples;        // 1: logit_gradient is [B]; 2: [2, B]
+    float l2;                      // L2 coefficient of a row with one sample, times the rows of the batch
+} ApplySide;
+
+// apply_W
+typedef struct {
+    const uint64_t *step;          // [1] steps done
+    const uint32_t *rows;          // [1] rows of the batch, n
+    const float *score_gradient;   // [2, B]
+    const float *branch_partial;   // [step_blocks, 2, W]
+    const double *loss_partial;    // [step_blocks, LOSS_PARTS]
+    const double *l2_loss;         // [gather_blocks]
+    double *losses;                // [LOSS_PARTS + 1] added to
+    ApplySide side[2];             // users, items
+    Optimiser adam;
+    uint32_t batch;   // B
+    uint32_t stride;  // W
+    uint32_t step_blocks;
+    uint32_t gather_blocks;
+    // Block 0 reduces; then come windows of items, windows of users, slots of items, slots of users: first blocks.
+    uint32_t user_windows;
+    uint32_t item_slots;
+    uint32_t user_slots;
+    uint32_t unused;
+} Apply;
+// all_pairs_ranges, all_pairs_moments, all_pairs_solve and all_pairs_evaluate, or all_pairs_eps alone. Rows of a [2, B]
+// array are labels: positives (label 1), then negatives. Four lists of values go in: the scores of both, the gates of
+// both; six series come out: the losses of both, the score gradients, the gate gradients.
+typedef struct {
+    const float *score;     // [2, B]
+    const float *gate;      // [2, B]
+    const uint32_t *rows;   // [1] rows n of this batch, at most B; what lies beyond them is left alone
+    float *loss;            // [2, B] out: of each score with all gates
+    float *score_gradient;  // [2, B] out
+    float *gate_gradient;   // [2, B] out
+    float *ranges;          // [4, parts, 2] least and greatest value of a part
+    double *moments;        // [4, parts, NODES]
+    double *intervals;      // [4, 2] centre and half-width of a list's interval
+    float *scaling;         // [4, 2] the same centre, and 1 / half-width
+    uint32_t *nodes;        // [4] 0: more than NODES would be needed
+    float *series;          // [6, SERIES] Chebyshev coefficients
+    uint32_t batch;
+    uint32_t parts;  // blocks of a list, at most PARTS
+} AllPairsSums;
 
 #ifdef __cplusplus
 static_assert(sizeof(RankGates) == 40, "RankGates");
@@ -149,4 +325,14 @@ static_assert(sizeof(RankMerge) == 48, "RankMerge");
 static_assert(sizeof(SampleDraw) == 152, "SampleDraw");
 static_assert(sizeof(SampleSide) == 64, "SampleSide");
 static_assert(sizeof(SampleGroup) == 160, "SampleGroup");
+static_assert(sizeof(Optimiser) == 48, "Optimiser");
+static_assert(sizeof(Rows) == 32, "Rows");
+static_assert(sizeof(Rules) == 64, "Rules");
+static_assert(sizeof(Export) == 112, "Export");
+static_assert(sizeof(GatherSide) == 80, "GatherSide");
+static_assert(sizeof(Gather) == 256, "Gather");
+static_assert(sizeof(Step) == 152, "Step");
+static_assert(sizeof(ApplySide) == 160, "ApplySide");
+static_assert(sizeof(Apply) == 456, "Apply");
+static_assert(sizeof(AllPairsSums) == 104, "AllPairsSums");
 #endif

@@ -242,3 +242,25 @@ impl Rules {
         }
     }
 }
+
+impl Rules {
+    /// The rules of gaps beyond the table by the step that touched last, for rates that all are the same from the last
+    /// entry on: `[settled + 1]`. Their decays are those of the longest gap inside the table.
+    pub fn ended(adam: Adam) -> Vec<Rule> {
+        let rules = Rules::new(adam, 0);
+        let settled = (1..).find(|&t| adam.settled(t)).unwrap_or(u64::MAX);
+        // As in `advance`, backwards from rates without change.
+        let (b1, mut moment) = (f64::from(adam.beta1), [0f64; 4]);
+        let mut push = |rate: f64| {
+            let [m0, m1, m2, m3] = moment;
+            moment = [m0, m0 + m1, m0 + 2.0 * m1 + m2, m0 + 3.0 * (m1 + m2) + m3].map(|m| b1 * (m + rate));
+            rules.rule(LONGEST as u64, moment)
+        };
+        for _ in 0..LONGEST {
+            push(adam.rate(settled));
+        }
+        let mut ended: Vec<Rule> = (0..=settled).rev().map(|last| push(adam.rate(last + 1))).collect();
+        ended.reverse();
+        ended
+    }
+}

@@ -105,7 +105,7 @@ fn check(device: &Device, sampler: &Sampler<'_>, users: u32, steps: u32, firsts:
     for &first in firsts {
         let case = format!("{case}, from step {first}");
         samples.seek(first).unwrap();
-        samples.draw().unwrap();
+        samples.draw(steps).unwrap();
         let (step, rows) = (samples.step.read().unwrap(), samples.rows.read().unwrap());
         let drawn = [&samples.users, &samples.positives, &samples.negatives].map(|b| b.read().unwrap());
         let (by_user, by_item) =
@@ -181,7 +181,7 @@ fn a_recorded_draw_goes_on_at_each_replay() {
     let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, 50, 1).unwrap();
     let mut samples = Samples::new(&device, &sampler, data.users(), 2).unwrap();
     samples.seek(10).unwrap();
-    let graph = device.capture(|| samples.draw()).unwrap();
+    let graph = device.capture(|| samples.draw(2)).unwrap();
     graph.replay(3).unwrap();
     assert_eq!(samples.step.read().unwrap(), [14, 15]);
     let mut cpu = [Vec::new(), Vec::new(), Vec::new()];

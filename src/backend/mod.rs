@@ -20,6 +20,18 @@ use crate::{
     sampling::Sampler,
 };
 
+/// What tells the random numbers of tables and branches of one seed apart.
+pub mod streams {
+    /// The users' table.
+    pub const USERS: u32 = 0;
+    /// The items' table.
+    pub const ITEMS: u32 = 1;
+    /// The users' branch.
+    pub const USER_BRANCH: u32 = 2;
+    /// The items' branch.
+    pub const ITEM_BRANCH: u32 = 3;
+}
+
 /// What a training is made of, apart from its data and its objective.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {

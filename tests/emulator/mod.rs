@@ -94,7 +94,13 @@ fn build() -> Result<PathBuf, String> {
     let mut common = xxhash_rust::xxh3::Xxh3::new();
     common.update(&version.stdout);
     common.update(flags.join(" ").as_bytes());
-    for header in [files(&kernels, &["h", "cuh"]), files(&emulator, &["h"])].concat() {
+    for header in [
+        files(&kernels, &["h", "cuh"]),
+        files(&kernels.join("objectives"), &["cuh"]),
+        files(&emulator, &["h"]),
+    ]
+    .concat()
+    {
         common.update(&fs::read(header).unwrap());
     }
     let sources = [files(&kernels, &["cu"]), files(&emulator, &["cpp"])].concat();

@@ -3,10 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::{
+    adam::export,
     all_pairs::all_pairs,
     apply::{self, Side, Update},
     branch::{Branch, Head},
-    gather::{Gathered, Source, export},
+    gather::{Gathered, Source},
     propagation::{Batch, ITEMS, Propagation, USERS},
     sample::{Plan, Scratch},
     step::{Scalars, collect, scores},
@@ -14,7 +15,7 @@ use super::{
     team::Team,
 };
 use crate::{
-    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings},
+    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, streams},
     data::graph::Graph,
     error::Result,
     model,
@@ -25,9 +26,6 @@ use crate::{
 
 /// Steps whose samples are drawn together, in parallel.
 const DRAWN_AHEAD: usize = 16;
-/// Streams of the initialisation; those of the tables are their sides.
-const USER_BRANCH: u32 = 2;
-const ITEM_BRANCH: u32 = 3;
 
 /// The parameters of a branch, where there is one.
 fn head(branch: &Option<Branch>) -> Option<Head<'_>> {
@@ -72,8 +70,8 @@ impl<'a> Cpu<'a> {
     ) -> Result<Self> {
         let Settings { dim, branch, seed, adam, .. } = settings;
         let branch = |stream| Branch::new(branch, dim, seed, stream);
-        let users = Table::xavier(users as usize, dim, seed, USERS as u32)?;
-        let items = Table::xavier(items as usize, dim, seed, ITEMS as u32)?;
+        let users = Table::xavier(users as usize, dim, seed, streams::USERS)?;
+        let items = Table::xavier(items as usize, dim, seed, streams::ITEMS)?;
         let propagation = settings.lightgcn.map(|lightgcn| {
             let graph = Graph::new(sampler.data());
             Team::enter(|team| Propagation::new(graph, lightgcn, [&users, &items], team))
@@ -82,8 +80,8 @@ impl<'a> Cpu<'a> {
             propagation,
             users,
             items,
-            user_branch: objective.user_branch().then(|| branch(USER_BRANCH)),
-            item_branch: objective.item_branch().then(|| branch(ITEM_BRANCH)),
+            user_branch: objective.user_branch().then(|| branch(streams::USER_BRANCH)),
+            item_branch: objective.item_branch().then(|| branch(streams::ITEM_BRANCH)),
             sampler,
             objective,
             settings,

@@ -4,17 +4,27 @@
 //! and a program starts without a driver. Every operation is queued on the one stream of its [`Device`], in program
 //! order; the host waits only where it reads a result.
 
+pub mod adam;
+pub mod all_pairs;
+pub mod apply;
+pub mod batch;
+pub mod branch;
 pub mod buffer;
 pub mod device;
+mod engine;
 mod failure;
+pub mod gather;
 pub mod graph;
 mod image;
 pub mod launch;
 pub mod params;
 pub mod rank;
 pub mod sample;
+pub mod step;
+pub mod table;
 
 pub use buffer::{Buffer, Element, Pinned, Purpose};
 pub use device::Device;
+pub use engine::{Cuda, check, memory};
 pub use graph::Graph;
 pub use launch::{Kernel, Params, Shape};

@@ -14,6 +14,24 @@ pub const RANK_SHARED: u32 = 49664;
 pub const SAMPLE_DRAW_THREADS: u32 = 256;
 pub const SAMPLE_GROUP_THREADS: u32 = 1024;
 pub const SAMPLE_GROUP_SHARED: u32 = 32896;
+pub const ALL_PAIRS_PARTIAL_THREADS: u32 = 512;
+pub const ALL_PAIRS_PARTS: u32 = 32;
+pub const ALL_PAIRS_SOLVE_THREADS: u32 = 1024;
+pub const ALL_PAIRS_EVALUATE_THREADS: u32 = 384;
+pub const ALL_PAIRS_EVALUATE_ROWS: u32 = 64;
+pub const ALL_PAIRS_EPS_THREADS: u32 = 256;
+pub const ALL_PAIRS_EPS_TILE: u32 = 4;
+pub const ALL_PAIRS_NODES: u32 = 192;
+pub const ALL_PAIRS_SERIES: u32 = 196;
+pub const RULES_THREADS: u32 = 256;
+pub const EXPORT_THREADS: u32 = 256;
+pub const GATHER_THREADS: u32 = 256;
+pub const STEP_THREADS: u32 = 256;
+pub const APPLY_THREADS: u32 = 256;
+pub const LONGEST_GAP: u32 = 256;
+pub const STEP_BLOCKS: u32 = 512;
+pub const LOSS_PARTS: u32 = 3;
+pub const APPLY_WINDOW: u32 = 16;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct SampleDraw {
@@ -256,4 +274,319 @@ const _: () = {
     ["Offset of field: RankMerge::warps"][::core::mem::offset_of!(RankMerge, warps) - 36usize];
     ["Offset of field: RankMerge::stride"][::core::mem::offset_of!(RankMerge, stride) - 40usize];
     ["Offset of field: RankMerge::unused"][::core::mem::offset_of!(RankMerge, unused) - 44usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Optimiser {
+    pub rate: *const f64,
+    pub ended: *const f32,
+    pub decay: *const f32,
+    pub settled: u64,
+    pub beta1: f32,
+    pub beta2: f32,
+    pub epsilon: f32,
+    pub replay: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Optimiser"][::core::mem::size_of::<Optimiser>() - 48usize];
+    ["Alignment of Optimiser"][::core::mem::align_of::<Optimiser>() - 8usize];
+    ["Offset of field: Optimiser::rate"][::core::mem::offset_of!(Optimiser, rate) - 0usize];
+    ["Offset of field: Optimiser::ended"][::core::mem::offset_of!(Optimiser, ended) - 8usize];
+    ["Offset of field: Optimiser::decay"][::core::mem::offset_of!(Optimiser, decay) - 16usize];
+    ["Offset of field: Optimiser::settled"][::core::mem::offset_of!(Optimiser, settled) - 24usize];
+    ["Offset of field: Optimiser::beta1"][::core::mem::offset_of!(Optimiser, beta1) - 32usize];
+    ["Offset of field: Optimiser::beta2"][::core::mem::offset_of!(Optimiser, beta2) - 36usize];
+    ["Offset of field: Optimiser::epsilon"][::core::mem::offset_of!(Optimiser, epsilon) - 40usize];
+    ["Offset of field: Optimiser::replay"][::core::mem::offset_of!(Optimiser, replay) - 44usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Rows {
+    pub p: *mut f32,
+    pub m: *mut f32,
+    pub v: *mut f32,
+    pub last: *mut u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Rows"][::core::mem::size_of::<Rows>() - 32usize];
+    ["Alignment of Rows"][::core::mem::align_of::<Rows>() - 8usize];
+    ["Offset of field: Rows::p"][::core::mem::offset_of!(Rows, p) - 0usize];
+    ["Offset of field: Rows::m"][::core::mem::offset_of!(Rows, m) - 8usize];
+    ["Offset of field: Rows::v"][::core::mem::offset_of!(Rows, v) - 16usize];
+    ["Offset of field: Rows::last"][::core::mem::offset_of!(Rows, last) - 24usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Rules {
+    pub step: *const u64,
+    pub weights: *mut f32,
+    pub adam: Optimiser,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Rules"][::core::mem::size_of::<Rules>() - 64usize];
+    ["Alignment of Rules"][::core::mem::align_of::<Rules>() - 8usize];
+    ["Offset of field: Rules::step"][::core::mem::offset_of!(Rules, step) - 0usize];
+    ["Offset of field: Rules::weights"][::core::mem::offset_of!(Rules, weights) - 8usize];
+    ["Offset of field: Rules::adam"][::core::mem::offset_of!(Rules, adam) - 16usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Export {
+    pub step: *const u64,
+    pub weights: *const f32,
+    pub out: *mut f32,
+    pub table: Rows,
+    pub adam: Optimiser,
+    pub rows: u32,
+    pub stride: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Export"][::core::mem::size_of::<Export>() - 112usize];
+    ["Alignment of Export"][::core::mem::align_of::<Export>() - 8usize];
+    ["Offset of field: Export::step"][::core::mem::offset_of!(Export, step) - 0usize];
+    ["Offset of field: Export::weights"][::core::mem::offset_of!(Export, weights) - 8usize];
+    ["Offset of field: Export::out"][::core::mem::offset_of!(Export, out) - 16usize];
+    ["Offset of field: Export::table"][::core::mem::offset_of!(Export, table) - 24usize];
+    ["Offset of field: Export::adam"][::core::mem::offset_of!(Export, adam) - 56usize];
+    ["Offset of field: Export::rows"][::core::mem::offset_of!(Export, rows) - 104usize];
+    ["Offset of field: Export::stride"][::core::mem::offset_of!(Export, stride) - 108usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct GatherSide {
+    pub table: Rows,
+    pub touched: *const u32,
+    pub starts: *const u32,
+    pub count: *const u32,
+    pub branch: *const f32,
+    pub rows: *mut f32,
+    pub logit: *mut f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GatherSide"][::core::mem::size_of::<GatherSide>() - 80usize];
+    ["Alignment of GatherSide"][::core::mem::align_of::<GatherSide>() - 8usize];
+    ["Offset of field: GatherSide::table"][::core::mem::offset_of!(GatherSide, table) - 0usize];
+    ["Offset of field: GatherSide::touched"][::core::mem::offset_of!(GatherSide, touched) - 32usize];
+    ["Offset of field: GatherSide::starts"][::core::mem::offset_of!(GatherSide, starts) - 40usize];
+    ["Offset of field: GatherSide::count"][::core::mem::offset_of!(GatherSide, count) - 48usize];
+    ["Offset of field: GatherSide::branch"][::core::mem::offset_of!(GatherSide, branch) - 56usize];
+    ["Offset of field: GatherSide::rows"][::core::mem::offset_of!(GatherSide, rows) - 64usize];
+    ["Offset of field: GatherSide::logit"][::core::mem::offset_of!(GatherSide, logit) - 72usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Gather {
+    pub step: *const u64,
+    pub rows: *const u32,
+    pub weights: *const f32,
+    pub l2_loss: *mut f64,
+    pub side: [GatherSide; 2usize],
+    pub adam: Optimiser,
+    pub l2: f32,
+    pub stride: u32,
+    pub item_block: u32,
+    pub batch: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Gather"][::core::mem::size_of::<Gather>() - 256usize];
+    ["Alignment of Gather"][::core::mem::align_of::<Gather>() - 8usize];
+    ["Offset of field: Gather::step"][::core::mem::offset_of!(Gather, step) - 0usize];
+    ["Offset of field: Gather::rows"][::core::mem::offset_of!(Gather, rows) - 8usize];
+    ["Offset of field: Gather::weights"][::core::mem::offset_of!(Gather, weights) - 16usize];
+    ["Offset of field: Gather::l2_loss"][::core::mem::offset_of!(Gather, l2_loss) - 24usize];
+    ["Offset of field: Gather::side"][::core::mem::offset_of!(Gather, side) - 32usize];
+    ["Offset of field: Gather::adam"][::core::mem::offset_of!(Gather, adam) - 192usize];
+    ["Offset of field: Gather::l2"][::core::mem::offset_of!(Gather, l2) - 240usize];
+    ["Offset of field: Gather::stride"][::core::mem::offset_of!(Gather, stride) - 244usize];
+    ["Offset of field: Gather::item_block"][::core::mem::offset_of!(Gather, item_block) - 248usize];
+    ["Offset of field: Gather::batch"][::core::mem::offset_of!(Gather, batch) - 252usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Step {
+    pub rows: *const u32,
+    pub user_rows: *const f32,
+    pub item_rows: *const f32,
+    pub user_logit: *const f32,
+    pub item_logit: *const f32,
+    pub user_slot: *const u32,
+    pub item_slot: *const u32,
+    pub score: *mut f32,
+    pub gate: *mut f32,
+    pub sum_loss: *const f32,
+    pub gate_gradient: *const f32,
+    pub score_gradient: *mut f32,
+    pub item_gradient: *mut f32,
+    pub user_gradient: *mut f32,
+    pub branch_partial: *mut f32,
+    pub loss_partial: *mut f64,
+    pub alpha: f32,
+    pub beta: f32,
+    pub batch: u32,
+    pub stride: u32,
+    pub eps_compat: u32,
+    pub unused: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Step"][::core::mem::size_of::<Step>() - 152usize];
+    ["Alignment of Step"][::core::mem::align_of::<Step>() - 8usize];
+    ["Offset of field: Step::rows"][::core::mem::offset_of!(Step, rows) - 0usize];
+    ["Offset of field: Step::user_rows"][::core::mem::offset_of!(Step, user_rows) - 8usize];
+    ["Offset of field: Step::item_rows"][::core::mem::offset_of!(Step, item_rows) - 16usize];
+    ["Offset of field: Step::user_logit"][::core::mem::offset_of!(Step, user_logit) - 24usize];
+    ["Offset of field: Step::item_logit"][::core::mem::offset_of!(Step, item_logit) - 32usize];
+    ["Offset of field: Step::user_slot"][::core::mem::offset_of!(Step, user_slot) - 40usize];
+    ["Offset of field: Step::item_slot"][::core::mem::offset_of!(Step, item_slot) - 48usize];
+    ["Offset of field: Step::score"][::core::mem::offset_of!(Step, score) - 56usize];
+    ["Offset of field: Step::gate"][::core::mem::offset_of!(Step, gate) - 64usize];
+    ["Offset of field: Step::sum_loss"][::core::mem::offset_of!(Step, sum_loss) - 72usize];
+    ["Offset of field: Step::gate_gradient"][::core::mem::offset_of!(Step, gate_gradient) - 80usize];
+    ["Offset of field: Step::score_gradient"][::core::mem::offset_of!(Step, score_gradient) - 88usize];
+    ["Offset of field: Step::item_gradient"][::core::mem::offset_of!(Step, item_gradient) - 96usize];
+    ["Offset of field: Step::user_gradient"][::core::mem::offset_of!(Step, user_gradient) - 104usize];
+    ["Offset of field: Step::branch_partial"][::core::mem::offset_of!(Step, branch_partial) - 112usize];
+    ["Offset of field: Step::loss_partial"][::core::mem::offset_of!(Step, loss_partial) - 120usize];
+    ["Offset of field: Step::alpha"][::core::mem::offset_of!(Step, alpha) - 128usize];
+    ["Offset of field: Step::beta"][::core::mem::offset_of!(Step, beta) - 132usize];
+    ["Offset of field: Step::batch"][::core::mem::offset_of!(Step, batch) - 136usize];
+    ["Offset of field: Step::stride"][::core::mem::offset_of!(Step, stride) - 140usize];
+    ["Offset of field: Step::eps_compat"][::core::mem::offset_of!(Step, eps_compat) - 144usize];
+    ["Offset of field: Step::unused"][::core::mem::offset_of!(Step, unused) - 148usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ApplySide {
+    pub table: Rows,
+    pub touched: *const u32,
+    pub starts: *const u32,
+    pub samples: *const u32,
+    pub slot: *const u32,
+    pub count: *const u32,
+    pub partner_slot: *const u32,
+    pub own: *const f32,
+    pub partners: *const f32,
+    pub logit_gradient: *const f32,
+    pub partial: *mut f32,
+    pub partial_upstream: *mut f32,
+    pub arrived: *mut u32,
+    pub branch: *mut f32,
+    pub branch_m: *mut f32,
+    pub branch_v: *mut f32,
+    pub logit_samples: u32,
+    pub l2: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ApplySide"][::core::mem::size_of::<ApplySide>() - 160usize];
+    ["Alignment of ApplySide"][::core::mem::align_of::<ApplySide>() - 8usize];
+    ["Offset of field: ApplySide::table"][::core::mem::offset_of!(ApplySide, table) - 0usize];
+    ["Offset of field: ApplySide::touched"][::core::mem::offset_of!(ApplySide, touched) - 32usize];
+    ["Offset of field: ApplySide::starts"][::core::mem::offset_of!(ApplySide, starts) - 40usize];
+    ["Offset of field: ApplySide::samples"][::core::mem::offset_of!(ApplySide, samples) - 48usize];
+    ["Offset of field: ApplySide::slot"][::core::mem::offset_of!(ApplySide, slot) - 56usize];
+    ["Offset of field: ApplySide::count"][::core::mem::offset_of!(ApplySide, count) - 64usize];
+    ["Offset of field: ApplySide::partner_slot"][::core::mem::offset_of!(ApplySide, partner_slot) - 72usize];
+    ["Offset of field: ApplySide::own"][::core::mem::offset_of!(ApplySide, own) - 80usize];
+    ["Offset of field: ApplySide::partners"][::core::mem::offset_of!(ApplySide, partners) - 88usize];
+    ["Offset of field: ApplySide::logit_gradient"]
+        [::core::mem::offset_of!(ApplySide, logit_gradient) - 96usize];
+    ["Offset of field: ApplySide::partial"][::core::mem::offset_of!(ApplySide, partial) - 104usize];
+    ["Offset of field: ApplySide::partial_upstream"]
+        [::core::mem::offset_of!(ApplySide, partial_upstream) - 112usize];
+    ["Offset of field: ApplySide::arrived"][::core::mem::offset_of!(ApplySide, arrived) - 120usize];
+    ["Offset of field: ApplySide::branch"][::core::mem::offset_of!(ApplySide, branch) - 128usize];
+    ["Offset of field: ApplySide::branch_m"][::core::mem::offset_of!(ApplySide, branch_m) - 136usize];
+    ["Offset of field: ApplySide::branch_v"][::core::mem::offset_of!(ApplySide, branch_v) - 144usize];
+    ["Offset of field: ApplySide::logit_samples"]
+        [::core::mem::offset_of!(ApplySide, logit_samples) - 152usize];
+    ["Offset of field: ApplySide::l2"][::core::mem::offset_of!(ApplySide, l2) - 156usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Apply {
+    pub step: *const u64,
+    pub rows: *const u32,
+    pub score_gradient: *const f32,
+    pub branch_partial: *const f32,
+    pub loss_partial: *const f64,
+    pub l2_loss: *const f64,
+    pub losses: *mut f64,
+    pub side: [ApplySide; 2usize],
+    pub adam: Optimiser,
+    pub batch: u32,
+    pub stride: u32,
+    pub step_blocks: u32,
+    pub gather_blocks: u32,
+    pub user_windows: u32,
+    pub item_slots: u32,
+    pub user_slots: u32,
+    pub unused: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Apply"][::core::mem::size_of::<Apply>() - 456usize];
+    ["Alignment of Apply"][::core::mem::align_of::<Apply>() - 8usize];
+    ["Offset of field: Apply::step"][::core::mem::offset_of!(Apply, step) - 0usize];
+    ["Offset of field: Apply::rows"][::core::mem::offset_of!(Apply, rows) - 8usize];
+    ["Offset of field: Apply::score_gradient"][::core::mem::offset_of!(Apply, score_gradient) - 16usize];
+    ["Offset of field: Apply::branch_partial"][::core::mem::offset_of!(Apply, branch_partial) - 24usize];
+    ["Offset of field: Apply::loss_partial"][::core::mem::offset_of!(Apply, loss_partial) - 32usize];
+    ["Offset of field: Apply::l2_loss"][::core::mem::offset_of!(Apply, l2_loss) - 40usize];
+    ["Offset of field: Apply::losses"][::core::mem::offset_of!(Apply, losses) - 48usize];
+    ["Offset of field: Apply::side"][::core::mem::offset_of!(Apply, side) - 56usize];
+    ["Offset of field: Apply::adam"][::core::mem::offset_of!(Apply, adam) - 376usize];
+    ["Offset of field: Apply::batch"][::core::mem::offset_of!(Apply, batch) - 424usize];
+    ["Offset of field: Apply::stride"][::core::mem::offset_of!(Apply, stride) - 428usize];
+    ["Offset of field: Apply::step_blocks"][::core::mem::offset_of!(Apply, step_blocks) - 432usize];
+    ["Offset of field: Apply::gather_blocks"][::core::mem::offset_of!(Apply, gather_blocks) - 436usize];
+    ["Offset of field: Apply::user_windows"][::core::mem::offset_of!(Apply, user_windows) - 440usize];
+    ["Offset of field: Apply::item_slots"][::core::mem::offset_of!(Apply, item_slots) - 444usize];
+    ["Offset of field: Apply::user_slots"][::core::mem::offset_of!(Apply, user_slots) - 448usize];
+    ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 452usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct AllPairsSums {
+    pub score: *const f32,
+    pub gate: *const f32,
+    pub rows: *const u32,
+    pub loss: *mut f32,
+    pub score_gradient: *mut f32,
+    pub gate_gradient: *mut f32,
+    pub ranges: *mut f32,
+    pub moments: *mut f64,
+    pub intervals: *mut f64,
+    pub scaling: *mut f32,
+    pub nodes: *mut u32,
+    pub series: *mut f32,
+    pub batch: u32,
+    pub parts: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AllPairsSums"][::core::mem::size_of::<AllPairsSums>() - 104usize];
+    ["Alignment of AllPairsSums"][::core::mem::align_of::<AllPairsSums>() - 8usize];
+    ["Offset of field: AllPairsSums::score"][::core::mem::offset_of!(AllPairsSums, score) - 0usize];
+    ["Offset of field: AllPairsSums::gate"][::core::mem::offset_of!(AllPairsSums, gate) - 8usize];
+    ["Offset of field: AllPairsSums::rows"][::core::mem::offset_of!(AllPairsSums, rows) - 16usize];
+    ["Offset of field: AllPairsSums::loss"][::core::mem::offset_of!(AllPairsSums, loss) - 24usize];
+    ["Offset of field: AllPairsSums::score_gradient"]
+        [::core::mem::offset_of!(AllPairsSums, score_gradient) - 32usize];
+    ["Offset of field: AllPairsSums::gate_gradient"]
+        [::core::mem::offset_of!(AllPairsSums, gate_gradient) - 40usize];
+    ["Offset of field: AllPairsSums::ranges"][::core::mem::offset_of!(AllPairsSums, ranges) - 48usize];
+    ["Offset of field: AllPairsSums::moments"][::core::mem::offset_of!(AllPairsSums, moments) - 56usize];
+    ["Offset of field: AllPairsSums::intervals"][::core::mem::offset_of!(AllPairsSums, intervals) - 64usize];
+    ["Offset of field: AllPairsSums::scaling"][::core::mem::offset_of!(AllPairsSums, scaling) - 72usize];
+    ["Offset of field: AllPairsSums::nodes"][::core::mem::offset_of!(AllPairsSums, nodes) - 80usize];
+    ["Offset of field: AllPairsSums::series"][::core::mem::offset_of!(AllPairsSums, series) - 88usize];
+    ["Offset of field: AllPairsSums::batch"][::core::mem::offset_of!(AllPairsSums, batch) - 96usize];
+    ["Offset of field: AllPairsSums::parts"][::core::mem::offset_of!(AllPairsSums, parts) - 100usize];
 };

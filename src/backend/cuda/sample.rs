@@ -39,7 +39,8 @@ pub struct Touched {
     pub slot: Buffer<u32>,
     /// `[S]`: number of distinct rows.
     pub count: Buffer<u32>,
-    id_bits: u32,
+    /// Every row's number is below 2 to this power.
+    pub id_bits: u32,
 }
 
 /// Draws chunks of S steps on the device.
@@ -153,7 +154,7 @@ impl Touched {
 }
 
 impl Samples {
-    /// The samples of `sampler` on `device`, `steps` steps at a time, from step 0.
+    /// The samples of `sampler` on `device`, up to `steps` steps at a time, from step 0.
     ///
     /// # Errors
     /// [`crate::Error::DeviceMemory`] if they do not fit.
@@ -187,7 +188,7 @@ impl Samples {
         })
     }
 
-    /// Steps of a chunk, S.
+    /// Most steps of a chunk, S.
     pub fn steps(&self) -> u32 {
         self.steps
     }
@@ -205,11 +206,15 @@ impl Samples {
         self.first_step.write(&[step])
     }
 
-    /// Queues the drawing of the next chunk, in place of the last one. Can be captured.
+    /// Queues the drawing of the next `steps` steps, in place of the last ones. Can be captured.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if a launch is refused.
-    pub fn draw(&mut self) -> Result<()> {
+    ///
+    /// # Panics
+    /// If there is no room for so many.
+    pub fn draw(&mut self, steps: u32) -> Result<()> {
+        assert!(steps <= self.steps, "{steps} steps in a chunk of {}", self.steps);
         let (tables, alias) = (&self.tables, self.tables.alias.as_ref());
         let draw = SampleDraw {
             first_step: self.first_step.ptr(),
@@ -234,7 +239,7 @@ impl Samples {
             batch: self.batch,
             kind: tables.kind,
         };
-        let grid = [self.batch.div_ceil(SAMPLE_DRAW_THREADS), self.steps, 1];
+        let grid = [self.batch.div_ceil(SAMPLE_DRAW_THREADS), steps, 1];
         // SAFETY: all arrays are of this object, with the shapes that kernels/params.h gives.
         unsafe {
             self.device.launch(&self.draw, Shape { grid, block: SAMPLE_DRAW_THREADS, shared: 0 }, draw)?;
@@ -254,11 +259,8 @@ impl Samples {
             batch: self.batch,
             unused: 0,
         };
-        let shape = Shape {
-            grid: [2, self.steps, 1],
-            block: SAMPLE_GROUP_THREADS,
-            shared: SAMPLE_GROUP_SHARED + numbers,
-        };
+        let shape =
+            Shape { grid: [2, steps, 1], block: SAMPLE_GROUP_THREADS, shared: SAMPLE_GROUP_SHARED + numbers };
         // SAFETY: as above.
         unsafe { self.device.launch(&self.group, shape, group) }
     }

@@ -1,0 +1,233 @@
+// apply: ends a step. Per touched row the gradient, and Adam in place; Adam on the branch vectors; the loss's totals.
+//
+//   g[slot] = sum over its samples s of dL/da[s] partner(s)  +  samples(slot) l2 own  +  (sum of dL/dy[s]) branch
+//   p, m, v, last = Adam of g, with m and v first decayed over the steps that the row has missed    (adam.cuh)
+//
+// Samples lie by row: place j holds a sample, a row's places follow one another, and the order of every sum is that of
+// the places. One group of lanes does a row of at most WINDOW samples. A longer row (popular items) is cut where its
+// places cross multiples of WINDOW: one group sums a window's part of it, and the group that arrives last at the row,
+// by a count in device memory, adds the parts in their order and finishes the row. A window holds parts of two such
+// rows at most, one that ends and one that begins in it. Windows come first, so that the longest rows begin first.
+// Block 0 sums the partials of step and gather. Branch vectors are read from one half of their buffer, chosen by the
+// parity of the step, and written to the other.
+//
+// Moves 4 W bytes a sample from the second-level cache; 16 W in and 12 W out a touched row; 8 W twice a window part.
+//
+// Deterministic: who finishes a long row depends on timing, what is added in which order does not. No floating-point
+// atomics; nobody waits for another block.
+#include "adam.cuh"
+
+namespace apply {
+
+constexpr unsigned WARPS = APPLY_THREADS / WARP;
+constexpr uint32_t WINDOW = APPLY_WINDOW;
+
+template <unsigned WIDTH> struct Gradient {
+    Row<WIDTH> row;
+    float upstream;  // dL/dy, summed over the samples
+};
+
+// Sums `n` <= WINDOW samples from `place` on; n may differ between the groups of a warp, which all take part.
+template <unsigned WIDTH>
+DEVICE Gradient<WIDTH> sum_samples(const Apply &p, const ApplySide &side, uint32_t rows, uint32_t place, uint32_t n) {
+    using R = Row<WIDTH>;
+    // Samples whose scalars are read at once, one a lane; and those whose rows are.
+    constexpr uint32_t LANES = R::G < WINDOW ? R::G : WINDOW, AT_ONCE = R::V < 4 ? 4 / R::V : 1;
+    Gradient<WIDTH> sum = {R::zero(), 0.0f};
+    for (uint32_t begin = 0; begin < WINDOW; begin += LANES) {
+        if (begin > 0 && !__any_sync(ALL_LANES, begin < n)) break;
+        const uint32_t k = begin + R::lane();
+        const bool inside = R::lane() < LANES && k < n;
+        const uint32_t sample = inside ? side.samples[place + k] : 0;
+        const bool positive = sample < rows;
+        const uint32_t at = positive ? sample : sample - rows + p.batch;
+        const float coefficient = inside ? p.score_gradient[at] : 0.0f;
+        const uint32_t partner = inside ? side.partner_slot[sample] : 0;
+        const bool has_logit = inside && side.logit_gradient != nullptr && (positive || side.logit_samples == 2);
+        sum.upstream += has_logit ? side.logit_gradient[at] : 0.0f;
+        for (uint32_t first = 0; first < LANES; first += AT_ONCE) {
+            if (first > 0 && !__any_sync(ALL_LANES, begin + first < n)) break;
+            float a[AT_ONCE];
+            R partners[AT_ONCE];
+            UNROLL
+            for (uint32_t i = 0; i < AT_ONCE; i++) {
+                a[i] = __shfl_sync(ALL_LANES, coefficient, first + i, R::G);
+                const uint64_t slot = __shfl_sync(ALL_LANES, partner, first + i, R::G);
+                partners[i] = R::load(side.partners + slot * p.stride, p.stride, begin + first + i < n);
+            }
+            UNROLL
+            for (uint32_t i = 0; i < AT_ONCE; i++) sum.row.add(a[i], partners[i]);
+        }
+    }
+    sum.upstream = group_sum<R::G>(sum.upstream);
+    return sum;
+}
+
+// What finishing a row reads.
+template <unsigned WIDTH> struct Touched {
+    Row<WIDTH> own, m, v;
+    uint64_t last;
+    uint32_t id;
+
+    DEVICE Touched(const Apply &p, const ApplySide &side, uint32_t slot, uint32_t id, bool wanted) : id(id) {
+        const uint64_t at = uint64_t(id) * p.stride;
+        own = Row<WIDTH>::load(side.own + uint64_t(slot) * p.stride, p.stride, wanted);
+        m = Row<WIDTH>::load(side.table.m + at, p.stride, wanted);
+        v = Row<WIDTH>::load(side.table.v + at, p.stride, wanted);
+        last = wanted ? side.table.last[id] : 0;
+    }
+};
+
+template <unsigned WIDTH>
+DEVICE void finish(const Apply &p, const ApplySide &side, uint32_t rows, Touched<WIDTH> row, uint32_t samples,
+                   Gradient<WIDTH> gradient) {
+    using R = Row<WIDTH>;
+    const uint64_t now = *p.step;
+    gradient.row.add(side.l2 / float(rows) * float(samples), row.own);
+    if (side.branch != nullptr) {
+        gradient.row.add(gradient.upstream, R::load(side.branch + (now & 1) * p.stride, p.stride));
+    }
+    adam::decay(p.adam, row.last, now, row.m, row.v);
+    const float rate = adam::rate(p.adam, now + 1);
+    UNROLL
+    for (unsigned j = 0; j < R::N; j++) {
+        adam::step(p.adam, rate, gradient.row.x[j], row.own.x[j], row.m.x[j], row.v.x[j]);
+    }
+    const uint64_t at = uint64_t(row.id) * p.stride;
+    row.own.store(side.table.p + at, p.stride);
+    row.m.store(side.table.m + at, p.stride);
+    row.v.store(side.table.v + at, p.stride);
+    // All lanes have read it.
+    __syncwarp(R::mask());
+    if (R::lane() == 0) side.table.last[row.id] = now + 1;
+}
+
+// A row of at most WINDOW samples.
+template <unsigned WIDTH> DEVICE void slot(const Apply &p, const ApplySide &side, uint32_t slot) {
+    // Read before it is known whether there is such a slot: one wait less.
+    const bool possible = slot < 2 * p.batch;
+    const uint32_t touched = possible ? side.touched[slot] : 0;
+    const uint32_t begin = possible ? side.starts[slot] : 0, end = possible ? side.starts[slot + 1] : 0;
+    const uint32_t rows = *p.rows, samples = end - begin;
+    const bool whole = slot < *side.count && samples <= WINDOW;
+    const uint32_t places = whole ? samples : 0, id = whole ? touched : 0;
+    // The row is on its way while the samples are summed, unless the registers are needed for these.
+    if constexpr (Row<WIDTH>::V < 8) {
+        const Touched<WIDTH> row(p, side, slot, id, whole);
+        const Gradient<WIDTH> sum = sum_samples<WIDTH>(p, side, rows, begin, places);
+        if (whole) finish(p, side, rows, row, samples, sum);
+    } else {
+        const Gradient<WIDTH> sum = sum_samples<WIDTH>(p, side, rows, begin, places);
+        if (whole) finish(p, side, rows, Touched<WIDTH>(p, side, slot, id, true), samples, sum);
+    }
+}
+
+// The parts of longer rows that lie in the places WINDOW j .. WINDOW (j + 1).
+template <unsigned WIDTH> DEVICE void window(const Apply &p, const ApplySide &side, uint32_t j) {
+    using R = Row<WIDTH>;
+    const uint32_t rows = *p.rows, begin = min(WINDOW * j, 2 * rows), end = min(begin + WINDOW, 2 * rows);
+    const bool inside = begin < end;
+    const uint32_t first = inside ? side.slot[side.samples[begin]] : 0;
+    const uint32_t final = inside ? side.slot[side.samples[end - 1]] : 0;
+    // Part 0 is of the row at the window's first place, part 1 of one that begins later.
+    NO_UNROLL
+    for (unsigned part = 0; part < 2; part++) {
+        const uint32_t slot = part == 0 ? first : final;
+        const uint32_t row_begin = side.starts[slot], row_end = side.starts[slot + 1];
+        const bool wanted = inside && row_end - row_begin > WINDOW && (part == 0 || final != first);
+        if (!__any_sync(ALL_LANES, wanted)) continue;
+        const uint32_t from = max(begin, row_begin), to = min(end, row_end);
+        const Gradient<WIDTH> sum = sum_samples<WIDTH>(p, side, rows, from, wanted ? to - from : 0);
+        if (wanted) {
+            sum.row.store(side.partial + uint64_t(2 * j + part) * p.stride, p.stride);
+            if (R::lane() == 0) side.partial_upstream[2 * j + part] = sum.upstream;
+        }
+        __threadfence();
+        __syncwarp();
+        const uint32_t first_window = row_begin / WINDOW, last_window = (row_end - 1) / WINDOW;
+        uint32_t arrived = 0;
+        if (wanted && R::lane() == 0) arrived = atomicAdd(side.arrived + first_window, 1);
+        arrived = __shfl_sync(ALL_LANES, arrived, 0, R::G);
+        if (!wanted || arrived != last_window - first_window) continue;
+
+        __threadfence();
+        Gradient<WIDTH> total = {R::zero(), 0.0f};
+        // Only in its first window, and there only if it begins inside, is a row part 1.
+        uint32_t at = 2 * first_window + (row_begin % WINDOW != 0);
+        UNROLL_4
+        for (uint32_t w = first_window; w <= last_window; w++) {
+            total.row.add(1.0f, R::load_shared(side.partial + uint64_t(at) * p.stride, p.stride));
+            total.upstream += __ldcg(side.partial_upstream + at);
+            at = 2 * (w + 1);
+        }
+        finish(p, side, rows, Touched<WIDTH>(p, side, slot, side.touched[slot], true), row_end - row_begin, total);
+        if (R::lane() == 0) side.arrived[first_window] = 0;
+    }
+}
+
+// Block 0. `shared` is [groups of the block, W].
+template <unsigned WIDTH> DEVICE void reduce(const Apply &p, double *partial, float *shared) {
+    using R = Row<WIDTH>;
+    constexpr uint32_t GROUPS = APPLY_THREADS / R::G;
+    UNROLL
+    for (uint32_t part = 0; part <= LOSS_PARTS; part++) {
+        const bool l2 = part == LOSS_PARTS;
+        double sum = 0.0;
+        for (uint32_t b = threadIdx.x; b < (l2 ? p.gather_blocks : p.step_blocks); b += APPLY_THREADS) {
+            sum += l2 ? p.l2_loss[b] : p.loss_partial[b * LOSS_PARTS + part];
+        }
+        sum = block_sum<WARPS>(sum, partial);
+        if (threadIdx.x == 0) p.losses[part] += sum;
+        __syncthreads();
+    }
+    const uint64_t now = *p.step;
+    const float rate = adam::rate(p.adam, now + 1);
+    UNROLL
+    for (uint32_t which = 0; which < 2; which++) {
+        const ApplySide &side = p.side[which];
+        if (side.branch == nullptr) continue;
+        const uint32_t group = threadIdx.x / R::G;
+        R sum = R::zero();
+        UNROLL_4
+        for (uint32_t b = group; b < p.step_blocks; b += GROUPS) {
+            sum.add(1.0f, R::load(p.branch_partial + (2 * uint64_t(b) + which) * p.stride, p.stride));
+        }
+        sum.store(shared + group * p.stride, p.stride);
+        __syncthreads();
+        for (uint32_t c = threadIdx.x; c < p.stride; c += APPLY_THREADS) {
+            float g = 0.0f;
+            for (uint32_t k = 0; k < GROUPS; k++) g += shared[k * p.stride + c];
+            float value = side.branch[(now & 1) * p.stride + c], m = side.branch_m[c], v = side.branch_v[c];
+            adam::step(p.adam, rate, g, value, m, v);
+            side.branch[(~now & 1) * p.stride + c] = value;
+            side.branch_m[c] = m, side.branch_v[c] = v;
+        }
+        __syncthreads();
+    }
+}
+
+template <unsigned WIDTH> DEVICE void run(const Apply &p, double *partial) {
+    constexpr uint32_t GROUPS = APPLY_THREADS / Row<WIDTH>::G;
+    const uint32_t b = blockIdx.x, group = threadIdx.x / Row<WIDTH>::G;
+    if (b == 0) {
+        DYNAMIC_SHARED(float, shared);
+        return reduce<WIDTH>(p, partial, shared);
+    }
+    if (b < p.item_slots) {
+        const unsigned which = b < p.user_windows;
+        return window<WIDTH>(p, p.side[which], (b - (which ? 1 : p.user_windows)) * GROUPS + group);
+    }
+    const unsigned which = b < p.user_slots;
+    slot<WIDTH>(p, p.side[which], (b - (which ? p.item_slots : p.user_slots)) * GROUPS + group);
+}
+
+}  // namespace apply
+
+// Dynamic shared memory: [groups of the block, W] f32 where there are branches.
+#define APPLY(W)                                   \
+    KERNEL(apply_##W, Apply p, APPLY_THREADS) {    \
+        __shared__ double partial[apply::WARPS];   \
+        apply::run<W>(p, partial);                 \
+    }
+EVERY_WIDTH(APPLY)
+#undef APPLY

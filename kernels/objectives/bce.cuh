@@ -1,0 +1,18 @@
+// L = 1/n sum_r [softplus(-a+_r) + softplus(a-_r)]; see src/objective/bce.rs.
+#pragma once
+#include "scalar.cuh"
+
+struct Bce {
+    static constexpr bool BRANCHES = false;
+    bool eps_compat;
+
+    DEVICE explicit Bce(const Step &p) : eps_compat(p.eps_compat) {}
+
+    DEVICE void stage(Scalars &s) const {
+        const LossSlope positive = eps_compat ? bce_eps(s.score[0], 1.0f, 1e-9f) : bce(s.score[0], 1.0f);
+        const LossSlope negative = eps_compat ? bce_eps(s.score[1], 0.0f, 1e-9f) : bce(s.score[1], 0.0f);
+        s.loss[0] = (positive.loss + negative.loss) * s.weight;
+        s.score_gradient[0] = positive.slope * s.weight;
+        s.score_gradient[1] = negative.slope * s.weight;
+    }
+};

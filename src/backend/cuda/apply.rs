@@ -1,0 +1,186 @@
+//! `apply`: per touched row the gradient and Adam in place, Adam on the branch vectors, and the loss's totals.
+
+use super::{
+    Buffer, Device, Kernel, Params, Shape,
+    adam::{Optimiser, lanes},
+    batch::{BATCHES, Batch},
+    branch::Branch,
+    gather::{Gather, Gathered},
+    params::{self, APPLY_THREADS, APPLY_WINDOW, LOSS_PARTS},
+    sample::Touched,
+    step::{Scalars, Step},
+    table::{Table, stride, width},
+};
+use crate::error::Result;
+
+// SAFETY: kernels/apply.cu.
+unsafe impl Params for params::Apply {
+    const KERNEL: &'static str = "apply";
+}
+
+/// Parts of the sums of rows with many samples.
+#[derive(Debug)]
+struct Windows {
+    /// `[windows, 2, stride]`.
+    partial: Buffer<f32>,
+    /// `[windows, 2]`.
+    upstream: Buffer<f32>,
+    /// `[windows]`: zero between launches.
+    arrived: Buffer<u32>,
+}
+
+/// What a step changes of one side.
+#[derive(Debug)]
+pub struct Side<'a> {
+    /// Where the rows are.
+    pub table: &'a mut Table,
+    /// Where there is a branch.
+    pub branch: Option<&'a mut Branch>,
+    /// The rows before the step.
+    pub own: &'a Gathered,
+}
+
+/// The launcher.
+#[derive(Debug)]
+pub struct Apply {
+    device: Device,
+    kernel: Kernel<params::Apply>,
+    dim: usize,
+    batch: usize,
+    /// Groups of lanes of a block.
+    groups: u32,
+    slots: [usize; 2],
+    windows: [Windows; 2],
+    /// No row of this side has more samples than a window.
+    short: [bool; 2],
+    /// `[LOSS_PARTS + 1]`: sums over steps of the loss's parts and its L2 term.
+    pub losses: Buffer<f64>,
+}
+
+impl Apply {
+    /// For batches of up to `batch` rows with up to `slots` distinct users and items. `distinct_users`: no user is in
+    /// two rows of a batch.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if there is no kernel for `dim`, [`crate::Error::DeviceMemory`] if the buffers do not
+    /// fit.
+    pub fn new(
+        device: &Device,
+        dim: usize,
+        batch: usize,
+        slots: [usize; 2],
+        distinct_users: bool,
+    ) -> Result<Self> {
+        let width = width(dim)?;
+        let windows = |short: bool| {
+            let n = if short { 0 } else { (2 * batch).div_ceil(APPLY_WINDOW as usize) };
+            Ok(Windows {
+                partial: device.alloc(BATCHES, n * 2 * stride(dim))?,
+                upstream: device.alloc(BATCHES, n * 2)?,
+                arrived: device.zeros(BATCHES, n)?,
+            })
+        };
+        let short = [distinct_users, 2 * batch <= APPLY_WINDOW as usize];
+        Ok(Apply {
+            kernel: device.kernel_variant(width)?,
+            dim,
+            batch,
+            groups: APPLY_THREADS / lanes(width),
+            slots,
+            windows: [windows(short[0])?, windows(short[1])?],
+            short,
+            losses: device.zeros(BATCHES, LOSS_PARTS as usize + 1)?,
+            device: device.clone(),
+        })
+    }
+
+    /// Queues the end of a step. `l2` is lambda. Can be captured.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the launch is refused.
+    ///
+    /// # Panics
+    /// If shapes differ from those that this was made for.
+    pub fn launch(
+        &mut self,
+        batch: Batch<'_>,
+        optimiser: &Optimiser,
+        l2: f32,
+        (gather, step, scalars): (&Gather, &Step, &Scalars),
+        [users, items]: [Side<'_>; 2],
+    ) -> Result<()> {
+        assert_eq!(batch.size, self.batch);
+        for (side, slots) in [&users, &items].into_iter().zip(self.slots) {
+            assert!(side.own.slots() == slots && side.table.dim() == self.dim, "other shapes");
+        }
+        let stride = stride(self.dim) as u32;
+        let branched = users.branch.is_some() || items.branch.is_some();
+        let rows = [users.own, items.own].map(|own| own.rows.ptr());
+        let partner_slot = [batch.items, batch.users].map(|touched| batch.side(touched).slot);
+        let [user_windows, item_windows] = &mut self.windows;
+        let side = |which: usize, side: Side<'_>, touched: &Touched, windows: &mut Windows| {
+            let at = batch.side(touched);
+            let gradient = if which == 0 { &scalars.user_gradient } else { &scalars.item_gradient };
+            let null = (std::ptr::null(), std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
+            let (logit_gradient, branch, branch_m, branch_v) = side.branch.map_or(null, |branch| {
+                (gradient.ptr(), branch.values.ptr_mut(), branch.m.ptr_mut(), branch.v.ptr_mut())
+            });
+            params::ApplySide {
+                table: side.table.params_mut(),
+                touched: at.touched,
+                starts: at.starts,
+                samples: at.samples,
+                slot: at.slot,
+                count: at.count,
+                partner_slot: partner_slot[which],
+                own: rows[which],
+                partners: rows[1 - which],
+                logit_gradient,
+                partial: windows.partial.ptr_mut(),
+                partial_upstream: windows.upstream.ptr_mut(),
+                arrived: windows.arrived.ptr_mut(),
+                branch,
+                branch_m,
+                branch_v,
+                logit_samples: which as u32 + 1,
+                // A user is counted once a row, and so half for each of the row's two samples.
+                l2: if which == 0 { l2 / 2.0 } else { l2 },
+            }
+        };
+        let windows = |k: usize| {
+            let n = if self.short[k] { 0 } else { (2 * self.batch as u32).div_ceil(APPLY_WINDOW) };
+            n.div_ceil(self.groups)
+        };
+        let slots = self.slots.map(|n| (n as u32).div_ceil(self.groups));
+        let first_user_window = 1 + windows(1);
+        let first_item_slot = first_user_window + windows(0);
+        let first_user_slot = first_item_slot + slots[1];
+        let params = params::Apply {
+            step: batch.step_ptr(),
+            rows: batch.rows_ptr(),
+            score_gradient: scalars.score_gradient.ptr(),
+            branch_partial: scalars.branch_partial.ptr(),
+            loss_partial: scalars.loss_partial.ptr(),
+            l2_loss: gather.l2_loss.ptr(),
+            losses: self.losses.ptr_mut(),
+            side: [side(0, users, batch.users, user_windows), side(1, items, batch.items, item_windows)],
+            adam: optimiser.params(),
+            batch: self.batch as u32,
+            stride,
+            step_blocks: step.blocks(),
+            gather_blocks: gather.l2_loss.len() as u32,
+            user_windows: first_user_window,
+            item_slots: first_item_slot,
+            user_slots: first_user_slot,
+            unused: 0,
+        };
+        let shape = Shape {
+            grid: [first_user_slot + slots[0], 1, 1],
+            block: APPLY_THREADS,
+            shared: if branched { self.groups * stride * size_of::<f32>() as u32 } else { 0 },
+        };
+        // SAFETY: the arrays have the shapes that kernels/params.h gives; touched rows are distinct rows of the tables,
+        // slots are slots of the gathered rows, and samples are numbers of samples.
+        unsafe { self.device.launch(&self.kernel, shape, params) }
+    }
+}

@@ -1,0 +1,307 @@
+//! The state of a training on a GPU, and the operations of a step.
+
+use super::{
+    Device, Graph,
+    adam::{Optimiser, StepRules},
+    all_pairs::{AllPairs, Inputs, Outputs},
+    apply::{self, Apply},
+    batch::Batch,
+    branch::Branch,
+    gather::{self, Gather, Gathered},
+    params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
+    sample::Samples,
+    step::{Pairs, Scalars, Step},
+    table::{Table, stride, width},
+};
+use crate::{
+    backbone::Backbone,
+    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, cpu, streams},
+    error::{Error, Result},
+    model,
+    objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
+    sampling::Sampler,
+};
+
+/// Most steps of a chunk, and most rows of its batches together: the samples of a chunk are drawn at once, with two
+/// blocks of threads a step, and wait in device memory.
+const CHUNK_STEPS: u32 = 64;
+const CHUNK_ROWS: u32 = 1 << 19;
+
+/// A training on a GPU.
+#[derive(Debug)]
+pub struct Cuda<'a> {
+    /// Recorded chunks by their number of steps; they hold addresses of what follows.
+    graphs: Vec<(u32, Graph)>,
+    device: Device,
+    sampler: Sampler<'a>,
+    settings: Settings,
+    /// Steps done.
+    step: u64,
+    chunk: u32,
+    optimiser: Optimiser,
+    rules: StepRules,
+    samples: Samples,
+    users: Table,
+    items: Table,
+    user_branch: Option<Branch>,
+    item_branch: Option<Branch>,
+    gathered_users: Gathered,
+    gathered_items: Gathered,
+    scalars: Scalars,
+    gather: Gather,
+    score: Step,
+    /// Of objectives that pair all rows.
+    all_pairs: Option<AllPairs>,
+    apply: Apply,
+}
+
+/// Steps of a chunk for batches of up to `batch` rows.
+fn chunk(batch: u32) -> u32 {
+    (CHUNK_ROWS / batch.max(1)).clamp(1, CHUNK_STEPS)
+}
+
+/// Most distinct users and items of a batch.
+fn slots(batch: u32, [users, items]: [u32; 2]) -> [usize; 2] {
+    [batch.min(users) as usize, (2 * u64::from(batch)).min(u64::from(items)) as usize]
+}
+
+/// Bytes of device memory that a training with `sampler` on `users` x `items` takes: tables, interactions, batches,
+/// and the largest copy that an evaluation makes.
+pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settings) -> u64 {
+    let (b, s, w) =
+        (u64::from(sampler.batch()), u64::from(chunk(sampler.batch())), stride(settings.dim) as u64);
+    let [user_slots, item_slots] = slots(sampler.batch(), [users, items]).map(|n| n as u64);
+    let (users, items) = (u64::from(users), u64::from(items));
+    let host = sampler.tables();
+    let interactions = 8 * host.train.offsets.len() as u64
+        + 4 * (host.train.indices.len() + host.eligible.len() + host.block_user.len()) as u64
+        + 8 * host.before.len() as u64
+        + 20 * items;
+    let tables = (users + items) * (12 * w + 8) + 4 * w * users.max(items);
+    // Beyond this, some devices group the samples in device memory.
+    let scratch = if b > 8192 { 32 * b } else { 0 };
+    let batches = s * (12 * b + 2 * 4 * 8 * b + scratch + 16 * (u64::from(LONGEST_GAP) + 1) + 64);
+    let gathered = (user_slots + item_slots) * (4 * w + 4 + 8);
+    let step_blocks = b.div_ceil(u64::from(STEP_THREADS / 32)).min(u64::from(STEP_BLOCKS));
+    let scalars = 4 * b * (2 + 2 + 1 + 8) + step_blocks * (8 * w + 8 * PARTS as u64);
+    let windows = 2 * (2 * b).div_ceil(u64::from(APPLY_WINDOW)) * (8 * w + 12);
+    interactions + tables + batches + gathered + scalars + windows + (1 << 20)
+}
+
+/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`].
+///
+/// # Errors
+/// [`Error::Config`] and [`Error::DeviceMemory`].
+pub fn check(
+    device: &Device,
+    (users, items): (u32, u32),
+    sampler: &Sampler<'_>,
+    objective: &dyn Objective,
+    settings: &Settings,
+) -> Result<u64> {
+    width(settings.dim)?;
+    let refuse = |key, value: &dyn std::fmt::Display, remedy| {
+        Err(Error::config(key, value, "no GPU can do this yet", remedy))
+    };
+    if settings.lightgcn.is_some() {
+        return refuse("backbone", &Backbone::LightGcn, "use --device cpu");
+    }
+    let branched = objective.user_branch() || objective.item_branch();
+    if branched && settings.branch != BranchKind::Linear {
+        return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
+    }
+    let (asked, free) = (memory(sampler, [users, items], settings), device.free_memory()? as u64);
+    if asked > free {
+        return Err(Error::DeviceMemory {
+            what: "this training",
+            asked,
+            free,
+            lower: "--dim or --batch-size",
+        });
+    }
+    Ok(asked)
+}
+
+impl<'a> Cuda<'a> {
+    /// A training at its first step, from the parameters that the CPU begins with. `config` is what `objective` was
+    /// built from.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for settings that only the CPU can train with, [`Error::DeviceMemory`] if the training does
+    /// not fit, [`Error::Device`] if the device fails.
+    pub fn new(
+        device: &Device,
+        (users, items): (u32, u32),
+        sampler: Sampler<'a>,
+        objective: &dyn Objective,
+        config: &ObjectiveConfig,
+        settings: Settings,
+    ) -> Result<Self> {
+        let Settings { dim, branch, seed, adam, catch_up, .. } = settings;
+        check(device, (users, items), &sampler, objective, &settings)?;
+        let (batch, chunk) = (sampler.batch() as usize, chunk(sampler.batch()));
+        let slots = slots(sampler.batch(), [users, items]);
+        let new_branch = |wanted: bool, stream| match wanted
+            .then(|| cpu::branch::Branch::new(branch, dim, seed, stream).export())
+        {
+            Some(model::Branch::Linear { weight }) => Branch::new(device, &weight).map(Some),
+            _ => Ok(None),
+        };
+        let score = Step::new(device, objective, config, batch, dim)?;
+        Ok(Cuda {
+            graphs: Vec::new(),
+            step: 0,
+            chunk,
+            optimiser: Optimiser::new(device, adam, catch_up)?,
+            rules: StepRules::new(device, chunk as usize)?,
+            samples: Samples::new(device, &sampler, users, chunk)?,
+            users: Table::xavier(device, users as usize, dim, seed, streams::USERS)?,
+            items: Table::xavier(device, items as usize, dim, seed, streams::ITEMS)?,
+            user_branch: new_branch(objective.user_branch(), streams::USER_BRANCH)?,
+            item_branch: new_branch(objective.item_branch(), streams::ITEM_BRANCH)?,
+            gathered_users: Gathered::new(device, slots[0], dim)?,
+            gathered_items: Gathered::new(device, slots[1], dim)?,
+            scalars: score.scalars()?,
+            gather: Gather::new(device, dim, slots)?,
+            score,
+            all_pairs: objective
+                .all_pairs()
+                .map(|form| AllPairs::new(device, form, sampler.batch()))
+                .transpose()?,
+            apply: Apply::new(device, dim, batch, slots, sampler.users_are_distinct())?,
+            device: device.clone(),
+            sampler,
+            settings,
+        })
+    }
+
+    /// The tables of users and items, as the steps left them.
+    pub fn tables(&self) -> [&Table; 2] {
+        [&self.users, &self.items]
+    }
+
+    /// The branches of users and items, where there are any.
+    pub fn branches(&self) -> [Option<&Branch>; 2] {
+        [self.user_branch.as_ref(), self.item_branch.as_ref()]
+    }
+
+    /// The recorded chunk of `steps` steps.
+    fn graph(&mut self, steps: u32, sequence: Sequence<'_>) -> Result<&Graph> {
+        let known = self.graphs.iter().position(|&(length, _)| length == steps);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let device = self.device.clone();
+                let graph = device.capture(|| {
+                    (0..steps).try_for_each(|k| sequence(&mut Recorder { engine: self, k, steps }))
+                })?;
+                self.graphs.push((steps, graph));
+                self.graphs.len() - 1
+            }
+        };
+        Ok(&self.graphs[at].1)
+    }
+}
+
+impl Backend for Cuda<'_> {
+    fn sampler(&self) -> &Sampler<'_> {
+        &self.sampler
+    }
+
+    /// `sequence` is recorded at its first use, for each number of steps that is left over once, and must be the same
+    /// for the whole training.
+    fn repeat(&mut self, steps: u64, sequence: Sequence<'_>) -> Result<Losses> {
+        self.apply.losses.fill_zero()?;
+        let chunk = u64::from(self.chunk);
+        for (length, times) in [(chunk, steps / chunk), (steps % chunk, 1)] {
+            if length > 0 && times > 0 {
+                self.graph(length as u32, sequence)?.replay(times)?;
+            }
+        }
+        self.step += steps;
+        let mut losses = Losses::default();
+        losses.copy_from_slice(&self.apply.losses.read()?);
+        Ok(losses)
+    }
+
+    fn parameters(&mut self) -> Result<Parameters> {
+        let branch = |branch: &Option<Branch>| match branch {
+            Some(branch) => branch.read(self.step).map(|weight| Some(model::Branch::Linear { weight })),
+            None => Ok(None),
+        };
+        Ok(Parameters {
+            users: self.optimiser.export(&self.users, self.step)?,
+            items: self.optimiser.export(&self.items, self.step)?,
+            user_branch: branch(&self.user_branch)?,
+            item_branch: branch(&self.item_branch)?,
+            ego: None,
+        })
+    }
+}
+
+/// Queues the operations of step `k` of a chunk of `steps` steps, while they are recorded.
+struct Recorder<'r, 'a> {
+    engine: &'r mut Cuda<'a>,
+    k: u32,
+    steps: u32,
+}
+
+impl Operations for Recorder<'_, '_> {
+    /// Once a chunk: what depends on no parameter is done for all of its steps.
+    fn sample(&mut self) -> Result<()> {
+        if self.k > 0 {
+            return Ok(());
+        }
+        let Cuda { samples, optimiser, rules, .. } = &mut *self.engine;
+        samples.draw(self.steps)?;
+        optimiser.rules(&samples.step, self.steps, rules)
+    }
+
+    /// Matrix factorisation has no layers.
+    fn propagate(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn gather(&mut self) -> Result<()> {
+        let e = &mut *self.engine;
+        let batch = Batch::of(&e.samples, self.k as usize);
+        let users =
+            gather::Side { table: &e.users, branch: e.user_branch.as_ref(), out: &mut e.gathered_users };
+        let items =
+            gather::Side { table: &e.items, branch: e.item_branch.as_ref(), out: &mut e.gathered_items };
+        e.gather.launch(batch, &e.optimiser, &e.rules, e.settings.l2, [users, items])
+    }
+
+    fn step(&mut self) -> Result<()> {
+        let e = &mut *self.engine;
+        let batch = Batch::of(&e.samples, self.k as usize);
+        e.score.launch(batch, [&e.gathered_users, &e.gathered_items], &mut e.scalars)
+    }
+
+    fn all_pairs(&mut self) -> Result<()> {
+        let e = &mut *self.engine;
+        let Scalars { score_gradient, pairs, .. } = &mut e.scalars;
+        let (Some(sums), Some(Pairs { score, gate, loss, gate_gradient })) = (&mut e.all_pairs, pairs) else {
+            return Ok(());
+        };
+        let inputs = Inputs { score, gate, rows: &e.samples.rows, step: self.k as usize };
+        sums.launch(inputs, Outputs { loss, score_gradient, gate_gradient })?;
+        let batch = Batch::of(&e.samples, self.k as usize);
+        e.score.stage(batch, [&e.gathered_users, &e.gathered_items], &mut e.scalars)
+    }
+
+    fn apply(&mut self) -> Result<()> {
+        let e = &mut *self.engine;
+        let batch = Batch::of(&e.samples, self.k as usize);
+        let users =
+            apply::Side { table: &mut e.users, branch: e.user_branch.as_mut(), own: &e.gathered_users };
+        let items =
+            apply::Side { table: &mut e.items, branch: e.item_branch.as_mut(), own: &e.gathered_items };
+        let before = (&e.gather, &e.score, &e.scalars);
+        e.apply.launch(batch, &e.optimiser, e.settings.l2, before, [users, items])
+    }
+    /// Matrix factorisation has no layers.
+    fn backward(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

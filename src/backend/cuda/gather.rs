@@ -1,0 +1,140 @@
+//! `gather`: the touched rows, brought to the state before the step, side by side.
+
+use super::{
+    Buffer, Device, Kernel, Params, Shape,
+    adam::{Optimiser, StepRules, lanes},
+    batch::{BATCHES, Batch},
+    branch::Branch,
+    params::{self, GATHER_THREADS},
+    sample::Touched,
+    table::{Table, stride, width},
+};
+use crate::error::Result;
+
+// SAFETY: kernels/gather.cu.
+unsafe impl Params for params::Gather {
+    const KERNEL: &'static str = "gather";
+}
+
+/// The touched rows of one table, by slot.
+#[derive(Debug)]
+pub struct Gathered {
+    /// `[slots, stride]`: parameters before the step.
+    pub rows: Buffer<f32>,
+    /// `[slots]`: branch logit; never written without a branch.
+    pub logit: Buffer<f32>,
+}
+
+impl Gathered {
+    /// Room for `slots` rows.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceMemory`] if they do not fit.
+    pub fn new(device: &Device, slots: usize, dim: usize) -> Result<Self> {
+        Ok(Gathered {
+            rows: device.alloc(BATCHES, slots * stride(dim))?,
+            logit: device.alloc(BATCHES, slots)?,
+        })
+    }
+
+    /// Most rows.
+    pub fn slots(&self) -> usize {
+        self.logit.len()
+    }
+}
+
+/// One table's part.
+#[derive(Debug)]
+pub struct Side<'a> {
+    /// Where the rows are.
+    pub table: &'a Table,
+    /// Where there is a branch.
+    pub branch: Option<&'a Branch>,
+    /// Where they go.
+    pub out: &'a mut Gathered,
+}
+
+/// The launcher.
+#[derive(Debug)]
+pub struct Gather {
+    device: Device,
+    kernel: Kernel<params::Gather>,
+    /// Slots of a block.
+    slots: u32,
+    /// Blocks of users and of items.
+    blocks: [u32; 2],
+    /// `[blocks]`: each block's part of the L2 loss.
+    pub l2_loss: Buffer<f64>,
+}
+
+impl Gather {
+    /// For batches with up to `slots` distinct users and items.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if there is no kernel for `dim`.
+    pub fn new(device: &Device, dim: usize, slots: [usize; 2]) -> Result<Self> {
+        let width = width(dim)?;
+        let of_block = GATHER_THREADS / lanes(width) * if width <= 128 { 2 } else { 1 };
+        let blocks = slots.map(|n| (n as u32).div_ceil(of_block));
+        Ok(Gather {
+            kernel: device.kernel_variant(width)?,
+            slots: of_block,
+            blocks,
+            l2_loss: device.alloc(BATCHES, blocks.iter().sum::<u32>() as usize)?,
+            device: device.clone(),
+        })
+    }
+
+    /// Queues the gathering of a batch's rows. `l2` is lambda. Can be captured.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the launch is refused.
+    ///
+    /// # Panics
+    /// If there is room for fewer rows than this was made for.
+    pub fn launch(
+        &mut self,
+        batch: Batch<'_>,
+        optimiser: &Optimiser,
+        rules: &StepRules,
+        l2: f32,
+        [users, items]: [Side<'_>; 2],
+    ) -> Result<()> {
+        let stride = users.table.stride();
+        for (side, blocks) in [&users, &items].into_iter().zip(self.blocks) {
+            assert!(
+                side.out.slots().div_ceil(self.slots as usize) == blocks as usize,
+                "other numbers of slots"
+            );
+            assert_eq!(side.table.stride(), stride);
+        }
+        let side = |side: Side<'_>, touched: &Touched| {
+            let at = batch.side(touched);
+            params::GatherSide {
+                table: side.table.params(),
+                touched: at.touched,
+                starts: at.starts,
+                count: at.count,
+                branch: side.branch.map_or(std::ptr::null(), |b| b.values.ptr()),
+                rows: side.out.rows.ptr_mut(),
+                logit: side.out.logit.ptr_mut(),
+            }
+        };
+        let params = params::Gather {
+            step: batch.step_ptr(),
+            rows: batch.rows_ptr(),
+            weights: rules.ptr(batch.k),
+            l2_loss: self.l2_loss.ptr_mut(),
+            side: [side(users, batch.users), side(items, batch.items)],
+            adam: optimiser.params(),
+            l2,
+            stride: stride as u32,
+            item_block: self.blocks[0],
+            batch: batch.size as u32,
+        };
+        let shape = Shape::linear(self.blocks.iter().sum(), GATHER_THREADS);
+        // SAFETY: the arrays have the shapes that kernels/params.h gives; the sampler's rows are rows of the tables, and
+        // distinct ones are no more than the slots.
+        unsafe { self.device.launch(&self.kernel, shape, params) }
+    }
+}

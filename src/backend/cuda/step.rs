@@ -1,0 +1,204 @@
+//! `step`: match scores, the objective's scalar stage, and the gradients of the branch vectors.
+
+use super::{
+    Buffer, Device, Kernel, Params, Shape,
+    adam::lanes,
+    batch::{BATCHES, Batch},
+    gather::Gathered,
+    params::{self, LOSS_PARTS, STEP_BLOCKS, STEP_THREADS},
+    table::{stride, width},
+};
+use crate::{
+    error::Result,
+    objective::{Objective, ObjectiveConfig},
+};
+
+// SAFETY: kernels/step.cu.
+unsafe impl Params for params::Step {
+    const KERNEL: &'static str = "step";
+}
+
+/// Scalars of a batch: arrays `[2, B]` hold the positives in their first row and the negatives in their second, each
+/// by row of the batch.
+#[derive(Debug)]
+pub struct Scalars {
+    /// `[2, B]`: dL/da.
+    pub score_gradient: Buffer<f32>,
+    /// `[2, B]`: dL/dy_i, with an item branch.
+    pub item_gradient: Buffer<f32>,
+    /// `[B]`: dL/dy_u, both samples together, with a user branch.
+    pub user_gradient: Buffer<f32>,
+    /// `[blocks, 2, stride]`: the blocks' parts of the gradients of the user's and the item's branch vector.
+    pub branch_partial: Buffer<f32>,
+    /// `[blocks, LOSS_PARTS]`: the blocks' parts of the loss.
+    pub loss_partial: Buffer<f64>,
+    /// Of objectives that pair all rows.
+    pub pairs: Option<Pairs>,
+}
+
+/// What goes to and comes from the sums over all pairs; all `[2, B]`.
+#[derive(Debug)]
+pub struct Pairs {
+    /// Match scores a.
+    pub score: Buffer<f32>,
+    /// Gates g.
+    pub gate: Buffer<f32>,
+    /// Each score's loss with every gate, weighted.
+    pub loss: Buffer<f32>,
+    /// dL/dg.
+    pub gate_gradient: Buffer<f32>,
+}
+
+#[derive(Debug)]
+enum Stages {
+    Whole(Kernel<params::Step>),
+    /// Scores and gates before the sums over all pairs, the scalar stage after them.
+    Halves {
+        scores: Kernel<params::Step>,
+        sums: Kernel<params::Step>,
+    },
+}
+
+/// The launcher for one objective.
+#[derive(Debug)]
+pub struct Step {
+    device: Device,
+    stages: Stages,
+    config: ObjectiveConfig,
+    branches: [bool; 2],
+    batch: usize,
+    dim: usize,
+    blocks: u32,
+}
+
+impl Step {
+    /// For batches of up to `batch` rows.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if there is no kernel for `dim`, [`crate::Error::Device`] if there is none for the
+    /// objective.
+    pub fn new(
+        device: &Device,
+        objective: &dyn Objective,
+        config: &ObjectiveConfig,
+        batch: usize,
+        dim: usize,
+    ) -> Result<Self> {
+        let (name, width) = (objective.name(), width(dim)?);
+        let stages = match objective.all_pairs() {
+            None => Stages::Whole(device.kernel_variant(format!("{name}_{width}"))?),
+            Some(_) => Stages::Halves {
+                scores: device.kernel_variant(format!("{name}_scores_{width}"))?,
+                sums: device.kernel_variant(format!("{name}_sums_{width}"))?,
+            },
+        };
+        // Rows of a warp at once: with two and more times four columns a lane, fewer.
+        let tile = 32 / lanes(width) * (512 / width.max(128) as u32).max(1);
+        Ok(Step {
+            stages,
+            config: *config,
+            branches: [objective.user_branch(), objective.item_branch()],
+            batch,
+            dim,
+            blocks: (batch as u32).div_ceil(STEP_THREADS / 32 * tile).min(STEP_BLOCKS),
+            device: device.clone(),
+        })
+    }
+
+    /// Room for its results.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceMemory`] if they do not fit.
+    pub fn scalars(&self) -> Result<Scalars> {
+        let (b, blocks) = (self.batch, self.blocks as usize);
+        let array = |len| self.device.alloc(BATCHES, len);
+        let pairs = match self.stages {
+            Stages::Whole(_) => None,
+            Stages::Halves { .. } => Some(Pairs {
+                score: array(2 * b)?,
+                gate: array(2 * b)?,
+                loss: array(2 * b)?,
+                gate_gradient: array(2 * b)?,
+            }),
+        };
+        Ok(Scalars {
+            score_gradient: array(2 * b)?,
+            item_gradient: array(2 * b)?,
+            user_gradient: array(b)?,
+            branch_partial: array(blocks * 2 * stride(self.dim))?,
+            loss_partial: self.device.alloc(BATCHES, blocks * LOSS_PARTS as usize)?,
+            pairs,
+        })
+    }
+
+    /// Number of blocks, each with its own partial sums.
+    pub fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    /// Queues scores and scalar stage or, where all rows are paired, scores and gates. Can be captured.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the launch is refused.
+    pub fn launch(&self, batch: Batch<'_>, gathered: [&Gathered; 2], out: &mut Scalars) -> Result<()> {
+        let (Stages::Whole(kernel) | Stages::Halves { scores: kernel, .. }) = &self.stages;
+        self.queue(kernel, batch, gathered, out)
+    }
+
+    /// Queues the scalar stage with the sums over all pairs; other objectives have nothing to do. Can be captured.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the launch is refused.
+    pub fn stage(&self, batch: Batch<'_>, gathered: [&Gathered; 2], out: &mut Scalars) -> Result<()> {
+        match &self.stages {
+            Stages::Whole(_) => Ok(()),
+            Stages::Halves { sums, .. } => self.queue(sums, batch, gathered, out),
+        }
+    }
+
+    fn queue(
+        &self,
+        kernel: &Kernel<params::Step>,
+        batch: Batch<'_>,
+        [users, items]: [&Gathered; 2],
+        out: &mut Scalars,
+    ) -> Result<()> {
+        assert!(batch.size == self.batch && out.score_gradient.len() == 2 * self.batch, "other batch sizes");
+        let logit = |k: usize, gathered: &Gathered| {
+            if self.branches[k] { gathered.logit.ptr() } else { std::ptr::null() }
+        };
+        let null = (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
+        let (score, gate, sum_loss, gate_gradient) = out.pairs.as_mut().map_or(null, |pairs| {
+            (pairs.score.ptr_mut(), pairs.gate.ptr_mut(), pairs.loss.ptr(), pairs.gate_gradient.ptr())
+        });
+        let stride = stride(self.dim);
+        let params = params::Step {
+            rows: batch.rows_ptr(),
+            user_rows: users.rows.ptr(),
+            item_rows: items.rows.ptr(),
+            user_logit: logit(0, users),
+            item_logit: logit(1, items),
+            user_slot: batch.side(batch.users).slot,
+            item_slot: batch.side(batch.items).slot,
+            score,
+            gate,
+            sum_loss,
+            gate_gradient,
+            score_gradient: out.score_gradient.ptr_mut(),
+            item_gradient: out.item_gradient.ptr_mut(),
+            user_gradient: out.user_gradient.ptr_mut(),
+            branch_partial: out.branch_partial.ptr_mut(),
+            loss_partial: out.loss_partial.ptr_mut(),
+            alpha: self.config.alpha,
+            beta: self.config.beta,
+            batch: self.batch as u32,
+            stride: stride as u32,
+            eps_compat: u32::from(self.config.eps_compat),
+            unused: 0,
+        };
+        let shared = STEP_THREADS / 32 * stride as u32 * size_of::<f32>() as u32;
+        let shape = Shape { grid: [self.blocks, 1, 1], block: STEP_THREADS, shared };
+        // SAFETY: the arrays have the shapes that kernels/params.h gives, and slots are slots of the gathered rows.
+        unsafe { self.device.launch(kernel, shape, params) }
+    }
+}

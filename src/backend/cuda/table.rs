@@ -1,0 +1,132 @@
+//! A parameter table with its optimiser state on the device.
+
+use rayon::prelude::*;
+
+use super::{Buffer, Device, Purpose, params::Rows};
+use crate::{
+    backend::cpu::table::fill_uniform,
+    error::{Error, Result},
+};
+
+/// Largest embedding size that the kernels are compiled for.
+pub const MOST_DIM: usize = 1024;
+
+/// What runs short when a table does not fit.
+pub const TABLES: Purpose =
+    Purpose { what: "the tables of users and items with their moments", lower: "--dim" };
+
+/// The columns that the kernels for embedding size `dim` are compiled for: `KERNEL_W`.
+///
+/// # Errors
+/// [`Error::Config`] beyond [`MOST_DIM`].
+pub fn width(dim: usize) -> Result<usize> {
+    if dim > MOST_DIM {
+        return Err(Error::config(
+            "dim",
+            dim,
+            "the GPU's kernels are not made for so many columns",
+            format!("use at most {MOST_DIM}, or --device cpu"),
+        ));
+    }
+    Ok(dim.next_power_of_two().max(16))
+}
+
+/// `dim` rounded up to 128 bits: the distance of two rows.
+pub fn stride(dim: usize) -> usize {
+    dim.next_multiple_of(4)
+}
+
+/// `[rows, stride]` each of parameters, first and second moments. Columns beyond D are zero and stay so.
+#[derive(Debug)]
+pub struct Table {
+    rows: usize,
+    dim: usize,
+    /// Parameters.
+    pub p: Buffer<f32>,
+    /// First moments.
+    pub m: Buffer<f32>,
+    /// Second moments.
+    pub v: Buffer<f32>,
+    /// `[rows]`: the step (from 1) that last touched each row, 0 before the first.
+    pub last: Buffer<u64>,
+}
+
+impl Table {
+    /// The numbers of [`crate::backend::cpu::table::Table::xavier`], bit for bit.
+    ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] if it does not fit.
+    pub fn xavier(device: &Device, rows: usize, dim: usize, seed: u64, stream: u32) -> Result<Self> {
+        let (stride, bound) = (stride(dim), (6.0 / (rows + dim) as f64).sqrt());
+        let (p, m, v) = (
+            device.alloc(TABLES, rows * stride)?,
+            device.zeros(TABLES, rows * stride)?,
+            device.zeros(TABLES, rows * stride)?,
+        );
+        let mut table = Table { rows, dim, p, m, v, last: device.zeros(TABLES, rows)? };
+        let mut values = vec![0f32; rows * stride];
+        values.par_chunks_exact_mut(stride).enumerate().for_each(|(row, values)| {
+            fill_uniform(&mut values[..dim], bound, seed, stream, row as u64);
+        });
+        table.p.write(&values)?;
+        Ok(table)
+    }
+
+    /// The table with these parameters, first and second moments, `[rows, stride]` each, last touched in steps `last`.
+    ///
+    /// # Errors
+    /// [`Error::DeviceMemory`] if it does not fit.
+    ///
+    /// # Panics
+    /// If the lengths do not agree.
+    pub fn upload(device: &Device, dim: usize, values: [&[f32]; 3], last: &[u64]) -> Result<Self> {
+        assert!(values.iter().all(|values| values.len() == last.len() * stride(dim)), "other lengths");
+        let [p, m, v] = values;
+        Ok(Table {
+            rows: last.len(),
+            dim,
+            p: device.upload(TABLES, p)?,
+            m: device.upload(TABLES, m)?,
+            v: device.upload(TABLES, v)?,
+            last: device.upload(TABLES, last)?,
+        })
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Embedding size D.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Distance of two rows.
+    pub fn stride(&self) -> usize {
+        stride(self.dim)
+    }
+
+    /// For a kernel that reads it.
+    pub(super) fn params(&self) -> Rows {
+        Rows {
+            p: self.p.ptr().cast_mut(),
+            m: self.m.ptr().cast_mut(),
+            v: self.v.ptr().cast_mut(),
+            last: self.last.ptr().cast_mut(),
+        }
+    }
+
+    /// For a kernel that writes it.
+    pub(super) fn params_mut(&mut self) -> Rows {
+        Rows { p: self.p.ptr_mut(), m: self.m.ptr_mut(), v: self.v.ptr_mut(), last: self.last.ptr_mut() }
+    }
+}
+
+/// The first `dim` columns of rows that lie `stride` apart.
+pub(super) fn unpad(values: Vec<f32>, stride: usize, dim: usize) -> Vec<f32> {
+    if stride == dim {
+        return values;
+    }
+    values.chunks_exact(stride).flat_map(|row| &row[..dim]).copied().collect()
+}

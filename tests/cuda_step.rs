@@ -1,0 +1,286 @@
+//! `step` on the device against the formulas in f64, from rows that lie in any slots.
+
+mod batches;
+mod emulator;
+
+use batches::{Random, World, cases, guard, near, untouched};
+use macr::{
+    backend::cuda::{
+        Device,
+        gather::Gathered,
+        step::{Scalars, Step},
+    },
+    objective::{self, ObjectiveConfig, Pairing},
+};
+
+/// Gathered rows and logits on host and device. The logits are any numbers: step takes them as they are.
+struct Rows {
+    rows: Vec<f32>,
+    logit: Vec<f32>,
+    stride: usize,
+    device: Gathered,
+}
+
+impl Rows {
+    fn new(device: &Device, world: &World, side: usize) -> Self {
+        let mut random = Random::new(7 + side as u64);
+        let (slots, dim) = (world.slots()[side], world.case.dim);
+        let stride = dim.next_multiple_of(4);
+        let mut rows = vec![0f32; slots * stride];
+        for row in rows.chunks_exact_mut(stride) {
+            row[..dim].iter_mut().for_each(|x| *x = 2.0 * random.signed() / (dim as f32).sqrt());
+        }
+        let logit: Vec<f32> = (0..slots).map(|_| 3.0 * random.signed()).collect();
+        let mut gathered = Gathered::new(device, slots, dim).unwrap();
+        gathered.rows.write(&rows).unwrap();
+        gathered.logit.write(&logit).unwrap();
+        Rows { rows, logit, stride, device: gathered }
+    }
+
+    fn row(&self, slot: u32) -> Vec<f64> {
+        self.rows[slot as usize * self.stride..][..self.stride].iter().map(|&x| f64::from(x)).collect()
+    }
+}
+
+fn sigma(z: f64) -> f64 {
+    1.0 / (1.0 + (-z).exp())
+}
+
+/// -log sigma(z) for label 1, -log sigma(-z) for label 0, with `e` added inside; and the derivative.
+fn cross_entropy(z: f64, label: usize, e: f64) -> (f64, f64) {
+    let sign = if label == 1 { 1.0 } else { -1.0 };
+    let s = sigma(sign * z);
+    (-(s + e).ln(), -sign * s * (1.0 - s) / (s + e))
+}
+
+/// Per row of the batch: loss parts, dL/da, dL/dy_i, dL/dy_u, and scores and gates.
+#[derive(Default)]
+struct Expected {
+    loss: [f64; 3],
+    score_gradient: [f64; 2],
+    item_gradient: [f64; 2],
+    user_gradient: f64,
+    score: [f64; 2],
+    gate: [f64; 2],
+}
+
+fn expected(
+    name: &str,
+    c: &ObjectiveConfig,
+    n: usize,
+    a: [f64; 2],
+    y_i: [f64; 2],
+    y_u: f64,
+    sums: Option<[f64; 4]>,
+) -> Expected {
+    let (w, mut out) = (1.0 / n as f64, Expected { score: a, ..Expected::default() });
+    let e = |e: f64| if c.eps_compat { e } else { 0.0 };
+    match name {
+        "bce" => {
+            for k in 0..2 {
+                let (loss, slope) = cross_entropy(a[k], 1 - k, e(1e-9));
+                out.loss[0] += loss * w;
+                out.score_gradient[k] = slope * w;
+            }
+        }
+        "bpr" => {
+            let (loss, slope) = cross_entropy(a[0] - a[1], 1, 0.0);
+            out.loss[0] = loss * w;
+            out.score_gradient = [slope * w, -slope * w];
+        }
+        "macr" => {
+            let s_u = if c.user_branch { sigma(y_u) } else { 1.0 };
+            for k in 0..2 {
+                let s_i = if c.item_branch { sigma(y_i[k]) } else { 1.0 };
+                let g = s_u * s_i;
+                out.gate[k] = g;
+                let of_gate = if let Some(sums) = sums {
+                    out.loss[0] += sums[k];
+                    sums[2 + k]
+                } else {
+                    let (loss, slope) = cross_entropy(a[k] * g, 1 - k, e(1e-10));
+                    out.loss[0] += loss * w;
+                    out.score_gradient[k] = slope * g * w;
+                    slope * a[k] * w
+                };
+                if c.item_branch {
+                    let (loss, slope) = cross_entropy(y_i[k], 1 - k, e(1e-10));
+                    out.loss[1] += f64::from(c.alpha) * loss * w;
+                    out.item_gradient[k] = of_gate * g * (1.0 - s_i) + f64::from(c.alpha) * slope * w;
+                }
+                if c.user_branch {
+                    let (loss, slope) = cross_entropy(y_u, 1 - k, e(1e-10));
+                    out.loss[2] += f64::from(c.beta) * loss * w;
+                    out.user_gradient += of_gate * g * (1.0 - s_u) + f64::from(c.beta) * slope * w;
+                }
+            }
+        }
+        other => panic!("no formulas for {other}: add them"),
+    }
+    out
+}
+
+fn guarded(step: &Step) -> Scalars {
+    let mut scalars = step.scalars().unwrap();
+    for buffer in [
+        &mut scalars.score_gradient,
+        &mut scalars.item_gradient,
+        &mut scalars.user_gradient,
+        &mut scalars.branch_partial,
+    ] {
+        guard(buffer);
+    }
+    if let Some(pairs) = &mut scalars.pairs {
+        guard(&mut pairs.score);
+        guard(&mut pairs.gate);
+    }
+    scalars
+}
+
+fn check(device: &Device, world: &World, name: &str, config: &ObjectiveConfig) {
+    let (case, what) = (world.case, format!("{:?}, {name}, {config:?}", world.case));
+    let (n, b) = (case.rows, case.size);
+    let objective = objective::build(name, config).unwrap();
+    let [users, items] = [0, 1].map(|side| Rows::new(device, world, side));
+    let uploaded = world.upload(device);
+    let step = Step::new(device, objective.as_ref(), config, b, case.dim).unwrap();
+    let mut scalars = guarded(&step);
+    let gathered = [&users.device, &items.device];
+    step.launch(uploaded.batch(), gathered, &mut scalars).unwrap();
+    // All pairs: any numbers for the sums, which come from elsewhere.
+    let mut random = Random::new(3);
+    let mut sums = vec![[0f32; 4]; b];
+    if let Some(pairs) = &mut scalars.pairs {
+        sums.iter_mut().flatten().for_each(|x| *x = random.signed() / n as f32);
+        let array = |first: usize| -> Vec<f32> { (0..2 * b).map(|s| sums[s % b][first + s / b]).collect() };
+        pairs.loss.write(&array(0)).unwrap();
+        pairs.gate_gradient.write(&array(2)).unwrap();
+        step.stage(uploaded.batch(), gathered, &mut scalars).unwrap();
+    }
+
+    let read = |buffer: &macr::backend::cuda::Buffer<f32>| buffer.read().unwrap();
+    let (score_gradient, item_gradient, user_gradient) =
+        (read(&scalars.score_gradient), read(&scalars.item_gradient), read(&scalars.user_gradient));
+    let pairs = scalars.pairs.as_ref().map(|pairs| (read(&pairs.score), read(&pairs.gate)));
+    let (mut loss, mut size) = ([0.0; 3], [0.0; 3]);
+    let stride = users.stride;
+    let mut of_branch = [vec![0.0; stride], vec![0.0; stride]];
+    let mut branch_size = [0f64; 2];
+    // Scalars are sums of D products and a few operations; 1/n is the largest that a derivative is.
+    let small = 2e-6 * (1.0 + case.dim as f64 / 300.0);
+    let tolerance = small / n as f64;
+    for r in 0..n {
+        let user = world.sides[0].slot[r];
+        let item = [world.sides[1].slot[r], world.sides[1].slot[n + r]];
+        let (p, q) = (users.row(user), item.map(|slot| items.row(slot)));
+        let a = [0, 1].map(|k| p.iter().zip(&q[k]).map(|(p, q)| p * q).sum());
+        let y_i = item.map(|slot| f64::from(items.logit[slot as usize]));
+        let y_u = f64::from(users.logit[user as usize]);
+        let given = pairs.is_some().then(|| sums[r].map(f64::from));
+        let e = expected(name, config, n, a, y_i, y_u, given);
+        for k in 0..2 {
+            let at = k * b + r;
+            match &pairs {
+                Some((score, gate)) => {
+                    near(score[at], e.score[k], small * 4.0, format_args!("{what}, score {k} of row {r}"));
+                    near(gate[at], e.gate[k], 4e-7, format_args!("{what}, gate {k} of row {r}"));
+                }
+                None => near(
+                    score_gradient[at],
+                    e.score_gradient[k],
+                    tolerance,
+                    format_args!("{what}, dL/da {k} of row {r}"),
+                ),
+            }
+            if config.item_branch && name == "macr" {
+                near(
+                    item_gradient[at],
+                    e.item_gradient[k],
+                    4.0 * tolerance,
+                    format_args!("{what}, dL/dy_i {k} of row {r}"),
+                );
+            }
+            for (sum, q) in of_branch[1].iter_mut().zip(&q[k]) {
+                *sum += e.item_gradient[k] * q;
+            }
+            branch_size[1] += e.item_gradient[k].abs();
+        }
+        if config.user_branch && name == "macr" {
+            near(
+                user_gradient[r],
+                e.user_gradient,
+                8.0 * tolerance,
+                format_args!("{what}, dL/dy_u of row {r}"),
+            );
+        }
+        for (sum, p) in of_branch[0].iter_mut().zip(&p) {
+            *sum += e.user_gradient * p;
+        }
+        branch_size[0] += e.user_gradient.abs();
+        for part in 0..3 {
+            loss[part] += e.loss[part];
+            size[part] += e.loss[part].abs();
+        }
+    }
+    // Nothing beyond the rows of this batch is written, in either half.
+    for k in 0..2 {
+        assert!(
+            untouched(&score_gradient[..(k + 1) * b], k * b + n)
+                && untouched(&item_gradient[..(k + 1) * b], k * b + n),
+            "{what}"
+        );
+        if let Some((score, gate)) = &pairs {
+            assert!(
+                untouched(&score[..(k + 1) * b], k * b + n) && untouched(&gate[..(k + 1) * b], k * b + n),
+                "{what}"
+            );
+        }
+    }
+    assert!(untouched(&user_gradient, n) && (pairs.is_none() || untouched(&score_gradient, 0)), "{what}");
+
+    let partial = scalars.loss_partial.read().unwrap();
+    for part in 0..3 {
+        let got: f64 = partial.iter().skip(part).step_by(3).sum();
+        assert!(
+            (got - loss[part]).abs() <= 1e-6 * size[part],
+            "{what}: part {part} of the loss {got} for {}",
+            loss[part]
+        );
+    }
+    let partial = read(&scalars.branch_partial);
+    if name != "macr" {
+        assert!(untouched(&partial, 0), "{what}");
+        return;
+    }
+    for side in 0..2 {
+        for c in 0..stride {
+            let got: f32 = partial.iter().skip(side * stride + c).step_by(2 * stride).sum();
+            // As exact as its terms, whose factors of rows are below 2.
+            let tolerance = 2.0 * (8.0 * tolerance * n as f64 + 2e-7 * branch_size[side]);
+            near(got, of_branch[side][c], tolerance, format_args!("{what}, branch {side}, column {c}"));
+        }
+    }
+}
+
+#[test]
+fn scalars_follow_the_formulas() {
+    let Some(device) = emulator::device() else { return };
+    for (k, case) in cases().into_iter().enumerate() {
+        let world = World::new(case);
+        for (j, (name, ..)) in objective::REGISTRY.iter().enumerate() {
+            for pairing in [Pairing::Rows, Pairing::AllPairs] {
+                // Each setting meets several shapes.
+                let ablation = k + j;
+                let config = ObjectiveConfig {
+                    alpha: 0.3,
+                    beta: 0.2,
+                    pairing,
+                    user_branch: ablation % 4 != 1,
+                    item_branch: ablation % 5 != 1,
+                    eps_compat: ablation % 3 == 1,
+                };
+                check(&device, &world, name, &config);
+            }
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! Whole trainings on the device, through recorded and replayed sequences, against the CPU.
+
+mod emulator;
+
+use std::{
+    env,
+    hash::Hasher,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use macr::{
+    Branch, Config, Edges, Error, Interactions, InteractionsBuilder, Split, Trainer,
+    backend::{
+        Backend, Losses, Parameters, Settings,
+        cpu::Cpu,
+        cuda::{Cuda, Device, memory},
+    },
+    device::Resolved,
+    objective::{self, BranchKind, ObjectiveConfig, Pairing},
+    optim::{Adam, CatchUp},
+    sampling::{Negatives, Sampler, SamplerKind},
+    train::sequence::minibatch,
+};
+
+const USERS: u32 = 700;
+const ITEMS: u32 = 211;
+const SIZE: (u32, u32) = (USERS, ITEMS);
+
+fn world() -> Interactions {
+    let pairs = (0..USERS).flat_map(|u| (0..2 + u % 9).map(move |k| (u, (u * 7 + k * k * (k + 3)) % ITEMS)));
+    InteractionsBuilder::new(USERS, ITEMS).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap()
+}
+
+/// Held by each test: they share the device's memory, which one of them measures.
+static DEVICE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    DEVICE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One training, of which only what differs between the tests is said.
+#[derive(Clone, Copy)]
+struct Training<'a> {
+    data: &'a Interactions,
+    objective: &'a str,
+    pairing: Pairing,
+    kind: SamplerKind,
+    batch: u32,
+    dim: usize,
+    catch_up: CatchUp,
+}
+
+impl<'a> Training<'a> {
+    fn new(data: &'a Interactions) -> Self {
+        Training {
+            data,
+            objective: "macr",
+            pairing: Pairing::Rows,
+            kind: SamplerKind::UserUniform,
+            batch: 130,
+            dim: 24,
+            catch_up: CatchUp::Quadrature,
+        }
+    }
+
+    fn sampler(&self) -> Sampler<'a> {
+        Sampler::new(self.data, self.kind, Negatives::Popularity(0.5), self.batch, 3).unwrap()
+    }
+
+    fn config(&self) -> ObjectiveConfig {
+        ObjectiveConfig {
+            alpha: 1e-2,
+            beta: 1e-3,
+            pairing: self.pairing,
+            user_branch: true,
+            item_branch: true,
+            eps_compat: false,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            dim: self.dim,
+            lightgcn: None,
+            adam: Adam::default(),
+            catch_up: self.catch_up,
+            branch: BranchKind::Linear,
+            l2: 1e-4,
+            seed: 3,
+        }
+    }
+
+    fn cpu(&self) -> Cpu<'a> {
+        let objective = objective::build(self.objective, &self.config()).unwrap();
+        Cpu::new(SIZE, self.sampler(), objective, self.settings()).unwrap()
+    }
+
+    fn cuda(&self, device: &Device) -> Cuda<'a> {
+        let config = self.config();
+        let objective = objective::build(self.objective, &config).unwrap();
+        Cuda::new(device, SIZE, self.sampler(), objective.as_ref(), &config, self.settings()).unwrap()
+    }
+}
+
+/// Every parameter, the branches last.
+fn flat(parameters: &Parameters) -> Vec<f32> {
+    let mut all = [parameters.users.as_slice(), &parameters.items].concat();
+    for branch in [&parameters.user_branch, &parameters.item_branch].into_iter().flatten() {
+        let Branch::Linear { weight } = branch else { panic!("{branch:?}") };
+        all.extend_from_slice(weight);
+    }
+    all
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Largest distance of two lists; NaN counts as far.
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() })
+        .fold(0.0, f32::max)
+}
+
+/// All trainings that are compared with the CPU.
+fn trainings(data: &Interactions) -> Vec<Training<'_>> {
+    let base = Training::new(data);
+    vec![
+        base,
+        Training { objective: "bce", dim: 5, ..base },
+        Training { objective: "bpr", kind: SamplerKind::Interaction, batch: 77, dim: 64, ..base },
+        Training { kind: SamplerKind::Interaction, batch: 1000, dim: 150, ..base },
+        Training { catch_up: CatchUp::Replay, batch: 40, dim: 7, ..base },
+        Training { pairing: Pairing::AllPairs, kind: SamplerKind::Interaction, batch: 90, dim: 30, ..base },
+    ]
+}
+
+#[test]
+fn begins_with_the_parameters_of_the_cpu() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    for training in trainings(&data) {
+        let (cpu, cuda) =
+            (training.cpu().parameters().unwrap(), training.cuda(&device).parameters().unwrap());
+        assert_eq!(bits(&flat(&cpu)), bits(&flat(&cuda)), "D {}", training.dim);
+    }
+}
+
+#[test]
+fn losses_and_parameters_follow_the_cpu() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    for training in trainings(&data) {
+        let case = format!("{} D {} {}", training.objective, training.dim, training.catch_up);
+        let (mut cpu, mut cuda) = (training.cpu(), training.cuda(&device));
+        for step in 0..100 {
+            let (expected, got) = (cpu.repeat(1, &minibatch).unwrap(), cuda.repeat(1, &minibatch).unwrap());
+            for (part, (expected, got)) in expected.iter().zip(got).enumerate() {
+                let error = (got - expected).abs();
+                assert!(
+                    error <= 1e-5 * expected.abs(),
+                    "{case}, step {step}, part {part}: {got}, CPU {expected}"
+                );
+            }
+        }
+        // Adam divides by sqrt(v): where v is tiny, rounding grows; a step is 1e-3.
+        let far = distance(&flat(&cpu.parameters().unwrap()), &flat(&cuda.parameters().unwrap()));
+        assert!(far < 2e-5, "{case}: {far}");
+    }
+}
+
+fn train(device: &Device, training: Training<'_>, lengths: &[u64]) -> (Losses, Parameters) {
+    let mut engine = training.cuda(device);
+    let mut losses = Losses::default();
+    for &steps in lengths {
+        for (sum, loss) in losses.iter_mut().zip(engine.repeat(steps, &minibatch).unwrap()) {
+            *sum += loss;
+        }
+        // An evaluation in between must not change what follows.
+        engine.parameters().unwrap();
+    }
+    (losses, engine.parameters().unwrap())
+}
+
+#[test]
+fn any_cut_into_repeats_gives_the_same_bits() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    // More than a chunk of 64 steps, with and without a rest, and an odd number of them.
+    let training = Training { dim: 7, batch: 50, ..Training::new(&data) };
+    let (losses, whole) = train(&device, training, &[135]);
+    for lengths in [&[135][..], &[1, 2, 67, 65], &[64, 71], &[3; 45]] {
+        let (sums, parts) = train(&device, training, lengths);
+        assert_eq!(bits(&flat(&whole)), bits(&flat(&parts)), "{lengths:?}");
+        for (a, b) in losses.iter().zip(sums) {
+            assert!((a - b).abs() <= 1e-12 * a.abs(), "{lengths:?}: {a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn quadrature_and_replay_agree() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    let run = |catch_up| {
+        let training = Training { batch: 40, dim: 9, catch_up, ..Training::new(&data) };
+        flat(&train(&device, training, &[120]).1)
+    };
+    let far = distance(&run(CatchUp::Quadrature), &run(CatchUp::Replay));
+    assert!(far < 2e-5, "{far}");
+}
+
+/// Prints a hash of all bits of a training whose popular items have many samples.
+#[test]
+fn prints_the_bits_of_a_training() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = crowded();
+    let training = Training { batch: 90, dim: 20, kind: SamplerKind::Interaction, ..Training::new(&data) };
+    let (losses, parameters) = train(&device, training, &[9, 4]);
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    flat(&parameters).iter().for_each(|x| hash.write_u32(x.to_bits()));
+    losses.iter().for_each(|x| hash.write_u64(x.to_bits()));
+    println!("bits {:016x}", hash.digest());
+}
+
+/// Half of all interactions are with item 7.
+fn crowded() -> Interactions {
+    let pairs = (0..USERS).flat_map(|u| [(u, 7), (u, (u * u) % ITEMS)]);
+    InteractionsBuilder::new(USERS, ITEMS).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap()
+}
+
+#[test]
+fn any_order_of_blocks_and_threads_gives_the_same_bits() {
+    if emulator::device().is_none() {
+        return;
+    }
+    let run = |order: &str| {
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "prints_the_bits_of_a_training", "--nocapture"])
+            .env("MACR_EMULATOR_ORDER", order)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split("bits ").nth(1).unwrap_or_else(|| panic!("{text}"))[..16].to_owned()
+    };
+    let forward = run("forward");
+    for order in ["forward", "reversed", "1", "2"] {
+        assert_eq!(forward, run(order), "{order}");
+    }
+}
+
+#[test]
+fn what_it_takes_is_known_before() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    for training in trainings(&data) {
+        device.synchronize().unwrap();
+        let before = device.free_memory().unwrap();
+        let mut engine = training.cuda(&device);
+        engine.repeat(2, &minibatch).unwrap();
+        let copies = 4 * (training.dim.next_multiple_of(4) * USERS as usize) as u64;
+        let taken = (before - device.free_memory().unwrap()) as u64 + copies;
+        let known = memory(&training.sampler(), [USERS, ITEMS], &training.settings());
+        assert!(taken <= known && known < taken + (4 << 20), "{taken} bytes taken, {known} foretold");
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_said() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    let training = Training::new(&data);
+    let config = training.config();
+    let objective = objective::build("macr", &config).unwrap();
+    let build = |users, settings| {
+        Cuda::new(&device, (users, ITEMS), training.sampler(), objective.as_ref(), &config, settings)
+    };
+    let error = build(USERS, Settings { branch: BranchKind::Mlp(4), ..training.settings() }).unwrap_err();
+    assert!(error.to_string().contains("--device cpu"), "{error}");
+    let error = build(USERS, Settings { dim: 1025, ..training.settings() }).unwrap_err();
+    assert!(error.to_string().contains("--device cpu"), "{error}");
+    let error = build(u32::MAX, Settings { dim: 1024, ..training.settings() }).unwrap_err();
+    assert!(matches!(error, Error::DeviceMemory { .. }) && error.to_string().contains("--dim"), "{error}");
+}
+
+#[test]
+fn a_trainer_trains_on_the_device() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let pairs = (0..300u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 90)));
+    let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
+    let data = InteractionsBuilder::new(300, 90)
+        .split(Split::Train, Edges::from_pairs(train))
+        .split(Split::Test, Edges::from_pairs(test))
+        .build()
+        .unwrap();
+    let config = Config {
+        objective: "macr".into(),
+        c: vec![0.0, 20.0],
+        batch_size: 100,
+        dim: 12,
+        epochs: 4,
+        eval_every: 2,
+        select: Split::Test,
+        ..Config::default()
+    };
+    let fit = |device| Trainer::on(device, &data, config.clone()).unwrap().fit(&mut ()).unwrap();
+    let (cpu, on_cpu) = fit(&Resolved::Cpu);
+    let (cuda, on_cuda) = fit(&Resolved::Cuda(device));
+    assert_eq!(on_cpu.best_epoch, on_cuda.best_epoch);
+    assert!((on_cpu.best.hit_rate - on_cuda.best.hit_rate).abs() < 0.01);
+    assert!(distance(&cpu.user_embedding, &cuda.user_embedding) < 2e-5);
+    assert!(distance(&cpu.item_embedding, &cuda.item_embedding) < 2e-5);
+}
+
+#[test]
+fn the_command_trains_on_the_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = (0..120u32).flat_map(|u| (0..8).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 60)));
+    let text: String = pairs.map(|(u, i)| format!("u{u},i{i}\n")).collect();
+    std::fs::write(folder.path().join("pairs.csv"), text).unwrap();
+    let train = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_macr"));
+        command.current_dir(folder.path()).args(arguments.split(' '));
+        emulator::equip(&mut command).then(|| command.output().unwrap())
+    };
+    let common = "train pairs.csv --objective macr --epochs 1 --batch-size 50 --dim 8 --k 5 --force";
+    let Some(output) = train(&format!("{common} --device cuda")) else {
+        eprintln!("skipped: no C++ compiler");
+        return;
+    };
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && words.contains("device: CUDA emulator (cuda:0)"), "{output:?}");
+    // What the GPU cannot do is left to the CPU, or refused where the GPU was asked for.
+    let output = train(&format!("{common} --branch mlp:3")).unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && words.contains("device: the CPU, since the GPU"), "{output:?}");
+    let output = train(&format!("{common} --branch mlp:3 --device cuda")).unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(3) && words.contains("use --device cpu"), "{output:?}");
+    let output = train(&format!("{common} --dry-run --json --device cuda:0")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["device"] == "cuda:0" && report["gpu_memory"].as_u64() > Some(1 << 20), "{report}");
+}
