@@ -79,6 +79,20 @@ DEVICE unsigned warp_exclusive_sum(unsigned value) {
 DEVICE float4 load4(const float *p) { return *reinterpret_cast<const float4 *>(p); }
 DEVICE void store4(float *p, float4 v) { *reinterpret_cast<float4 *>(p) = v; }
 
+// ---- copies from global to shared memory that run beside the arithmetic
+
+#ifdef __CUDACC__
+// Begins copying 16 bytes, past the first-level cache; both addresses are multiples of 16.
+DEVICE void async_copy16(void *shared, const void *global) {
+    unsigned to = unsigned(__cvta_generic_to_shared(shared));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+}
+// Ends a group: the thread's copies since the last group.
+DEVICE void async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits for all of the thread's groups but the last N. Other threads see the bytes after a barrier.
+template <int N> DEVICE void async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+#endif
+
 // ---- the logistic function; neither overflows, and both keep their relative precision where they are small
 
 // 1 / (1 + e^-x)

@@ -1,8 +1,9 @@
 //! Lists for users, and items like an item.
 
 use crate::{
-    backend::cpu::rank::{Candidate, Ranker, TopK},
+    backend::lists::{Candidate, Ranks, TopK, ranker},
     data::{Csr, Interactions, Split},
+    device::Resolved,
     error::{Error, Result},
     model::{Model, Ranking, Tables},
 };
@@ -21,6 +22,7 @@ pub struct Recommender<'a> {
     tables: Tables<'a>,
     ranking: Ranking,
     seen: Vec<Csr<'a>>,
+    device: &'a Resolved,
 }
 
 impl<'a> Recommender<'a> {
@@ -29,12 +31,19 @@ impl<'a> Recommender<'a> {
     /// # Errors
     /// [`Error::Data`] if the model's tables do not fit together.
     pub fn new(model: &'a Model) -> Result<Self> {
-        Ok(Recommender { tables: model.tables()?, ranking: model.metadata.ranking, seen: Vec::new() })
+        let (tables, ranking) = (model.tables()?, model.metadata.ranking);
+        Ok(Recommender { tables, ranking, seen: Vec::new(), device: &Resolved::Cpu })
     }
 
     /// Sets how items are ranked.
     pub fn ranking(mut self, ranking: Ranking) -> Self {
         self.ranking = ranking;
+        self
+    }
+
+    /// Ranks on `device` instead of the CPU; lists are the same bits.
+    pub fn device(mut self, device: &'a Resolved) -> Self {
+        self.device = device;
         self
     }
 
@@ -61,8 +70,8 @@ impl<'a> Recommender<'a> {
     ///
     /// # Errors
     /// [`Error::Config`] for a `k` that cannot be used.
-    pub fn ranker(&self, k: usize) -> Result<Ranker<'_>> {
-        Ranker::new(&self.tables, &[self.ranking], k)
+    pub fn ranker(&self, k: usize) -> Result<Box<dyn Ranks + '_>> {
+        ranker(self.device, &self.tables, &[self.ranking], k)
     }
 
     /// What is left out of the lists, by user.
@@ -100,7 +109,7 @@ impl<'a> Recommender<'a> {
         let popularity = self.tables.popularity();
         let tables = Tables::new(self.tables.dim(), &directions, &directions, None, popularity)?;
         // An item is as similar to itself as to its duplicates, so it need not be first: one more is asked for.
-        let lists = Ranker::new(&tables, &[Ranking::default()], k + 1)?.top_k(items, &[])?;
+        let lists = ranker(self.device, &tables, &[Ranking::default()], k + 1)?.top_k(items, &[])?;
         let others = |(position, &item): (usize, &u32)| {
             let list = lists.list(position, 0).iter().copied();
             list.filter(|candidate| candidate.item() != item).take(k).collect()

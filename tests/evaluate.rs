@@ -170,8 +170,7 @@ fn what_cannot_be_evaluated_says_so() {
 fn recommendations_and_similar_items() {
     let (model, data) = small();
     let recommender = Recommender::new(&model).unwrap();
-    let ids =
-        |list: &[macr::backend::cpu::rank::Candidate]| list.iter().map(|c| c.item()).collect::<Vec<_>>();
+    let ids = |list: &[macr::backend::lists::Candidate]| list.iter().map(|c| c.item()).collect::<Vec<_>>();
     assert_eq!(ids(recommender.recommend(&[1], 3).unwrap().list(0, 0)), [0, 1, 2]);
     let recommender = recommender.seen(&data);
     assert_eq!(ids(recommender.recommend(&[0], 5).unwrap().list(0, 0)), [1]);

@@ -2,7 +2,10 @@
 
 use macr::{
     Csr, Ranking, Tables,
-    backend::cpu::rank::{Candidate, Ranker, TopK},
+    backend::{
+        cpu::rank::Ranker,
+        lists::{Candidate, Ranks, TopK},
+    },
 };
 use proptest::prelude::*;
 

@@ -8,7 +8,10 @@ mod shapes;
 
 use std::{error::Error, fs, io, path::Path, time::Instant};
 
-use macr::{Interactions, Model, Ranking, Split, backend::cpu::rank::Ranker};
+use macr::{
+    Interactions, Model, Ranking, Split,
+    backend::{Ranks, cpu::rank::Ranker},
+};
 use shapes::Shape;
 
 fn main() -> Result<(), Box<dyn Error>> {

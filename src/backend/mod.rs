@@ -7,6 +7,9 @@
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod lists;
+
+pub use lists::Ranks;
 
 use crate::{
     backbone::LightGcn,

@@ -34,6 +34,8 @@ pub struct Args {
     /// When testing, leave validation items out of the lists too.
     #[arg(long)]
     mask_valid: bool,
+    #[command(flatten)]
+    placement: super::Placement,
     /// Print the results as JSON.
     #[arg(long)]
     json: bool,
@@ -67,8 +69,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let run = Run::open(&args.run)?;
     let data = super::open_data(&args.data, output)?;
     run.check(&data, &args.data, output)?;
-    let model = &run.model;
+    let (model, device) = (&run.model, args.placement.device(output)?);
     let mut evaluator = Evaluator::new(&data, args.split)
+        .device(&device)
         .ks(&args.k)
         .rankings(&args.rankings.all(model.metadata.ranking))
         .mask(if args.mask_valid { Mask::TrainAndValid } else { Mask::Train });

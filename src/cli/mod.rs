@@ -23,6 +23,7 @@ use std::{io::ErrorKind, path::Path};
 
 use crate::{
     data::{Interactions, source},
+    device::{DeviceChoice, Resolved},
     error::{Error, Kind, Result},
 };
 use output::Output;
@@ -46,6 +47,24 @@ pub struct Global {
     /// Threads to use, up to 1024 [default: RAYON_NUM_THREADS, else all cores].
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+}
+
+/// The device of the commands that rank.
+#[derive(Debug, clap::Args)]
+struct Placement {
+    /// Where to rank: auto (the first GPU, if there is one to use), cpu, cuda or cuda:N. Lists are the same.
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    device: DeviceChoice,
+}
+
+impl Placement {
+    fn device(&self, output: &Output) -> Result<Resolved> {
+        let (device, line) = self.device.resolve()?;
+        if !matches!(device, Resolved::Cpu) {
+            output.remark(format_args!("ranking on {line}"));
+        }
+        Ok(device)
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,7 +10,7 @@ use std::{
 use super::{output::Output, run_folder::Run};
 use crate::{
     atomic_file::write_atomic,
-    backend::cpu::rank::{Block, Candidate, Ranker},
+    backend::lists::{Block, Candidate, Ranks},
     data::{Csr, Ids},
     error::{Error, Result},
     model::Ranking,
@@ -46,6 +46,8 @@ pub struct Args {
     /// Leave out users whom the model does not know, instead of failing.
     #[arg(long)]
     skip_unknown: bool,
+    #[command(flatten)]
+    placement: super::Placement,
     /// Write to this file instead of standard output.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -78,7 +80,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 
     let own = model.metadata.ranking;
     let ranking = Ranking { c: args.c.unwrap_or(own.c), tau: args.tau.unwrap_or(own.tau) };
-    let mut recommender = Recommender::new(model)?.ranking(ranking);
+    let device = args.placement.device(output)?;
+    let mut recommender = Recommender::new(model)?.ranking(ranking).device(&device);
     if let Some(data) = data.as_ref().filter(|_| !args.include_seen) {
         recommender = recommender.seen(data);
     }
@@ -175,7 +178,7 @@ fn unknown_user(place: &str, name: &str, ids: &Ids<'_>) -> Error {
 
 /// Forms lists and writes them as text.
 struct Lists<'a> {
-    ranker: Ranker<'a>,
+    ranker: Box<dyn Ranks + 'a>,
     masks: &'a [Csr<'a>],
     users: &'a [u32],
     user_ids: &'a Ids<'a>,

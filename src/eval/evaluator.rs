@@ -10,8 +10,9 @@ use super::{
     metric::{AllLists, LIST_METRICS, USER_METRICS, UserList, ideal},
 };
 use crate::{
-    backend::cpu::rank::{Block, Ranker},
+    backend::lists::{Block, ranker},
     data::{Csr, Interactions, Split},
+    device::Resolved,
     error::{Error, Result},
     model::{Model, Ranking, Tables},
 };
@@ -47,12 +48,14 @@ pub struct Evaluator<'a> {
     rankings: Vec<Ranking>,
     mask: Mask,
     groups: Option<GroupBy>,
+    device: &'a Resolved,
 }
 
 impl<'a> Evaluator<'a> {
     /// Evaluates on `split` of `data`, at k = 20.
     pub fn new(data: &'a Interactions, split: Split) -> Self {
-        Evaluator { data, split, ks: vec![20], rankings: Vec::new(), mask: Mask::Train, groups: None }
+        let (ks, rankings, mask) = (vec![20], Vec::new(), Mask::Train);
+        Evaluator { data, split, ks, rankings, mask, groups: None, device: &Resolved::Cpu }
     }
 
     /// Cuts lists at each of `ks`.
@@ -71,6 +74,12 @@ impl<'a> Evaluator<'a> {
     /// Sets which items are left out of the lists.
     pub fn mask(mut self, mask: Mask) -> Self {
         self.mask = mask;
+        self
+    }
+
+    /// Ranks on `device` instead of the CPU; results are the same bits.
+    pub fn device(mut self, device: &'a Resolved) -> Self {
+        self.device = device;
         self
     }
 
@@ -111,7 +120,7 @@ impl<'a> Evaluator<'a> {
         if let Some(k) = self.ks.iter().find(|&&k| k == 0) {
             return Err(Error::config("k", k, "an empty list cannot be measured", "give a k of at least 1"));
         }
-        let ranker = Ranker::new(tables, &rankings, longest)?;
+        let ranker = ranker(self.device, tables, &rankings, longest)?;
         let mut seen = vec![self.data.by_user(Split::Train)];
         if self.mask == Mask::TrainAndValid && self.split == Split::Test {
             seen.push(self.data.by_user(Split::Valid));

@@ -8,7 +8,9 @@
 #include <string.h>
 
 #include <algorithm>
+#include <deque>
 #include <type_traits>
+#include <vector>
 
 #include "runtime.h"
 
@@ -214,6 +216,43 @@ template <class T> T __ldcs(const T *p) { return *p; }
 template <class T> T __ldcg(const T *p) { return *p; }
 template <class T> void __stcs(T *p, T v) { *p = v; }
 template <class T> void __stcg(T *p, T v) { *p = v; }
+
+// ---- asynchronous copies: the bytes arrive when they are waited for, and are NaN until then
+
+namespace emulator {
+
+struct Copy {
+    void *to;
+    const void *from;
+};
+// The groups of one thread of the block that runs; the last one is not ended yet.
+struct Groups {
+    unsigned serial = ~0u;
+    std::deque<std::vector<Copy>> groups;
+
+    static Groups &mine() {
+        static Groups threads[1024];
+        Groups &g = threads[current->thread.x];
+        if (g.serial != block.serial) g.serial = block.serial, g.groups.assign(1, {});
+        return g;
+    }
+};
+
+}  // namespace emulator
+
+inline void async_copy16(void *shared, const void *global) {
+    if ((uintptr_t(shared) | uintptr_t(global)) % 16) emulator::fail("async_copy16: an address is no multiple of 16");
+    memset(shared, 0xff, 16);
+    emulator::Groups::mine().groups.back().push_back({shared, global});
+}
+inline void async_commit() { emulator::Groups::mine().groups.emplace_back(); }
+template <int N> void async_wait() {
+    auto &groups = emulator::Groups::mine().groups;
+    while (groups.size() > N + 1) {
+        for (const emulator::Copy &copy : groups.front()) memcpy(copy.to, copy.from, 16);
+        groups.pop_front();
+    }
+}
 
 // ---- bits and mathematics
 

@@ -16,7 +16,6 @@
 //! `o` could enter a list of some ranking; items with similar `o` share a panel, so that this bound is sharp. What may
 //! enter a list is kept, for all rankings together, and the lists are made from these few items at the end.
 
-mod candidate;
 mod kernel;
 mod line;
 mod pool;
@@ -27,8 +26,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub use candidate::Candidate;
-
+pub(in crate::backend) use self::{
+    kernel::LANES as PANEL,
+    table::{NO_ITEM, offset, order, popularity},
+};
 use self::{
     kernel::{LANES, Lanes, PANELS, ROWS},
     line::Line,
@@ -37,8 +38,9 @@ use self::{
     table::Table,
 };
 use crate::{
+    backend::lists::{Block, Candidate, Ranks, check},
     data::Csr,
-    error::{Error, Result},
+    error::Result,
     model::{Ranking, Tables},
 };
 
@@ -54,7 +56,7 @@ const ITEM_BLOCK_BYTES: usize = 192 << 10;
 /// Ranks all items for users, under one or many [`Ranking`]s; see the [module](self) for what a score is.
 ///
 /// ```
-/// use macr::{Ranking, backend::cpu::rank::Ranker, model::Tables};
+/// use macr::{Ranking, backend::{Ranks, cpu::rank::Ranker}, model::Tables};
 /// let tables = Tables::new(2, &[1.0, 0.0], &[0.5, 0.0, 2.0, 0.0, 2.0, 9.0], None, &[1, 1, 1])?;
 /// let top = Ranker::new(&tables, &[Ranking::default()], 2)?.top_k(&[0], &[])?;
 /// assert_eq!(top.list(0, 0).iter().map(|c| (c.item(), c.score())).collect::<Vec<_>>(), [(1, 2.0), (2, 2.0)]);
@@ -76,43 +78,14 @@ impl<'a> Ranker<'a> {
     /// Prepares the item side of `tables` for lists of length `k` under each of `variants`.
     ///
     /// # Errors
-    /// [`Error::Config`] if `k` is 0 or more than there are items, or a `c` or `tau` is not a finite number;
-    /// [`Error::Data`] if a table holds a number that is not finite, or numbers so large that scores overflow.
+    /// [`crate::Error::Config`] if `k` is 0 or more than there are items, or a `c` or `tau` is not a finite number;
+    /// [`crate::Error::Data`] if a table holds a number that is not finite, or numbers so large that scores overflow.
     pub fn new(tables: &'a Tables<'_>, variants: &[Ranking], k: usize) -> Result<Self> {
         let items = tables.items() as usize;
-        if k == 0 || k > items {
-            return Err(Error::config(
-                "k",
-                k,
-                format!("a list takes 1 to {items} of the {items} items"),
-                format!("choose a k from 1 to {items}"),
-            ));
-        }
-        if variants.is_empty() {
-            return Err(Error::data("there is no ranking to rank by", "give at least one value of c or tau"));
-        }
-        for ranking in variants {
-            for (key, value) in [("c", ranking.c), ("tau", ranking.tau)] {
-                if !value.is_finite() {
-                    return Err(Error::config(
-                        key,
-                        value,
-                        "this is not a finite number",
-                        "give a finite number",
-                    ));
-                }
-            }
-        }
+        check::request(items, variants, k)?;
         let table = Table::new(tables, variants)?;
-        let largest = largest("user embedding", tables.user_embedding(), tables.dim())?;
-        // No sum can overflow, so no score is infinite or NaN and every comparison below has a meaning.
-        let bound = largest * table.largest_component * tables.dim() as f64 + table.largest_offset;
-        if bound > f64::from(f32::MAX) / 2.0 {
-            return Err(Error::data(
-                format!("the embeddings are so large that scores leave the range of f32 (up to {bound:.1e})"),
-                "train with a lower --learning-rate or a higher --l2",
-            ));
-        }
+        let largest = check::largest("user embedding", tables.user_embedding(), tables.dim())?;
+        check::range(largest, table.largest_component, table.largest_offset, tables.dim())?;
         let lines = Line::cover(variants, table.panels() <= PANELS);
         Ok(Ranker {
             dim: tables.dim(),
@@ -125,81 +98,29 @@ impl<'a> Ranker<'a> {
         })
     }
 
-    /// Number of rankings.
-    pub fn variants(&self) -> usize {
-        self.variants
-    }
-
     /// Ranks for `users`, block by block, and returns what `consume` makes of each block, in the order of the users.
     ///
     /// Items in a user's row of any of `seen` are left out. Blocks run on the current rayon pool; memory is bounded
     /// by what `consume` returns.
     ///
     /// # Errors
-    /// [`Error::Data`] if a user or the shape of `seen` does not fit the tables.
+    /// [`crate::Error::Data`] if a user or the shape of `seen` does not fit the tables.
     pub fn map_blocks<R: Send>(
         &self,
         users: &[u32],
         seen: &[Csr<'_>],
         consume: impl Fn(&Block<'_>) -> R + Sync,
     ) -> Result<Vec<R>> {
-        let count = self.users.len() / self.dim;
-        if let Some(user) = users.iter().find(|&&user| user as usize >= count) {
-            return Err(Error::data(
-                format!("user {user} is asked for, the model has {count} users"),
-                format!("ask for users 0 to {}", count.saturating_sub(1)),
-            ));
-        }
-        for csr in seen {
-            let beyond = |&user: &u32| csr.row(user).last().is_some_and(|&item| item as usize >= self.items);
-            if csr.rows() != count || users.iter().any(beyond) {
-                return Err(Error::data(
-                    format!(
-                        "seen items are given for {} users, or beyond the last item; the model has {count} users and \
-                         {} items",
-                        csr.rows(),
-                        self.items
-                    ),
-                    "use the data that the model was trained on",
-                ));
-            }
-        }
+        check::users(users, seen, self.users.len() / self.dim, self.items)?;
         let size = self.block_users();
         let blocks = users.par_chunks(size).enumerate().map_init(
             || Scratch::new(self, size),
             |scratch, (index, users)| {
                 self.rank_block(users, seen, scratch);
-                consume(&Block { first: index * size, users, selections: &scratch.selections })
+                consume(&scratch.selections.block(index * size, users))
             },
         );
         Ok(blocks.collect())
-    }
-
-    /// Ranks for `users` and keeps every list.
-    ///
-    /// # Errors
-    /// As [`Ranker::map_blocks`].
-    pub fn top_k(&self, users: &[u32], seen: &[Csr<'_>]) -> Result<TopK> {
-        let blocks = self.map_blocks(users, seen, |block| {
-            let mut lists = Vec::with_capacity(block.users.len() * self.variants * self.k);
-            let mut lengths = Vec::with_capacity(block.users.len() * self.variants);
-            for row in 0..block.users.len() {
-                for variant in 0..self.variants {
-                    let list = block.list(row, variant);
-                    lists.extend_from_slice(list);
-                    lengths.push(list.len());
-                }
-            }
-            (lists, lengths)
-        })?;
-        let mut top = TopK { variants: self.variants, starts: vec![0], candidates: Vec::new() };
-        for (lists, lengths) in blocks {
-            for length in lengths {
-                top.starts.push(top.starts.last().copied().unwrap_or(0) + length);
-            }
-            top.candidates.extend(lists);
-        }
-        Ok(top)
     }
 
     /// Users per block.
@@ -229,6 +150,21 @@ impl<'a> Ranker<'a> {
             }
         }
         scratch.selections.finish(table, &self.lines, users.len());
+    }
+}
+
+impl Ranks for Ranker<'_> {
+    fn variants(&self) -> usize {
+        self.variants
+    }
+
+    fn for_each_block(
+        &self,
+        users: &[u32],
+        seen: &[Csr<'_>],
+        consume: &(dyn Fn(&Block<'_>) + Sync),
+    ) -> Result<()> {
+        self.map_blocks(users, seen, consume).map(|_| ())
     }
 }
 
@@ -317,73 +253,4 @@ impl Seen {
             self.next += 1;
         }
     }
-}
-
-/// The lists of a block of users; see [`Ranker::map_blocks`].
-#[derive(Debug)]
-pub struct Block<'a> {
-    /// Position of the block's first user in the users asked for.
-    pub first: usize,
-    /// The users of the block.
-    pub users: &'a [u32],
-    selections: &'a Selections,
-}
-
-impl Block<'_> {
-    /// The list of `self.users[row]` under ranking `variant`, best first; shorter than K where fewer items remain.
-    pub fn list(&self, row: usize, variant: usize) -> &[Candidate] {
-        self.selections.list(row, variant)
-    }
-}
-
-/// Lists of many users under one or many rankings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopK {
-    variants: usize,
-    /// `[users x variants + 1]`, ascending, from 0.
-    starts: Vec<usize>,
-    candidates: Vec<Candidate>,
-}
-
-impl TopK {
-    /// The list of the user at `position` of those asked for, under ranking `variant`, best first.
-    pub fn list(&self, position: usize, variant: usize) -> &[Candidate] {
-        let list = position * self.variants + variant;
-        &self.candidates[self.starts[list]..self.starts[list + 1]]
-    }
-
-    /// Number of users.
-    pub fn len(&self) -> usize {
-        (self.starts.len() - 1) / self.variants
-    }
-
-    /// True when no user was asked for.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// The largest magnitude in a table of rows of `width`; an error if some number is not finite.
-fn largest(what: &str, values: &[f32], width: usize) -> Result<f64> {
-    const CHUNK: usize = 1 << 16;
-    let largest = values
-        .par_chunks(CHUNK)
-        // Magnitudes order like their bits, and every infinity or NaN is above every number.
-        .map(|chunk| chunk.iter().map(|value| value.to_bits() & 0x7fff_ffff).max().unwrap_or(0))
-        .max()
-        .unwrap_or(0);
-    let largest = f32::from_bits(largest);
-    if largest.is_finite() {
-        return Ok(f64::from(largest));
-    }
-    let place = values.iter().position(|value| !value.is_finite()).unwrap_or(0);
-    Err(Error::data(
-        format!(
-            "the {what} has the value {} in row {}, column {}",
-            values[place],
-            place / width,
-            place % width
-        ),
-        "train the model again with a lower --learning-rate; scores of such a model mean nothing",
-    ))
 }

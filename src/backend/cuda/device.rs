@@ -92,6 +92,13 @@ impl Device {
         Ok(Device { context, stream, module, description: Arc::new(description) })
     }
 
+    /// A handle with a stream of its own, whose work runs beside that of the others. Nothing orders the work of
+    /// different streams but [`Device::synchronize`].
+    pub(super) fn with_own_stream(&self) -> Result<Self> {
+        let stream = self.context.new_stream().map_err(failed("open a stream"))?;
+        Ok(Device { stream, ..self.clone() })
+    }
+
     /// What this device is.
     pub fn description(&self) -> &Description {
         &self.description

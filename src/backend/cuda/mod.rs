@@ -18,6 +18,7 @@ pub mod graph;
 mod image;
 pub mod launch;
 pub mod params;
+pub mod rank;
 pub mod sample;
 pub mod step;
 pub mod table;

@@ -3,6 +3,14 @@
 
 pub const SAMPLER_USER_UNIFORM: u32 = 0;
 pub const SAMPLER_INTERACTION: u32 = 1;
+pub const RANK_THREADS: u32 = 256;
+pub const RANK_TILE: u32 = 128;
+pub const RANK_SLICE: u32 = 16;
+pub const RANK_STAGES: u32 = 3;
+pub const RANK_VARIANTS: u32 = 32;
+pub const RANK_LONGEST: u32 = 1024;
+pub const RANK_SEEN: u32 = 4;
+pub const RANK_SHARED: u32 = 49664;
 pub const SAMPLE_DRAW_THREADS: u32 = 256;
 pub const SAMPLE_GROUP_THREADS: u32 = 1024;
 pub const SAMPLE_GROUP_SHARED: u32 = 32896;
@@ -122,6 +130,147 @@ const _: () = {
     ["Offset of field: SampleGroup::side"][::core::mem::offset_of!(SampleGroup, side) - 24usize];
     ["Offset of field: SampleGroup::batch"][::core::mem::offset_of!(SampleGroup, batch) - 152usize];
     ["Offset of field: SampleGroup::unused"][::core::mem::offset_of!(SampleGroup, unused) - 156usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct RankGates {
+    pub items: *const f32,
+    pub weight: *const f32,
+    pub gates: *mut f32,
+    pub count: u32,
+    pub dim: u32,
+    pub stride: u32,
+    pub unused: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RankGates"][::core::mem::size_of::<RankGates>() - 40usize];
+    ["Alignment of RankGates"][::core::mem::align_of::<RankGates>() - 8usize];
+    ["Offset of field: RankGates::items"][::core::mem::offset_of!(RankGates, items) - 0usize];
+    ["Offset of field: RankGates::weight"][::core::mem::offset_of!(RankGates, weight) - 8usize];
+    ["Offset of field: RankGates::gates"][::core::mem::offset_of!(RankGates, gates) - 16usize];
+    ["Offset of field: RankGates::count"][::core::mem::offset_of!(RankGates, count) - 24usize];
+    ["Offset of field: RankGates::dim"][::core::mem::offset_of!(RankGates, dim) - 28usize];
+    ["Offset of field: RankGates::stride"][::core::mem::offset_of!(RankGates, stride) - 32usize];
+    ["Offset of field: RankGates::unused"][::core::mem::offset_of!(RankGates, unused) - 36usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct RankPack {
+    pub table: *const f32,
+    pub scale: *const f32,
+    pub rows: *const u32,
+    pub packed: *mut f32,
+    pub largest: *mut u32,
+    pub table_rows: u32,
+    pub count: u32,
+    pub dim: u32,
+    pub stride: u32,
+    pub depth: u32,
+    pub unused: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RankPack"][::core::mem::size_of::<RankPack>() - 64usize];
+    ["Alignment of RankPack"][::core::mem::align_of::<RankPack>() - 8usize];
+    ["Offset of field: RankPack::table"][::core::mem::offset_of!(RankPack, table) - 0usize];
+    ["Offset of field: RankPack::scale"][::core::mem::offset_of!(RankPack, scale) - 8usize];
+    ["Offset of field: RankPack::rows"][::core::mem::offset_of!(RankPack, rows) - 16usize];
+    ["Offset of field: RankPack::packed"][::core::mem::offset_of!(RankPack, packed) - 24usize];
+    ["Offset of field: RankPack::largest"][::core::mem::offset_of!(RankPack, largest) - 32usize];
+    ["Offset of field: RankPack::table_rows"][::core::mem::offset_of!(RankPack, table_rows) - 40usize];
+    ["Offset of field: RankPack::count"][::core::mem::offset_of!(RankPack, count) - 44usize];
+    ["Offset of field: RankPack::dim"][::core::mem::offset_of!(RankPack, dim) - 48usize];
+    ["Offset of field: RankPack::stride"][::core::mem::offset_of!(RankPack, stride) - 52usize];
+    ["Offset of field: RankPack::depth"][::core::mem::offset_of!(RankPack, depth) - 56usize];
+    ["Offset of field: RankPack::unused"][::core::mem::offset_of!(RankPack, unused) - 60usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct RankSeen {
+    pub offsets: *const u64,
+    pub items: *const u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RankSeen"][::core::mem::size_of::<RankSeen>() - 16usize];
+    ["Alignment of RankSeen"][::core::mem::align_of::<RankSeen>() - 8usize];
+    ["Offset of field: RankSeen::offsets"][::core::mem::offset_of!(RankSeen, offsets) - 0usize];
+    ["Offset of field: RankSeen::items"][::core::mem::offset_of!(RankSeen, items) - 8usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct RankLists {
+    pub users: *const f32,
+    pub items: *const f32,
+    pub offsets: *const f32,
+    pub ids: *const u32,
+    pub rows: *const u32,
+    pub seen: [RankSeen; 4usize],
+    pub pending: *mut u64,
+    pub lists: *mut u64,
+    pub count: u32,
+    pub item_tiles: u32,
+    pub depth: u32,
+    pub parts: u32,
+    pub variants: u32,
+    pub k: u32,
+    pub length: u32,
+    pub full: u32,
+    pub capacity: u32,
+    pub warps: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RankLists"][::core::mem::size_of::<RankLists>() - 160usize];
+    ["Alignment of RankLists"][::core::mem::align_of::<RankLists>() - 8usize];
+    ["Offset of field: RankLists::users"][::core::mem::offset_of!(RankLists, users) - 0usize];
+    ["Offset of field: RankLists::items"][::core::mem::offset_of!(RankLists, items) - 8usize];
+    ["Offset of field: RankLists::offsets"][::core::mem::offset_of!(RankLists, offsets) - 16usize];
+    ["Offset of field: RankLists::ids"][::core::mem::offset_of!(RankLists, ids) - 24usize];
+    ["Offset of field: RankLists::rows"][::core::mem::offset_of!(RankLists, rows) - 32usize];
+    ["Offset of field: RankLists::seen"][::core::mem::offset_of!(RankLists, seen) - 40usize];
+    ["Offset of field: RankLists::pending"][::core::mem::offset_of!(RankLists, pending) - 104usize];
+    ["Offset of field: RankLists::lists"][::core::mem::offset_of!(RankLists, lists) - 112usize];
+    ["Offset of field: RankLists::count"][::core::mem::offset_of!(RankLists, count) - 120usize];
+    ["Offset of field: RankLists::item_tiles"][::core::mem::offset_of!(RankLists, item_tiles) - 124usize];
+    ["Offset of field: RankLists::depth"][::core::mem::offset_of!(RankLists, depth) - 128usize];
+    ["Offset of field: RankLists::parts"][::core::mem::offset_of!(RankLists, parts) - 132usize];
+    ["Offset of field: RankLists::variants"][::core::mem::offset_of!(RankLists, variants) - 136usize];
+    ["Offset of field: RankLists::k"][::core::mem::offset_of!(RankLists, k) - 140usize];
+    ["Offset of field: RankLists::length"][::core::mem::offset_of!(RankLists, length) - 144usize];
+    ["Offset of field: RankLists::full"][::core::mem::offset_of!(RankLists, full) - 148usize];
+    ["Offset of field: RankLists::capacity"][::core::mem::offset_of!(RankLists, capacity) - 152usize];
+    ["Offset of field: RankLists::warps"][::core::mem::offset_of!(RankLists, warps) - 156usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct RankMerge {
+    pub lists: *const u64,
+    pub out: *mut u64,
+    pub count: u32,
+    pub parts: u32,
+    pub variants: u32,
+    pub k: u32,
+    pub length: u32,
+    pub warps: u32,
+    pub stride: u32,
+    pub unused: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RankMerge"][::core::mem::size_of::<RankMerge>() - 48usize];
+    ["Alignment of RankMerge"][::core::mem::align_of::<RankMerge>() - 8usize];
+    ["Offset of field: RankMerge::lists"][::core::mem::offset_of!(RankMerge, lists) - 0usize];
+    ["Offset of field: RankMerge::out"][::core::mem::offset_of!(RankMerge, out) - 8usize];
+    ["Offset of field: RankMerge::count"][::core::mem::offset_of!(RankMerge, count) - 16usize];
+    ["Offset of field: RankMerge::parts"][::core::mem::offset_of!(RankMerge, parts) - 20usize];
+    ["Offset of field: RankMerge::variants"][::core::mem::offset_of!(RankMerge, variants) - 24usize];
+    ["Offset of field: RankMerge::k"][::core::mem::offset_of!(RankMerge, k) - 28usize];
+    ["Offset of field: RankMerge::length"][::core::mem::offset_of!(RankMerge, length) - 32usize];
+    ["Offset of field: RankMerge::warps"][::core::mem::offset_of!(RankMerge, warps) - 36usize];
+    ["Offset of field: RankMerge::stride"][::core::mem::offset_of!(RankMerge, stride) - 40usize];
+    ["Offset of field: RankMerge::unused"][::core::mem::offset_of!(RankMerge, unused) - 44usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -15,7 +15,7 @@ use crate::simd::vectorised;
 /// Users in a tile: 6 x 16 accumulators, two item vectors and a broadcast fill the 16 registers of AVX2.
 pub(super) const ROWS: usize = 6;
 /// Items in a panel, and panels that are compared at once.
-pub(super) const LANES: usize = 16;
+pub(in crate::backend) const LANES: usize = 16;
 
 /// Panels that are scored at once at most: the scores of a tile of users stay in the first-level cache.
 pub(super) const PANELS: usize = 64;

@@ -1,11 +1,10 @@
 //! The best K of the few items that are left to choose from.
 
 use super::{
-    candidate::Candidate,
     kernel::{LANES, append, bits},
     table::{Table, offset},
 };
-use crate::{model::Ranking, simd::vectorised};
+use crate::{backend::lists::Candidate, model::Ranking, simd::vectorised};
 
 /// An item that may enter a list: where it stands in the table, and its score before offsets.
 #[derive(Debug, Clone, Copy)]

@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::{
-    candidate::Candidate,
     kernel::{self, Lanes, Places},
     line::Line,
     pool::{Entry, Pool},
     table::Table,
 };
+use crate::backend::lists::{Block, Candidate};
 
 /// For each user of a block and each line of rankings, the items that may still enter a list.
 #[derive(Debug)]
@@ -172,8 +172,9 @@ impl Selections {
         }
     }
 
-    pub(super) fn list(&self, row: usize, variant: usize) -> &[Candidate] {
-        let slot = row * self.variants + variant;
-        &self.candidates[slot * (self.k + 1)..][..self.lengths[slot]]
+    /// What was made for `users`, of whom the first is `first` of those asked for.
+    pub(super) fn block<'b>(&'b self, first: usize, users: &'b [u32]) -> Block<'b> {
+        let (candidates, lengths) = (&self.candidates, &self.lengths);
+        Block { first, users, variants: self.variants, room: self.k + 1, candidates, lengths }
     }
 }

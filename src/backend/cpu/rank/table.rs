@@ -6,16 +6,16 @@ use rayon::prelude::*;
 
 use super::{
     kernel::{LANES, Lanes},
-    largest,
     pool::End,
 };
 use crate::{
+    backend::lists::check::largest,
     error::Result,
     model::{Ranking, Tables},
 };
 
 /// Id in the lanes of the last panel that hold no item.
-const NO_ITEM: u32 = u32::MAX;
+pub(in crate::backend) const NO_ITEM: u32 = u32::MAX;
 
 /// Items in panels of [`LANES`], with what each ranking subtracts from their scores.
 ///
@@ -75,8 +75,13 @@ pub(super) struct Item {
 
 /// What `ranking` subtracts from the score of an item with this gate and `ln(n_i + 1)`.
 #[inline(always)]
-pub(super) fn offset(ranking: Ranking, gate: f32, popularity: f32) -> f32 {
+pub(in crate::backend) fn offset(ranking: Ranking, gate: f32, popularity: f32) -> f32 {
     ranking.tau.mul_add(popularity, ranking.c * gate)
+}
+
+/// `ln(n_i + 1)`.
+pub(in crate::backend) fn popularity(counts: &[u32]) -> Vec<f32> {
+    counts.iter().map(|&n| libm::log1p(f64::from(n)) as f32).collect()
 }
 
 impl Table {
@@ -86,8 +91,7 @@ impl Table {
         let largest_component = largest_gate * largest("item embedding", tables.item_embedding(), dim)?;
 
         let gates = tables.gates().map_or_else(|| vec![0.0; count].into(), Cow::Borrowed);
-        let popularity: Vec<f32> =
-            tables.popularity().iter().map(|&n| libm::log1p(f64::from(n)) as f32).collect();
+        let popularity = popularity(tables.popularity());
         let order = order(&gates, &popularity, rankings);
         let panels = order.len();
         let mut positions = vec![0; count];
@@ -203,7 +207,11 @@ impl Table {
 }
 
 /// Which items share a panel, and the order of the panels.
-fn order(gates: &[f32], popularity: &[f32], rankings: &[Ranking]) -> Vec<[u32; LANES]> {
+pub(in crate::backend) fn order(
+    gates: &[f32],
+    popularity: &[f32],
+    rankings: &[Ranking],
+) -> Vec<[u32; LANES]> {
     let range = |values: &[f32]| {
         let bounds = (f32::INFINITY, f32::NEG_INFINITY);
         let (low, high) = values.iter().fold(bounds, |(low, high), &v| (low.min(v), high.max(v)));

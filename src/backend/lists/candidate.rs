@@ -2,27 +2,28 @@
 
 /// An item and its score. Candidates order by score, then the lower id is the greater candidate, so that the best
 /// come first in descending order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(transparent)]
 pub struct Candidate(u64);
 
 impl Candidate {
     /// Less than every candidate.
-    pub(super) const NONE: Candidate = Candidate(0);
+    pub(in crate::backend) const NONE: Candidate = Candidate(0);
 
     /// Score in the upper half, as [`Candidate::ordered`]; inverted id in the lower half.
     #[inline(always)]
-    pub(super) fn new(item: u32, score: f32) -> Self {
+    pub(in crate::backend) fn new(item: u32, score: f32) -> Self {
         Self::from_ordered(item, Self::ordered(score))
     }
 
     #[inline(always)]
-    pub(super) fn from_ordered(item: u32, ordered: u32) -> Self {
+    pub(in crate::backend) fn from_ordered(item: u32, ordered: u32) -> Self {
         Candidate(u64::from(ordered) << 32 | u64::from(!item))
     }
 
     /// The bits of a score, arranged to order like the number.
     #[inline(always)]
-    pub(super) fn ordered(score: f32) -> u32 {
+    pub(in crate::backend) fn ordered(score: f32) -> u32 {
         // -0 becomes +0: they are equal and must tie.
         let bits = (score + 0.0).to_bits();
         bits ^ (((bits as i32 >> 31) as u32) | 0x8000_0000)

@@ -1,0 +1,323 @@
+//! `rank`: the best K items of users under one or many rankings; lists are the bits of [`crate::backend::cpu::rank`].
+//!
+//! Users are ranked in chunks that fill the device. Two lanes with a stream each take turns, so that one's lists are
+//! copied to the host and consumed there while the other's are made.
+
+mod items;
+mod lane;
+
+use std::{borrow::Borrow, ptr};
+
+use self::{
+    items::{Items, Rows},
+    lane::{Lane, Merging, Plan},
+};
+use super::{
+    Buffer, Device, Kernel, Params, Purpose, Shape,
+    params::{
+        RANK_LONGEST, RANK_SEEN, RANK_THREADS, RANK_TILE, RANK_VARIANTS, RankGates, RankLists, RankMerge,
+        RankPack, RankSeen,
+    },
+};
+use crate::{
+    backend::lists::{Block, Ranks, check},
+    data::Csr,
+    error::{Error, Result},
+    model::{Ranking, Tables},
+};
+
+// SAFETY: kernels/rank.cu.
+unsafe impl Params for RankGates {
+    const KERNEL: &'static str = "rank_gates";
+}
+
+// SAFETY: kernels/rank.cu.
+unsafe impl Params for RankPack {
+    const KERNEL: &'static str = "rank_pack";
+}
+
+// SAFETY: kernels/rank.cu.
+unsafe impl Params for RankLists {
+    const KERNEL: &'static str = "rank_lists";
+}
+
+// SAFETY: kernels/rank.cu.
+unsafe impl Params for RankMerge {
+    const KERNEL: &'static str = "rank_merge";
+}
+
+const TABLES: Purpose = Purpose { what: "the embeddings to rank by", lower: "the size of the model" };
+const LISTS: Purpose = Purpose { what: "the lists", lower: "k, or the number of rankings" };
+
+const TILE: usize = RANK_TILE as usize;
+
+/// Tables that are on the device, as training leaves them: ranked without being copied to the host.
+#[derive(Debug, Clone, Copy)]
+pub struct DeviceTables<'a> {
+    /// Embedding size, D.
+    pub dim: usize,
+    /// Numbers from one row to the next, at least D.
+    pub stride: usize,
+    /// `[U, stride]`.
+    pub users: &'a Buffer<f32>,
+    /// `[I, stride]`.
+    pub items: &'a Buffer<f32>,
+    /// `[D]` or longer: weight of the linear item branch, where there is one.
+    pub item_branch: Option<&'a Buffer<f32>>,
+    /// `[I]` training interactions of each item.
+    pub popularity: &'a [u32],
+}
+
+/// Items that users have seen, on the device, to be used for many rankings.
+#[derive(Debug)]
+pub struct Seen {
+    sets: Vec<(Buffer<u64>, Buffer<u32>)>,
+}
+
+impl Seen {
+    /// Copies sets of seen items to the device.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if there are more than four, or one is not in order; [`Error::DeviceMemory`] if they do not fit.
+    pub fn new(device: &Device, sets: &[Csr<'_>]) -> Result<Self> {
+        if sets.len() > RANK_SEEN as usize {
+            return Err(Error::data(
+                format!("there are {} sets of seen items", sets.len()),
+                format!("a GPU leaves out at most {RANK_SEEN}; put some together, or use --device cpu"),
+            ));
+        }
+        let upload = |csr: &Csr<'_>| -> Result<(Buffer<u64>, Buffer<u32>)> {
+            let end = csr.offsets.last().copied().unwrap_or(0);
+            if !csr.offsets.is_sorted() || end > csr.indices.len() as u64 {
+                return Err(Error::data(
+                    format!("{} offsets do not fit {} seen items", csr.offsets.len(), csr.indices.len()),
+                    "give offsets that ascend to the number of items",
+                ));
+            }
+            Ok((device.upload(LISTS, csr.offsets)?, device.upload(LISTS, csr.indices)?))
+        };
+        Ok(Seen { sets: sets.iter().map(upload).collect::<Result<_>>()? })
+    }
+
+    fn params(&self) -> [RankSeen; RANK_SEEN as usize] {
+        let mut params = [RankSeen { offsets: ptr::null(), items: ptr::null() }; RANK_SEEN as usize];
+        for (params, (offsets, items)) in params.iter_mut().zip(&self.sets) {
+            *params = RankSeen { offsets: offsets.ptr(), items: items.ptr() };
+        }
+        params
+    }
+}
+
+/// Ranks all items for users on a device.
+#[derive(Debug)]
+pub struct Ranker<'a> {
+    device: Device,
+    kernels: Kernels,
+    users: Rows<Users<'a>>,
+    items: Items,
+    variants: usize,
+    k: usize,
+    merging: Merging,
+}
+
+#[derive(Debug)]
+struct Kernels {
+    pack: Kernel<RankPack>,
+    lists: Kernel<RankLists>,
+    merge: Kernel<RankMerge>,
+}
+
+impl Kernels {
+    fn new(device: &Device) -> Result<Self> {
+        Ok(Kernels { pack: device.kernel()?, lists: device.kernel()?, merge: device.kernel()? })
+    }
+}
+
+#[derive(Debug)]
+enum Users<'a> {
+    Owned(Buffer<f32>),
+    Borrowed(&'a Buffer<f32>),
+}
+
+impl Borrow<Buffer<f32>> for Users<'_> {
+    fn borrow(&self) -> &Buffer<f32> {
+        match self {
+            Users::Owned(buffer) => buffer,
+            Users::Borrowed(buffer) => buffer,
+        }
+    }
+}
+
+impl<'a> Ranker<'a> {
+    /// Prepares `device` to rank by `tables`, for lists of length `k` under each of `rankings`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `k` is 0, more than there are items or than 1024, or a `c` or `tau` is not a finite number;
+    /// [`Error::Data`] if a table holds a number that is not finite, or numbers so large that scores overflow;
+    /// [`Error::DeviceMemory`] if the tables do not fit.
+    pub fn new(device: &Device, tables: &Tables<'_>, rankings: &[Ranking], k: usize) -> Result<Self> {
+        Self::check(tables.items() as usize, rankings, k)?;
+        let dim = tables.dim();
+        let gate = tables.gates().map_or(Ok(1.0), |gates| check::largest("item gate", gates, 1))?;
+        let component = gate * check::largest("item embedding", tables.item_embedding(), dim)?;
+        let kernels = Kernels::new(device)?;
+        let items = device.upload(TABLES, tables.item_embedding())?;
+        let gates = tables.gates().map(|gates| device.upload(TABLES, gates)).transpose()?;
+        let rows = Rows { table: &items, count: tables.items() as usize, dim, stride: dim };
+        let items = Items::new(
+            device,
+            &kernels.pack,
+            &rows,
+            (tables.gates(), gates.as_ref()),
+            tables.popularity(),
+            rankings,
+        )?;
+        let user = check::largest("user embedding", tables.user_embedding(), dim)?;
+        check::range(user, component, items.largest_offset, dim)?;
+        let users = Users::Owned(device.upload(TABLES, tables.user_embedding())?);
+        let users = Rows { table: users, count: tables.users() as usize, dim, stride: dim };
+        Ok(Self::assemble(device, kernels, users, items, rankings, k))
+    }
+
+    /// Prepares to rank by tables that are on `device`.
+    ///
+    /// Item gates are formed there, in f64, and rounded to f32; they may differ in the last bit from those of
+    /// [`crate::Model::item_gates`], whose exponential is another. Everything else is the same bits.
+    ///
+    /// # Errors
+    /// As [`Ranker::new`]; that users' embeddings are not finite is found when they are ranked.
+    ///
+    /// # Panics
+    /// If a buffer is too short.
+    pub fn on_device(
+        device: &Device,
+        tables: &DeviceTables<'a>,
+        rankings: &[Ranking],
+        k: usize,
+    ) -> Result<Self> {
+        let DeviceTables { dim, stride, .. } = *tables;
+        let (items, users) = (tables.popularity.len(), tables.users.len() / stride);
+        Self::check(items, rankings, k)?;
+        let kernels = Kernels::new(device)?;
+        let gates = tables.item_branch.map(|weight| gates(device, tables, weight)).transpose()?;
+        let downloaded = gates.as_ref().map(Buffer::read).transpose()?;
+        if let Some(gates) = &downloaded {
+            check::largest("item gate", gates, 1)?;
+        }
+        let rows = Rows { table: tables.items, count: items, dim, stride };
+        let source = (downloaded.as_deref(), gates.as_ref());
+        let items = Items::new(device, &kernels.pack, &rows, source, tables.popularity, rankings)?;
+        check::range(0.0, items.largest_component, items.largest_offset, dim)?;
+        let users = Rows { table: Users::Borrowed(tables.users), count: users, dim, stride };
+        Ok(Self::assemble(device, kernels, users, items, rankings, k))
+    }
+
+    fn check(items: usize, rankings: &[Ranking], k: usize) -> Result<()> {
+        check::request(items, rankings, k)?;
+        if k > RANK_LONGEST as usize {
+            return Err(Error::config(
+                "k",
+                k,
+                format!("a GPU makes lists of at most {RANK_LONGEST}"),
+                "choose a smaller k, or use --device cpu",
+            ));
+        }
+        Ok(())
+    }
+
+    fn assemble(
+        device: &Device,
+        kernels: Kernels,
+        users: Rows<Users<'a>>,
+        items: Items,
+        rankings: &[Ranking],
+        k: usize,
+    ) -> Self {
+        let merging = Merging::new(k, rankings.len().min(RANK_VARIANTS as usize));
+        Ranker { device: device.clone(), kernels, users, items, variants: rankings.len(), k, merging }
+    }
+
+    /// As [`Ranks::for_each_block`], with seen items that are on the device.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if a user or `seen` does not fit the tables, or scores are not finite; if the device fails.
+    pub fn rank(&self, users: &[u32], seen: &Seen, consume: &(dyn Fn(&Block<'_>) + Sync)) -> Result<()> {
+        check::users(users, &[], self.users.count, self.items.count)?;
+        if let Some((offsets, _)) =
+            seen.sets.iter().find(|(offsets, _)| offsets.len() != self.users.count + 1)
+        {
+            return Err(Error::data(
+                format!(
+                    "seen items are given for {} users, the model has {}",
+                    offsets.len().saturating_sub(1),
+                    self.users.count
+                ),
+                "use the data that the model was trained on",
+            ));
+        }
+        if users.is_empty() {
+            return Ok(());
+        }
+        let plan = Plan::new(self, users.len());
+        let rows = self.device.upload(LISTS, users)?;
+        // Lanes have streams of their own: what they read must be there.
+        self.device.synchronize()?;
+        let mut lanes: [Option<Lane>; 2] = [None, None];
+        let chunk = plan.tiles * TILE;
+        for (index, first) in (0..users.len()).step_by(chunk).enumerate() {
+            let slot = &mut lanes[index % 2];
+            let lane = match slot {
+                Some(lane) => {
+                    lane.finish(self, users, consume)?;
+                    lane
+                }
+                None => slot.insert(Lane::new(self, &plan)?),
+            };
+            lane.begin(self, &plan, &rows, seen, first..users.len().min(first + chunk))?;
+        }
+        // The older chunk first.
+        let chunks = users.len().div_ceil(chunk);
+        for index in [chunks, chunks + 1] {
+            if let Some(lane) = &mut lanes[index % 2] {
+                lane.finish(self, users, consume)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Ranks for Ranker<'_> {
+    fn variants(&self) -> usize {
+        self.variants
+    }
+
+    fn for_each_block(
+        &self,
+        users: &[u32],
+        seen: &[Csr<'_>],
+        consume: &(dyn Fn(&Block<'_>) + Sync),
+    ) -> Result<()> {
+        check::users(users, seen, self.users.count, self.items.count)?;
+        self.rank(users, &Seen::new(&self.device, seen)?, consume)
+    }
+}
+
+/// The gates `[I]` of a linear item branch.
+fn gates(device: &Device, tables: &DeviceTables<'_>, weight: &Buffer<f32>) -> Result<Buffer<f32>> {
+    let count = tables.popularity.len();
+    assert!(tables.items.len() >= count * tables.stride && weight.len() >= tables.dim);
+    let mut gates = device.alloc(TABLES, count)?;
+    let params = RankGates {
+        items: tables.items.ptr(),
+        weight: weight.ptr(),
+        gates: gates.ptr_mut(),
+        count: count as u32,
+        dim: tables.dim as u32,
+        stride: tables.stride as u32,
+        unused: 0,
+    };
+    let shape = Shape::linear((count as u32).div_ceil(RANK_THREADS), RANK_THREADS);
+    // SAFETY: the lengths were just checked.
+    unsafe { device.launch(&device.kernel()?, shape, params)? };
+    Ok(gates)
+}

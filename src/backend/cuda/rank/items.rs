@@ -1,0 +1,139 @@
+//! Tables in the form that the kernels stage.
+
+use std::{borrow::Borrow, ops::Range, ptr};
+
+use super::{
+    super::{
+        Buffer, Device, Kernel, Shape,
+        params::{RANK_SLICE, RANK_THREADS, RANK_VARIANTS, RankPack},
+    },
+    TABLES, TILE,
+};
+use crate::{
+    backend::{
+        cpu::rank::{NO_ITEM, PANEL, offset, order, popularity},
+        lists::check,
+    },
+    error::Result,
+    model::Ranking,
+};
+
+/// A table of `count` rows of D numbers, `stride` apart.
+#[derive(Debug)]
+pub(super) struct Rows<T> {
+    pub(super) table: T,
+    pub(super) count: usize,
+    pub(super) dim: usize,
+    pub(super) stride: usize,
+}
+
+impl<T: Borrow<Buffer<f32>>> Rows<T> {
+    /// D rounded up to whole slices.
+    pub(super) fn depth(&self) -> usize {
+        self.dim.next_multiple_of(RANK_SLICE as usize)
+    }
+
+    /// Queues packing of the rows whose numbers are in `range` of `rows`, each times its `scale`, into tiles.
+    pub(super) fn pack(
+        &self,
+        device: &Device,
+        kernel: &Kernel<RankPack>,
+        (rows, range): (&Buffer<u32>, Range<usize>),
+        scale: Option<&Buffer<f32>>,
+        packed: &mut Buffer<f32>,
+        largest: &mut Buffer<u32>,
+    ) -> Result<()> {
+        let (tiles, depth) = (range.len().div_ceil(TILE), self.depth());
+        assert!(self.table.borrow().len() >= self.count * self.stride && self.dim <= self.stride);
+        assert!(range.end <= rows.len() && packed.len() >= tiles * depth * TILE && !largest.is_empty());
+        assert!(scale.is_none_or(|scale| scale.len() >= self.count));
+        let params = RankPack {
+            table: self.table.borrow().ptr(),
+            scale: scale.map_or(ptr::null(), Buffer::ptr),
+            rows: rows.ptr().wrapping_add(range.start),
+            packed: packed.ptr_mut(),
+            largest: largest.ptr_mut(),
+            table_rows: self.count as u32,
+            count: range.len() as u32,
+            dim: self.dim as u32,
+            stride: self.stride as u32,
+            depth: depth as u32,
+            unused: 0,
+        };
+        let grid = [tiles as u32, depth as u32 / RANK_SLICE, 1];
+        // SAFETY: all arrays are as long as was just checked, and no row beyond the table is read.
+        unsafe { device.launch(kernel, Shape { grid, block: RANK_THREADS, shared: 0 }, params) }
+    }
+}
+
+/// The item side, in tiles.
+#[derive(Debug)]
+pub(super) struct Items {
+    pub(super) count: usize,
+    pub(super) tiles: usize,
+    /// `[J, depth, TILE]`.
+    pub(super) packed: Buffer<f32>,
+    /// `[J, TILE]`.
+    pub(super) ids: Buffer<u32>,
+    pub(super) passes: Vec<Pass>,
+    /// No component and no offset is larger.
+    pub(super) largest_component: f64,
+    pub(super) largest_offset: f64,
+}
+
+/// Rankings that share a scoring pass.
+#[derive(Debug)]
+pub(super) struct Pass {
+    pub(super) variants: usize,
+    /// `[J, V, TILE]`.
+    pub(super) offsets: Buffer<f32>,
+}
+
+impl Items {
+    pub(super) fn new(
+        device: &Device,
+        kernel: &Kernel<RankPack>,
+        rows: &Rows<&Buffer<f32>>,
+        (gates, scale): (Option<&[f32]>, Option<&Buffer<f32>>),
+        counts: &[u32],
+        rankings: &[Ranking],
+    ) -> Result<Self> {
+        let (zeros, popularity) =
+            (vec![0.0; if gates.is_some() { 0 } else { counts.len() }], popularity(counts));
+        let gates = gates.unwrap_or(&zeros);
+        // Halves of a panel, whose items are alike, become the items of a thread: the g-th four of a tile's first half
+        // and the g-th four of its second.
+        let order = order(gates, &popularity, rankings);
+        let tiles = (order.len() * PANEL).div_ceil(TILE);
+        let mut ids = vec![NO_ITEM; tiles * TILE];
+        for (at, &id) in order.as_flattened().iter().enumerate() {
+            let (tile, thread, item) = (at / TILE, at % TILE / 8, at % 8);
+            ids[tile * TILE + item / 4 * (TILE / 2) + thread * 4 + item % 4] = id;
+        }
+
+        let mut largest_offset = 0.0f64;
+        let mut passes = Vec::new();
+        for rankings in rankings.chunks(RANK_VARIANTS as usize) {
+            let mut offsets = vec![f32::INFINITY; tiles * rankings.len() * TILE];
+            for (v, &ranking) in rankings.iter().enumerate() {
+                let by_item: Vec<f32> =
+                    gates.iter().zip(&popularity).map(|(&gate, &n)| offset(ranking, gate, n)).collect();
+                largest_offset = largest_offset.max(check::largest("popularity correction", &by_item, 1)?);
+                for (tile, ids) in ids.chunks_exact(TILE).enumerate() {
+                    let offsets = &mut offsets[(tile * rankings.len() + v) * TILE..][..TILE];
+                    for (offset, &id) in offsets.iter_mut().zip(ids).filter(|(_, id)| **id != NO_ITEM) {
+                        *offset = by_item[id as usize];
+                    }
+                }
+            }
+            passes.push(Pass { variants: rankings.len(), offsets: device.upload(TABLES, &offsets)? });
+        }
+
+        let ids = device.upload(TABLES, &ids)?;
+        let mut packed = device.alloc(TABLES, tiles * rows.depth() * TILE)?;
+        let mut largest = device.zeros(TABLES, 1)?;
+        rows.pack(device, kernel, (&ids, 0..ids.len()), scale, &mut packed, &mut largest)?;
+        let largest_component = f64::from(f32::from_bits(largest.read()?[0]));
+        Ok(Items { count: counts.len(), tiles, packed, ids, passes, largest_component, largest_offset })
+    }
+}

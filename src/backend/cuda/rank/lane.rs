@@ -1,0 +1,234 @@
+//! A chunk of users, from their numbers to their lists on the host.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    super::{
+        Buffer, Device, Pinned, Shape,
+        params::{RANK_SHARED, RANK_THREADS, RankLists, RankMerge},
+    },
+    LISTS, Ranker, Seen, TILE,
+};
+use crate::{
+    backend::lists::{Block, Candidate, check},
+    error::Result,
+};
+
+/// Warps of a block.
+const WARPS: usize = RANK_THREADS as usize / 32;
+/// Blocks that run at once on a multiprocessor: registers allow two.
+const RESIDENT: usize = 2;
+/// Shared memory for the lists that a block's warps merge.
+const SCRATCH_BYTES: usize = 34 << 10;
+/// Lists in the making of one lane take at most this much memory, and so do finished ones.
+const LANE_BYTES: usize = 1 << 30;
+/// Users of a block of lists on the host.
+const BLOCK_USERS: usize = 256;
+
+/// How pending items are merged into lists.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Merging {
+    /// Length of lists, L.
+    length: usize,
+    /// Pending items that are merged.
+    full: usize,
+    warps: usize,
+}
+
+impl Merging {
+    pub(super) fn new(k: usize, variants: usize) -> Self {
+        let length = k.next_power_of_two().max(32);
+        Merging {
+            length,
+            // Many rankings share what is pending: each takes part of it.
+            full: (length * variants.min(4)).min(TILE.max(length)),
+            warps: (SCRATCH_BYTES / Self::room(length)).clamp(1, WARPS),
+        }
+    }
+
+    pub(super) fn capacity(self) -> usize {
+        self.full + TILE
+    }
+
+    /// Bytes for a list and a batch, which may run over by a row of 32.
+    pub(super) fn room(length: usize) -> usize {
+        (2 * length + 32) * size_of::<Candidate>()
+    }
+
+    /// Dynamic shared memory of the lists that are merged.
+    pub(super) fn scratch(self) -> usize {
+        self.warps * Self::room(self.length)
+    }
+}
+
+/// How many users are ranked at once, and how their work is divided.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    /// Tiles of users in a chunk.
+    pub(super) tiles: usize,
+    /// Blocks that work at once: tiles times parts of the items.
+    units: usize,
+    item_tiles: usize,
+}
+
+impl Plan {
+    pub(super) fn new(ranker: &Ranker<'_>, users: usize) -> Self {
+        let merging = ranker.merging;
+        let variants = ranker.items.passes.iter().map(|pass| pass.variants).max().unwrap_or(0);
+        let making = TILE * size_of::<u64>() * (merging.capacity() + variants * merging.length);
+        let made = TILE * size_of::<u64>() * ranker.variants * ranker.k;
+        let blocks = RESIDENT * ranker.device.description().multiprocessors as usize;
+        let units = blocks.min(LANE_BYTES / making).max(1);
+        let tiles = users.div_ceil(TILE).min(units).min((LANE_BYTES / made).max(1));
+        Plan { tiles, units, item_tiles: ranker.items.tiles }
+    }
+
+    /// Parts of the items for so many tiles of users.
+    pub(super) fn parts(&self, tiles: usize) -> usize {
+        (self.units / tiles).clamp(1, self.item_tiles)
+    }
+}
+
+/// One of two chunks that are ranked in turns.
+#[derive(Debug)]
+pub(super) struct Lane {
+    device: Device,
+    /// `[T, depth, TILE]`.
+    packed: Buffer<f32>,
+    largest: Buffer<u32>,
+    /// `[units, TILE, capacity]`.
+    pending: Buffer<u64>,
+    /// `[units, TILE, V, L]`.
+    lists: Buffer<u64>,
+    /// `[users, V, K]`.
+    out: Buffer<u64>,
+    host: Pinned<u64>,
+    host_largest: Pinned<u32>,
+    chunk: Range<usize>,
+}
+
+impl Lane {
+    pub(super) fn new(ranker: &Ranker<'_>, plan: &Plan) -> Result<Self> {
+        let device = ranker.device.with_own_stream()?;
+        let (merging, passes) = (ranker.merging, &ranker.items.passes);
+        let variants = passes.iter().map(|pass| pass.variants).max().unwrap_or(0);
+        let users = plan.units * TILE;
+        let out = plan.tiles * TILE * ranker.variants * ranker.k;
+        Ok(Lane {
+            packed: device.alloc(LISTS, plan.tiles * ranker.users.depth() * TILE)?,
+            largest: device.alloc(LISTS, 1)?,
+            pending: device.alloc(LISTS, users * merging.capacity())?,
+            lists: device.alloc(LISTS, users * variants * merging.length)?,
+            out: device.alloc(LISTS, out)?,
+            host: device.pinned(out)?,
+            host_largest: device.pinned(1)?,
+            chunk: 0..0,
+            device,
+        })
+    }
+
+    /// Queues all that makes the lists of a chunk of the users in `rows`.
+    pub(super) fn begin(
+        &mut self,
+        ranker: &Ranker<'_>,
+        plan: &Plan,
+        rows: &Buffer<u32>,
+        seen: &Seen,
+        chunk: Range<usize>,
+    ) -> Result<()> {
+        let (items, merging) = (&ranker.items, ranker.merging);
+        let (count, tiles) = (chunk.len(), chunk.len().div_ceil(TILE));
+        let parts = plan.parts(tiles);
+        assert!(chunk.end <= rows.len() && tiles <= plan.tiles && tiles * parts <= plan.units);
+        self.largest.fill_zero()?;
+        let (packed, largest) = (&mut self.packed, &mut self.largest);
+        let which = (rows, chunk.clone());
+        ranker.users.pack(&self.device, &ranker.kernels.pack, which, None, packed, largest)?;
+        let rows = rows.ptr().wrapping_add(chunk.start);
+        self.chunk = chunk;
+        let mut first = 0;
+        for pass in &items.passes {
+            self.lists.fill_zero()?;
+            let lists = RankLists {
+                users: self.packed.ptr(),
+                items: items.packed.ptr(),
+                offsets: pass.offsets.ptr(),
+                ids: items.ids.ptr(),
+                rows,
+                seen: seen.params(),
+                pending: self.pending.ptr_mut(),
+                lists: self.lists.ptr_mut(),
+                count: count as u32,
+                item_tiles: items.tiles as u32,
+                depth: ranker.users.depth() as u32,
+                parts: parts as u32,
+                variants: pass.variants as u32,
+                k: ranker.k as u32,
+                length: merging.length as u32,
+                full: merging.full as u32,
+                capacity: merging.capacity() as u32,
+                warps: merging.warps as u32,
+            };
+            let thresholds = pass.variants * TILE * size_of::<f32>();
+            let shape = Shape {
+                grid: [tiles as u32, parts as u32, 1],
+                block: RANK_THREADS,
+                shared: RANK_SHARED + (thresholds + merging.scratch()) as u32,
+            };
+            // SAFETY: all arrays are of this object, the ranker and `seen`, with the shapes that kernels/params.h gives
+            // for tiles x parts <= units; `rows` are within the users, and so are the rows of `seen`.
+            unsafe { self.device.launch(&ranker.kernels.lists, shape, lists)? };
+            let merge = RankMerge {
+                lists: self.lists.ptr(),
+                out: self.out.ptr_mut().wrapping_add(first * ranker.k),
+                count: count as u32,
+                parts: parts as u32,
+                variants: pass.variants as u32,
+                k: ranker.k as u32,
+                length: merging.length as u32,
+                warps: merging.warps as u32,
+                stride: (ranker.variants * ranker.k) as u32,
+                unused: 0,
+            };
+            let shape = Shape {
+                grid: [(count * pass.variants).div_ceil(merging.warps) as u32, 1, 1],
+                block: RANK_THREADS,
+                shared: merging.scratch() as u32,
+            };
+            // SAFETY: as above; `out` has room for the chunk's users, and each pass writes its own rankings.
+            unsafe { self.device.launch(&ranker.kernels.merge, shape, merge)? };
+            first += pass.variants;
+        }
+        self.out.read_pinned(&mut self.host)?;
+        self.largest.read_pinned(&mut self.host_largest)
+    }
+
+    /// Waits for the chunk and passes its lists on.
+    pub(super) fn finish(
+        &mut self,
+        ranker: &Ranker<'_>,
+        users: &[u32],
+        consume: &(dyn Fn(&Block<'_>) + Sync),
+    ) -> Result<()> {
+        let items = &ranker.items;
+        let largest = f64::from(f32::from_bits(self.host_largest.as_slice()?[0]));
+        check::range(largest, items.largest_component, items.largest_offset, ranker.users.dim)?;
+        let (variants, room) = (ranker.variants, ranker.k);
+        let users = &users[self.chunk.clone()];
+        let candidates: &[Candidate] =
+            bytemuck::cast_slice(&self.host.as_slice()?[..users.len() * variants * room]);
+        let blocks = users.par_chunks(BLOCK_USERS).zip(candidates.par_chunks(BLOCK_USERS * variants * room));
+        blocks.enumerate().for_each(|(index, (users, candidates))| {
+            // Where there are fewer items than k, zeros follow.
+            let lengths: Vec<usize> = candidates
+                .chunks_exact(room)
+                .map(|list| list.partition_point(|&candidate| candidate != Candidate::NONE))
+                .collect();
+            let first = self.chunk.start + index * BLOCK_USERS;
+            consume(&Block { first, users, variants, room, candidates, lengths: &lengths });
+        });
+        Ok(())
+    }
+}
