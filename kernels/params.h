@@ -13,6 +13,18 @@
 #define SAMPLE_GROUP_THREADS 1024
 #define SAMPLE_GROUP_SHARED 32896
 
+// all_pairs: threads of a block by stage, samples of a block, and the most blocks that partial results come from.
+#define ALL_PAIRS_PARTIAL_THREADS 512
+#define ALL_PAIRS_PARTS 32
+#define ALL_PAIRS_SOLVE_THREADS 1024
+#define ALL_PAIRS_EVALUATE_THREADS 384
+#define ALL_PAIRS_EVALUATE_ROWS 64
+#define ALL_PAIRS_EPS_THREADS 256
+#define ALL_PAIRS_EPS_TILE 4
+// Most nodes of an interpolation, and room for the longest series, a multiple of 4.
+#define ALL_PAIRS_NODES 192
+#define ALL_PAIRS_SERIES 196
+
 // sample_draw: the batches of S consecutive steps.
 typedef struct {
     const uint64_t *first_step;  // [1] the first step of the chunk, counted from 0 over the whole training
@@ -206,6 +218,25 @@ typedef struct {
     uint32_t user_slots;
     uint32_t unused;
 } Apply;
+// all_pairs_ranges, all_pairs_moments, all_pairs_solve and all_pairs_evaluate, or all_pairs_eps alone. Rows of a [2, B]
+// array are labels: positives (label 1), then negatives. Four lists of values go in: the scores of both, the gates of
+// both; six series come out: the losses of both, the score gradients, the gate gradients.
+typedef struct {
+    const float *score;     // [2, B]
+    const float *gate;      // [2, B]
+    const uint32_t *rows;   // [1] rows n of this batch, at most B; what lies beyond them is left alone
+    float *loss;            // [2, B] out: of each score with all gates
+    float *score_gradient;  // [2, B] out
+    float *gate_gradient;   // [2, B] out
+    float *ranges;          // [4, parts, 2] least and greatest value of a part
+    double *moments;        // [4, parts, NODES]
+    double *intervals;      // [4, 2] centre and half-width of a list's interval
+    float *scaling;         // [4, 2] the same centre, and 1 / half-width
+    uint32_t *nodes;        // [4] 0: more than NODES would be needed
+    float *series;          // [6, SERIES] Chebyshev coefficients
+    uint32_t batch;
+    uint32_t parts;  // blocks of a list, at most PARTS
+} AllPairsSums;
 
 #ifdef __cplusplus
 static_assert(sizeof(SampleDraw) == 152, "SampleDraw");
@@ -220,4 +251,5 @@ static_assert(sizeof(Gather) == 256, "Gather");
 static_assert(sizeof(Step) == 152, "Step");
 static_assert(sizeof(ApplySide) == 160, "ApplySide");
 static_assert(sizeof(Apply) == 456, "Apply");
+static_assert(sizeof(AllPairsSums) == 104, "AllPairsSums");
 #endif

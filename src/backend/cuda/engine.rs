@@ -3,16 +3,18 @@
 use super::{
     Device, Graph,
     adam::{Optimiser, StepRules},
+    all_pairs::{AllPairs, Inputs, Outputs},
     apply::{self, Apply},
     batch::Batch,
     branch::Branch,
     gather::{self, Gather, Gathered},
     params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
     sample::Samples,
-    step::{Scalars, Step},
-    table::{TABLES, Table, stride, width},
+    step::{Pairs, Scalars, Step},
+    table::{Table, stride, width},
 };
 use crate::{
+    backbone::Backbone,
     backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, cpu, streams},
     error::{Error, Result},
     model,
@@ -48,6 +50,8 @@ pub struct Cuda<'a> {
     scalars: Scalars,
     gather: Gather,
     score: Step,
+    /// Of objectives that pair all rows.
+    all_pairs: Option<AllPairs>,
     apply: Apply,
 }
 
@@ -84,6 +88,40 @@ pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settin
     interactions + tables + batches + gathered + scalars + windows + (1 << 20)
 }
 
+/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`].
+///
+/// # Errors
+/// [`Error::Config`] and [`Error::DeviceMemory`].
+pub fn check(
+    device: &Device,
+    (users, items): (u32, u32),
+    sampler: &Sampler<'_>,
+    objective: &dyn Objective,
+    settings: &Settings,
+) -> Result<u64> {
+    width(settings.dim)?;
+    let refuse = |key, value: &dyn std::fmt::Display, remedy| {
+        Err(Error::config(key, value, "no GPU can do this yet", remedy))
+    };
+    if settings.lightgcn.is_some() {
+        return refuse("backbone", &Backbone::LightGcn, "use --device cpu");
+    }
+    let branched = objective.user_branch() || objective.item_branch();
+    if branched && settings.branch != BranchKind::Linear {
+        return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
+    }
+    let (asked, free) = (memory(sampler, [users, items], settings), device.free_memory()? as u64);
+    if asked > free {
+        return Err(Error::DeviceMemory {
+            what: "this training",
+            asked,
+            free,
+            lower: "--dim or --batch-size",
+        });
+    }
+    Ok(asked)
+}
+
 impl<'a> Cuda<'a> {
     /// A training at its first step, from the parameters that the CPU begins with. `config` is what `objective` was
     /// built from.
@@ -100,31 +138,7 @@ impl<'a> Cuda<'a> {
         settings: Settings,
     ) -> Result<Self> {
         let Settings { dim, branch, seed, adam, catch_up, .. } = settings;
-        width(dim)?;
-        if settings.lightgcn.is_some() {
-            return Err(Error::config("backbone", "lightgcn", "the GPU cannot", "use --device cpu"));
-        }
-        let branched = objective.user_branch() || objective.item_branch();
-        if branched && branch != BranchKind::Linear {
-            return Err(Error::config(
-                "branch",
-                branch,
-                "the GPU trains linear branches only",
-                "use --device cpu, or --branch linear",
-            ));
-        }
-        if objective.all_pairs().is_some() {
-            return Err(Error::config("pairing", "all_pairs", "the GPU cannot", "use --device cpu"));
-        }
-        let (asked, free) = (memory(&sampler, [users, items], &settings), device.free_memory()? as u64);
-        if asked > free {
-            return Err(Error::DeviceMemory {
-                what: TABLES.what,
-                asked,
-                free,
-                lower: "--dim or --batch-size",
-            });
-        }
+        check(device, (users, items), &sampler, objective, &settings)?;
         let (batch, chunk) = (sampler.batch() as usize, chunk(sampler.batch()));
         let slots = slots(sampler.batch(), [users, items]);
         let new_branch = |wanted: bool, stream| match wanted
@@ -150,6 +164,10 @@ impl<'a> Cuda<'a> {
             scalars: score.scalars()?,
             gather: Gather::new(device, dim, slots)?,
             score,
+            all_pairs: objective
+                .all_pairs()
+                .map(|form| AllPairs::new(device, form, sampler.batch()))
+                .transpose()?,
             apply: Apply::new(device, dim, batch, slots, sampler.users_are_distinct())?,
             device: device.clone(),
             sampler,
@@ -262,6 +280,12 @@ impl Operations for Recorder<'_, '_> {
 
     fn all_pairs(&mut self) -> Result<()> {
         let e = &mut *self.engine;
+        let Scalars { score_gradient, pairs, .. } = &mut e.scalars;
+        let (Some(sums), Some(Pairs { score, gate, loss, gate_gradient })) = (&mut e.all_pairs, pairs) else {
+            return Ok(());
+        };
+        let inputs = Inputs { score, gate, rows: &e.samples.rows, step: self.k as usize };
+        sums.launch(inputs, Outputs { loss, score_gradient, gate_gradient })?;
         let batch = Batch::of(&e.samples, self.k as usize);
         e.score.stage(batch, [&e.gathered_users, &e.gathered_items], &mut e.scalars)
     }

@@ -5,6 +5,7 @@
 //! order; the host waits only where it reads a result.
 
 pub mod adam;
+pub mod all_pairs;
 pub mod apply;
 pub mod batch;
 pub mod branch;
@@ -23,6 +24,6 @@ pub mod table;
 
 pub use buffer::{Buffer, Element, Pinned, Purpose};
 pub use device::Device;
-pub use engine::{Cuda, memory};
+pub use engine::{Cuda, check, memory};
 pub use graph::Graph;
 pub use launch::{Kernel, Params, Shape};
