@@ -59,7 +59,7 @@ impl Workload {
         Spec {
             users: spec.users / n,
             items: spec.items / n,
-            interactions: spec.interactions / u64::from(n * n),
+            interactions: spec.interactions / u64::from(n),
             test_per_item,
             ..spec
         }
