@@ -61,6 +61,8 @@ def main():
     for rankings in (1, 11):
         ranking = Ranking(data, rankings)
         for variant, tf32, tolerance in (("fp32", False, 1e-3), ("tf32", True, 0.3)):
+            if tf32 and torch.device(options.device).type != "cuda":
+                continue
             what = ("ranking", f"rank/{rankings}", f"{name} D={DIM} K={K}", variant)
             try:
                 torch.backends.cuda.matmul.allow_tf32 = tf32

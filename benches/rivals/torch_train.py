@@ -109,7 +109,8 @@ def main():
         for objective in ("bce", "macr", "macr all_pairs"):
             for variant in VARIANTS:
                 name = f"step/{objective}"
-                if variant == "graph" and not cuda:
+                # Compiling takes longer than a quick run.
+                if variant == "graph" and not cuda or variant == "compile" and (options.quick or options.small):
                     continue
                 try:
                     training = Training(data, batch, objective, variant)

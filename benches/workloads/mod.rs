@@ -48,8 +48,16 @@ impl Workload {
 
     /// As records name it.
     pub fn shape(&self) -> String {
-        let small = if self.shrunk > 1 { "small " } else { "" };
-        format!("{small}{} B={} D={}", self.name, self.batch, self.dim)
+        format!("{} B={} D={}", self.sized_name(), self.batch, self.dim)
+    }
+
+    /// As records name lists of `k` for all users.
+    pub fn ranked(&self, k: usize) -> String {
+        format!("{} D={} K={k}", self.sized_name(), self.dim)
+    }
+
+    fn sized_name(&self) -> String {
+        format!("{}{}", if self.shrunk > 1 { "small " } else { "" }, self.name)
     }
 
     /// The dataset's settings; `macr synth --preset` makes the same.
