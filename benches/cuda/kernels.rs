@@ -274,10 +274,7 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
             print("sample", 1, chunk, (12 * b + 64 * b, None, None), |chain, _| chain.draw())?;
             print("rules", 1, chunk, (16 * 257, None, None), |chain, _| chain.rules())?;
         }
-        let name = |kernel: &str| match pairing {
-            Pairing::Rows => format!("{kernel}/{objective}"),
-            Pairing::AllPairs => format!("{kernel}/{objective} {pairing}"),
-        };
+        let name = |kernel: &str| format!("{kernel}/{objective}");
         if pairing == Pairing::Rows {
             // In: p, m, v, the last step, id and count; out: the row and its logit.
             let bytes = touched * (3 * row + 16 + row + 4 * branched);
@@ -287,7 +284,7 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
         let flops = 2 * b * (row / 4) * (2 + 3 * branched);
         let scalars = b * (24 + 4 * (2 + 3 * branched));
         print(
-            &name("step"),
+            &name(if pairing == Pairing::Rows { "step" } else { "scores" }),
             HELD,
             1,
             (touched * row + scalars, Some(fetched + scalars), Some(flops)),
