@@ -128,8 +128,8 @@ typedef struct {
 
 typedef struct {
     Rows table;
-    const uint32_t *touched;  // [count]
-    const uint32_t *starts;   // [count + 1]
+    const uint32_t *touched;  // [2B], of which `count`
+    const uint32_t *starts;   // [2B + 1], of which `count` + 1
     const uint32_t *count;    // [1]
     const float *branch;      // [2, W] by parity of the step; null without a branch
     float *rows;              // [count, W] out: state before the step
@@ -147,7 +147,7 @@ typedef struct {
     float l2;
     uint32_t stride;      // W
     uint32_t item_block;  // first block of the items
-    uint32_t unused;
+    uint32_t batch;       // B
 } Gather;
 
 // step_OBJECTIVE_W
@@ -178,8 +178,8 @@ typedef struct {
 
 typedef struct {
     Rows table;
-    const uint32_t *touched;       // [count]
-    const uint32_t *starts;        // [count + 1]
+    const uint32_t *touched;       // [2B], of which `count`
+    const uint32_t *starts;        // [2B + 1], of which `count` + 1
     const uint32_t *samples;       // [2n] by place
     const uint32_t *slot;          // [2n] by sample
     const uint32_t *count;         // [1]

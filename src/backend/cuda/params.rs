@@ -244,7 +244,7 @@ pub struct Gather {
     pub l2: f32,
     pub stride: u32,
     pub item_block: u32,
-    pub unused: u32,
+    pub batch: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -259,7 +259,7 @@ const _: () = {
     ["Offset of field: Gather::l2"][::core::mem::offset_of!(Gather, l2) - 240usize];
     ["Offset of field: Gather::stride"][::core::mem::offset_of!(Gather, stride) - 244usize];
     ["Offset of field: Gather::item_block"][::core::mem::offset_of!(Gather, item_block) - 248usize];
-    ["Offset of field: Gather::unused"][::core::mem::offset_of!(Gather, unused) - 252usize];
+    ["Offset of field: Gather::batch"][::core::mem::offset_of!(Gather, batch) - 252usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
