@@ -311,12 +311,34 @@ typedef struct {
     uint32_t parts;  // blocks of a list, at most PARTS
 } AllPairsSums;
 
+// Threads of a block; columns of a row; rows that are summed.
+#define CEILING_THREADS 256
+#define CEILING_COLUMNS 64
+#define CEILING_ROWS 32
+
+// ceiling_copy
+typedef struct {
+    const float *from;  // [length]
+    float *to;          // [length] out
+    uint64_t length;    // a multiple of 4
+} CeilingCopy;
+
+// ceiling_gather
+typedef struct {
+    const float *table;   // [rows, CEILING_COLUMNS]
+    const uint32_t *ids;  // [groups, CEILING_ROWS]
+    float *sums;          // [groups, CEILING_COLUMNS] out
+    uint64_t groups;
+} CeilingGather;
+
 #ifdef __cplusplus
 static_assert(sizeof(RankGates) == 40, "RankGates");
 static_assert(sizeof(RankPack) == 64, "RankPack");
 static_assert(sizeof(RankSeen) == 16, "RankSeen");
 static_assert(sizeof(RankLists) == 160, "RankLists");
 static_assert(sizeof(RankMerge) == 48, "RankMerge");
+static_assert(sizeof(CeilingCopy) == 24, "CeilingCopy");
+static_assert(sizeof(CeilingGather) == 32, "CeilingGather");
 static_assert(sizeof(SampleDraw) == 152, "SampleDraw");
 static_assert(sizeof(SampleSide) == 64, "SampleSide");
 static_assert(sizeof(SampleGroup) == 160, "SampleGroup");

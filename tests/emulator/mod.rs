@@ -49,8 +49,12 @@ pub fn device() -> Option<Device> {
     Some(device)
 }
 
-/// Gives a program that is yet to start the emulated device as its only GPU. False without a C++ compiler.
+/// Gives a program that is yet to start the emulated device as its only GPU. False without a C++ compiler, and where
+/// the machine's GPU is asked for: the sources may then be elsewhere.
 pub fn equip(command: &mut Command) -> bool {
+    if env::var_os("REQUIRE_CUDA").is_some_and(|v| v == "1") {
+        return false;
+    }
     let Ok(library) = build() else { return false };
     command.env("LD_LIBRARY_PATH", library.parent().unwrap());
     // Any file: the kernels are in the driver. So the program may have been built without nvcc.

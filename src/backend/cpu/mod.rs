@@ -4,6 +4,7 @@ pub mod adam;
 pub mod all_pairs;
 pub mod apply;
 pub mod branch;
+pub mod ceiling;
 mod engine;
 pub mod gather;
 pub mod gram;

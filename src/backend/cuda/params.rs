@@ -29,6 +29,9 @@ pub const LONGEST_GAP: u32 = 256;
 pub const STEP_BLOCKS: u32 = 512;
 pub const LOSS_PARTS: u32 = 3;
 pub const APPLY_WINDOW: u32 = 16;
+pub const CEILING_THREADS: u32 = 256;
+pub const CEILING_COLUMNS: u32 = 64;
+pub const CEILING_ROWS: u32 = 32;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct SampleDraw {
@@ -582,4 +585,36 @@ const _: () = {
     ["Offset of field: AllPairsSums::nodes"][::core::mem::offset_of!(AllPairsSums, nodes) - 72usize];
     ["Offset of field: AllPairsSums::batch"][::core::mem::offset_of!(AllPairsSums, batch) - 80usize];
     ["Offset of field: AllPairsSums::parts"][::core::mem::offset_of!(AllPairsSums, parts) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct CeilingCopy {
+    pub from: *const f32,
+    pub to: *mut f32,
+    pub length: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CeilingCopy"][::core::mem::size_of::<CeilingCopy>() - 24usize];
+    ["Alignment of CeilingCopy"][::core::mem::align_of::<CeilingCopy>() - 8usize];
+    ["Offset of field: CeilingCopy::from"][::core::mem::offset_of!(CeilingCopy, from) - 0usize];
+    ["Offset of field: CeilingCopy::to"][::core::mem::offset_of!(CeilingCopy, to) - 8usize];
+    ["Offset of field: CeilingCopy::length"][::core::mem::offset_of!(CeilingCopy, length) - 16usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct CeilingGather {
+    pub table: *const f32,
+    pub ids: *const u32,
+    pub sums: *mut f32,
+    pub groups: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CeilingGather"][::core::mem::size_of::<CeilingGather>() - 32usize];
+    ["Alignment of CeilingGather"][::core::mem::align_of::<CeilingGather>() - 8usize];
+    ["Offset of field: CeilingGather::table"][::core::mem::offset_of!(CeilingGather, table) - 0usize];
+    ["Offset of field: CeilingGather::ids"][::core::mem::offset_of!(CeilingGather, ids) - 8usize];
+    ["Offset of field: CeilingGather::sums"][::core::mem::offset_of!(CeilingGather, sums) - 16usize];
+    ["Offset of field: CeilingGather::groups"][::core::mem::offset_of!(CeilingGather, groups) - 24usize];
 };

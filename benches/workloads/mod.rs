@@ -1,0 +1,123 @@
+//! What is measured on a GPU. `tests/cuda_workloads.rs` trains the same on the device and on the CPU, and compares.
+#![allow(dead_code)]
+
+use std::path::Path;
+
+use macr::{
+    Interactions,
+    backend::{Backend, Settings, cpu::Cpu},
+    data::synth::{self, Preset, Spec},
+    objective::{self, BranchKind, Objective, ObjectiveConfig, Pairing},
+    optim::{Adam, CatchUp},
+    sampling::{Negatives, Sampler, SamplerKind},
+};
+
+/// A dataset and the size of a batch and of an embedding.
+#[derive(Debug, Clone, Copy)]
+pub struct Workload {
+    /// Of the dataset, and of its file without extension.
+    pub name: &'static str,
+    preset: Preset,
+    /// Rows of a batch.
+    pub batch: u32,
+    /// Embedding size D.
+    pub dim: usize,
+    /// The dataset is so many times smaller than the one that is named.
+    shrunk: u32,
+}
+
+/// An objective and its pairing.
+pub type Loss = (&'static str, Pairing);
+
+impl Workload {
+    /// News reading: small tables, in the cache of a GPU.
+    pub const ADRESSA: Workload =
+        Workload { name: "adressa-like", preset: Preset::AdressaLike, batch: 1024, dim: 64, shrunk: 1 };
+    /// Film ratings: large batches, tables beyond the cache.
+    pub const ML10M: Workload =
+        Workload { name: "ml10m-like", preset: Preset::Ml10mLike, batch: 8192, dim: 64, shrunk: 1 };
+    pub const ALL: [Workload; 2] = [Workload::ADRESSA, Workload::ML10M];
+
+    pub const LOSSES: [Loss; 3] =
+        [("bce", Pairing::Rows), ("macr", Pairing::Rows), ("macr", Pairing::AllPairs)];
+
+    /// The same in small, for the emulator.
+    pub fn small(self) -> Workload {
+        Workload { batch: 96, shrunk: 20, ..self }
+    }
+
+    /// As records name it.
+    pub fn shape(&self) -> String {
+        format!("{} B={} D={}", self.sized_name(), self.batch, self.dim)
+    }
+
+    /// As records name lists of `k` for all users.
+    pub fn ranked(&self, k: usize) -> String {
+        format!("{} D={} K={k}", self.sized_name(), self.dim)
+    }
+
+    fn sized_name(&self) -> String {
+        format!("{}{}", if self.shrunk > 1 { "small " } else { "" }, self.name)
+    }
+
+    /// The dataset's settings; `macr synth --preset` makes the same.
+    fn spec(&self) -> Spec {
+        let (spec, n) = (self.preset.spec(), self.shrunk);
+        let test_per_item = if n > 1 { 1 } else { spec.test_per_item };
+        Spec {
+            users: spec.users / n,
+            items: spec.items / n,
+            interactions: spec.interactions / u64::from(n),
+            test_per_item,
+            ..spec
+        }
+    }
+
+    /// The dataset, from its file in `folder` or else generated.
+    pub fn data(&self, folder: Option<&Path>) -> Interactions {
+        let file =
+            folder.filter(|_| self.shrunk == 1).map(|folder| folder.join(self.name).with_extension("macr"));
+        match file.filter(|file| file.is_file()) {
+            Some(file) => Interactions::open(file).expect("an interaction file"),
+            None => synth::generate(&self.spec()).expect("a preset").0,
+        }
+    }
+
+    pub fn sampler<'a>(&self, data: &'a Interactions) -> Sampler<'a> {
+        Sampler::new(data, SamplerKind::UserUniform, Negatives::Uniform, self.batch, 1).expect("it fits")
+    }
+
+    /// The paper's weights of the branches' losses.
+    pub fn config(&self, (_, pairing): Loss) -> ObjectiveConfig {
+        ObjectiveConfig {
+            alpha: 1e-3,
+            beta: 1e-3,
+            pairing,
+            user_branch: true,
+            item_branch: true,
+            eps_compat: false,
+        }
+    }
+
+    pub fn objective(&self, loss: Loss) -> Box<dyn Objective> {
+        objective::build(loss.0, &self.config(loss)).expect("it is in the registry")
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings {
+            dim: self.dim,
+            lightgcn: None,
+            adam: Adam::default(),
+            catch_up: CatchUp::Quadrature,
+            branch: BranchKind::Linear,
+            l2: 1e-5,
+            seed: 1,
+        }
+    }
+
+    /// A training on the CPU.
+    pub fn cpu<'a>(&self, data: &'a Interactions, loss: Loss) -> impl Backend + 'a {
+        let size = (data.users(), data.items());
+        Cpu::new(size, self.sampler(data), self.objective(loss), self.settings()).expect("it fits")
+    }
+}
