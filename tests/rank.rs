@@ -77,6 +77,37 @@ impl Case {
         (gate * (dot - c) - adjustment, magnitude * (self.dim as f64 + 8.0) * f64::from(f32::EPSILON))
     }
 
+    /// All unseen items with their scores, best first, as the documentation of the module defines them to the bit.
+    fn exact(&self, user: u32, ranking: Ranking) -> Vec<(u32, f32)> {
+        let p = &self.users[user as usize * self.dim..][..self.dim];
+        let score = |item: usize| {
+            let gate = self.gates.as_ref().map(|gates| gates[item]);
+            let q = self.items[item * self.dim..][..self.dim].iter().map(|q| gate.unwrap_or(1.0) * q);
+            let x = p.iter().zip(q).fold(0.0f32, |x, (p, q)| p.mul_add(q, x));
+            let popularity = libm::log1p(f64::from(self.popularity[item])) as f32;
+            x - ranking.tau.mul_add(popularity, ranking.c * gate.unwrap_or(0.0))
+        };
+        let seen = self.seen().row(user);
+        let unseen = (0..self.popularity.len() as u32).filter(|item| !seen.contains(item));
+        let mut all: Vec<(u32, f32)> = unseen.map(|item| (item, score(item as usize))).collect();
+        all.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap().then(a.0.cmp(&b.0)));
+        all
+    }
+
+    /// Compares every list with [`Case::exact`], bit by bit but for the sign of zero.
+    fn check_bits(&self, rankings: &[Ranking], k: usize) {
+        let top = self.rank(rankings, k);
+        for user in 0..self.user_count() {
+            for (variant, &ranking) in rankings.iter().enumerate() {
+                let list: Vec<(u32, f32)> =
+                    top.list(user as usize, variant).iter().map(|c| (c.item(), c.score())).collect();
+                let mut exact = self.exact(user, ranking);
+                exact.truncate(k);
+                assert_eq!(list, exact, "user {user}, {ranking:?}, k {k}");
+            }
+        }
+    }
+
     /// Compares every list with all scores sorted.
     fn check(&self, rankings: &[Ranking], k: usize) {
         let top = self.rank(rankings, k);
@@ -220,6 +251,77 @@ fn many_rankings_give_the_lists_of_each_alone() {
     }
 }
 
+/// Numbers of items: fewer than a list, one block of the ranker, its limit, and several blocks.
+const CATALOGUES: [usize; 5] = [13, 744, 1024, 1025, 3000];
+
+fn rankings(grid: impl IntoIterator<Item = (f32, f32)>) -> Vec<Ranking> {
+    grid.into_iter().map(|(c, tau)| Ranking { c, tau }).collect()
+}
+
+#[test]
+fn grids_are_exact() {
+    let line = |count: usize, from: f32, step: f32| (0..count).map(move |v| from + step * v as f32);
+    let grids = [
+        rankings(line(11, -5.0, 1.0).map(|c| (c, 0.0))),
+        rankings(line(40, 0.0, 0.05).map(|c| (c, 0.25))),
+        rankings(line(9, -1.0, 0.25).map(|tau| (2.0, tau))),
+        rankings(line(5, 0.0, 2.0).flat_map(|c| line(4, -0.5, 0.5).map(move |tau| (c, tau)))),
+        // Out of order, equal, both zeros, and far apart.
+        rankings([3.0, -7.0, 3.0, 0.0, -0.0, 3.0, 1e6, -1e6, 1e-6].map(|c| (c, 0.0))),
+        rankings([(1.0, 0.5); 7]),
+    ];
+    for (seed, items) in CATALOGUES.into_iter().enumerate() {
+        let case = Case::random(31 + seed as u64, 5, items, 6, true);
+        for grid in &grids {
+            for k in [1, 20, 70] {
+                case.check_bits(grid, k.min(items));
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_scores_everywhere_are_exact() {
+    for items in [744, 3000, 40_000] {
+        let mut case = Case::random(37, 3, items, 2, true);
+        case.gates = Some(vec![0.5; items]);
+        case.items = [0.25, -1.0].repeat(items);
+        case.popularity.fill(3);
+        // A user without a history may well be all zeros.
+        case.users[4..].fill(0.0);
+        let grid = rankings((0..11).map(|v| (v as f32, 0.1)));
+        if items <= 3000 {
+            case.check_bits(&grid, 20);
+        }
+        let top = case.rank(&grid, 20);
+        let ids: Vec<u32> = top.list(0, 10).iter().map(|c| c.item()).collect();
+        assert_eq!(ids, (0..20).collect::<Vec<u32>>());
+    }
+}
+
+#[test]
+fn scores_that_differ_by_roundings_are_exact() {
+    // Every item scores next to nothing at c = `pole`: around it the order of all items turns over, and rounding decides.
+    for pole in [1.0f32, 3.7, 1000.1, -250.3] {
+        for items in [744, 3000] {
+            let mut case = Case::random(41, 4, items, 1, true);
+            let mut random = Random(0x1234_5677);
+            case.users = vec![1.0, 1.0, 0.999_999_9, 1.000_000_1];
+            for item in &mut case.items {
+                *item = f32::from_bits((pole.to_bits() as i32 + (random.signed() * 4.0) as i32) as u32);
+            }
+            let around = |step: f32| rankings((-5..6).map(|v| (pole + step * v as f32, 0.0)));
+            for step in [f32::EPSILON * pole.abs(), 1e-4 * pole.abs(), 1.0] {
+                for k in [1, 20] {
+                    case.check_bits(&around(step), k);
+                }
+            }
+            // So much is subtracted that scores round to few values.
+            case.check_bits(&rankings((0..11).map(|v| (3e7 + 2.0 * v as f32, 0.0))), 20);
+        }
+    }
+}
+
 #[test]
 fn lists_do_not_depend_on_who_is_ranked_together() {
     let case = Case::random(13, 50, 300, 20, true);
@@ -313,5 +415,17 @@ proptest! {
     ) {
         let rankings: Vec<Ranking> = rankings.into_iter().map(|(c, tau)| Ranking { c, tau }).collect();
         Case::random(seed, users, items, dim, gated).check(&rankings, k.min(items));
+    }
+
+    #[test]
+    fn lines_are_exact(
+        seed: u64,
+        items in 1usize..2000,
+        (from, step, tau) in (-50f32..50.0, 0f32..5.0, -2f32..4.0),
+        count in 1usize..24,
+        k in 1usize..70,
+    ) {
+        let grid = rankings((0..count).map(|v| (from + step * v as f32, tau)));
+        Case::random(seed, 4, items, 3, true).check_bits(&grid, k.min(items));
     }
 }

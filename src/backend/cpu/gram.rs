@@ -65,20 +65,30 @@ pub fn multiply(
 
 vectorised! {
     fn tile(g: [&[f32]; ROWS], x: &[f32], stride: usize, out: &mut [f32]) {
-        for column in (0..stride).step_by(LANES) {
-            let mut sum = [[0f32; LANES]; ROWS];
-            for (k, x) in x.chunks_exact(stride).enumerate() {
-                let x = &x[column..column + LANES];
-                for row in 0..ROWS {
-                    let weight = g[row][k];
-                    for lane in 0..LANES {
-                        sum[row][lane] = weight.mul_add(x[lane], sum[row][lane]);
-                    }
-                }
-            }
-            for (out, sum) in out.chunks_exact_mut(stride).zip(&sum) {
-                out[column..column + LANES].copy_from_slice(sum);
+        const WIDE: usize = 2 * LANES;
+        let wide = stride / WIDE * WIDE;
+        for column in (0..wide).step_by(WIDE) {
+            tile_columns::<WIDE>(g, x, stride, column, out);
+        }
+        for column in (wide..stride).step_by(LANES) {
+            tile_columns::<LANES>(g, x, stride, column, out);
+        }
+    }
+}
+
+#[inline(always)]
+fn tile_columns<const N: usize>(g: [&[f32]; ROWS], x: &[f32], stride: usize, column: usize, out: &mut [f32]) {
+    let mut sum = [[0f32; N]; ROWS];
+    for (k, x) in x.chunks_exact(stride).enumerate() {
+        let x = &x[column..column + N];
+        for row in 0..ROWS {
+            let weight = g[row][k];
+            for lane in 0..N {
+                sum[row][lane] = weight.mul_add(x[lane], sum[row][lane]);
             }
         }
+    }
+    for (out, sum) in out.chunks_exact_mut(stride).zip(&sum) {
+        out[column..column + N].copy_from_slice(sum);
     }
 }

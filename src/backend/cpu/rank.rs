@@ -13,9 +13,13 @@
 //!
 //! The `x` of 6 users and a cache-sized block of items are formed at a time; the U x I matrix never exists. Seen items
 //! get minus infinity. Then a panel of 16 items is looked at item by item only if its largest `x` minus its smallest
-//! `o` could enter a list of some ranking; items with similar `o` share a panel, so that this bound is sharp.
+//! `o` could enter a list of some ranking; items with similar `o` share a panel, so that this bound is sharp. What may
+//! enter a list is kept, for all rankings together, and the lists are made from these few items at the end.
 
+mod candidate;
 mod kernel;
+mod line;
+mod pool;
 mod select;
 mod table;
 
@@ -23,10 +27,12 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub use select::Candidate;
+pub use candidate::Candidate;
 
 use self::{
-    kernel::{LANES, Lanes, ROWS},
+    kernel::{LANES, Lanes, PANELS, ROWS},
+    line::Line,
+    pool::Entry,
     select::Selections,
     table::Table,
 };
@@ -44,8 +50,6 @@ const BLOCK_CANDIDATE_BYTES: usize = 1 << 20;
 const TILE_CANDIDATE_BYTES: usize = 256 << 20;
 /// Items that are scored for one tile of users after the other stay in the second-level cache.
 const ITEM_BLOCK_BYTES: usize = 192 << 10;
-/// The scores of a tile of users for a block of items stay in the first-level cache.
-const BLOCK_PANELS: usize = 64;
 
 /// Ranks all items for users, under one or many [`Ranking`]s; see the [module](self) for what a score is.
 ///
@@ -64,6 +68,7 @@ pub struct Ranker<'a> {
     items: usize,
     table: Table,
     variants: usize,
+    lines: Vec<Line>,
     k: usize,
 }
 
@@ -108,12 +113,14 @@ impl<'a> Ranker<'a> {
                 "train with a lower --learning-rate or a higher --l2",
             ));
         }
+        let lines = Line::cover(variants, table.panels() <= PANELS);
         Ok(Ranker {
             dim: tables.dim(),
             users: tables.user_embedding(),
             items,
             table,
             variants: variants.len(),
+            lines,
             k,
         })
     }
@@ -197,46 +204,45 @@ impl<'a> Ranker<'a> {
 
     /// Users per block.
     fn block_users(&self) -> usize {
-        let user = self.variants * Selections::capacity(self.k, self.items) * size_of::<Candidate>();
+        let entries = |line| Selections::capacity(line, self.k, self.items) * size_of::<Entry>();
+        let user =
+            self.variants * self.k * size_of::<Candidate>() + self.lines.iter().map(entries).sum::<usize>();
         (BLOCK_CANDIDATE_BYTES / user).clamp(ROWS, BLOCK_USERS).min(TILE_CANDIDATE_BYTES / user).max(1)
     }
 
     fn rank_block(&self, users: &[u32], seen: &[Csr<'_>], scratch: &mut Scratch) {
+        let (table, stride) = (&self.table, scratch.stride);
         scratch.pack(self, users);
-        scratch.find_seen(&self.table, users, seen);
+        scratch.find_seen(table, users, seen);
         scratch.selections.clear();
-        for first in (0..self.table.panels()).step_by(scratch.panels) {
-            let panels = first..self.table.panels().min(first + scratch.panels);
+        for first in (0..table.panels()).step_by(stride) {
+            let panels = first..table.panels().min(first + stride);
             for tile in 0..users.len().div_ceil(ROWS) {
-                let width = panels.len();
-                let (x, highest) = (&mut scratch.x[..ROWS * width], &mut scratch.highest[..ROWS * width]);
                 let packed = &scratch.packed[tile * self.dim..][..self.dim];
-                kernel::score(&self.table, panels.clone(), packed, x, highest);
+                kernel::score(table, panels.clone(), packed, stride, &mut scratch.x, &mut scratch.highest);
                 let rows = tile * ROWS..users.len().min((tile + 1) * ROWS);
-                for (row, (x, highest)) in
-                    rows.zip(x.chunks_exact_mut(width).zip(highest.chunks_exact_mut(width)))
-                {
+                let scores = scratch.x.chunks_exact_mut(stride).zip(scratch.highest.chunks_exact_mut(stride));
+                for (row, (x, highest)) in rows.zip(scores) {
                     scratch.seen[row].mask(&panels, x, highest);
-                    let mut lists = scratch.selections.of_user(row);
-                    kernel::select(&self.table, panels.clone(), x, highest, &mut lists);
+                    scratch.selections.add(table, &self.lines, row, panels.clone(), x, highest);
                 }
             }
         }
-        scratch.selections.finish(users.len());
+        scratch.selections.finish(table, &self.lines, users.len());
     }
 }
 
 /// What one thread needs for one block; reused from block to block.
 struct Scratch {
-    /// Panels that are scored at once.
-    panels: usize,
+    /// Panels that are scored at once, a multiple of [`LANES`].
+    stride: usize,
     /// `[tiles, D]` of [`ROWS`] users each; what stands in rows beyond the last user is not looked at.
     packed: Vec<[f32; ROWS]>,
     /// `[users]`.
     seen: Vec<Seen>,
-    /// `[ROWS, panels]`: the scores of a tile.
+    /// `[ROWS, stride]`: the scores of a tile.
     x: Vec<Lanes>,
-    /// `[ROWS, panels]`: the highest score of each panel.
+    /// `[ROWS, stride]`: the highest score of each panel.
     highest: Vec<f32>,
     selections: Selections,
 }
@@ -244,14 +250,19 @@ struct Scratch {
 impl Scratch {
     fn new(ranker: &Ranker<'_>, users: usize) -> Self {
         let panel_bytes = ranker.dim * size_of::<Lanes>();
-        let panels = (ITEM_BLOCK_BYTES / panel_bytes).clamp(1, BLOCK_PANELS).min(ranker.table.panels());
+        // A catalogue that fits is one block: this is what lines with a pivot rely on.
+        let panels = match ranker.table.panels() {
+            panels if panels <= PANELS => panels,
+            _ => (ITEM_BLOCK_BYTES / panel_bytes).min(PANELS) / LANES * LANES,
+        };
+        let stride = panels.next_multiple_of(LANES).max(LANES);
         Scratch {
-            panels,
+            stride,
             packed: vec![[0.0; ROWS]; users.div_ceil(ROWS) * ranker.dim],
             seen: (0..users).map(|_| Seen::default()).collect(),
-            x: vec![Lanes::ZERO; ROWS * panels],
-            highest: vec![0.0; ROWS * panels],
-            selections: Selections::new(users, ranker.variants, ranker.k, ranker.items),
+            x: vec![Lanes::ZERO; ROWS * stride],
+            highest: vec![0.0; ROWS * stride],
+            selections: Selections::new(users, &ranker.lines, ranker.variants, ranker.k, ranker.items),
         }
     }
 
@@ -268,8 +279,12 @@ impl Scratch {
     fn find_seen(&mut self, table: &Table, users: &[u32], seen: &[Csr<'_>]) {
         for (found, &user) in self.seen.iter_mut().zip(users) {
             found.positions.clear();
-            found.positions.extend(table.masked(seen.iter().flat_map(|csr| csr.row(user))));
-            found.positions.sort_unstable();
+            found
+                .positions
+                .extend(seen.iter().flat_map(|csr| csr.row(user)).map(|&item| table.position(item)));
+            if table.panels() > self.stride {
+                found.positions.sort_unstable();
+            }
             found.next = 0;
         }
     }
@@ -278,7 +293,7 @@ impl Scratch {
 /// Where in the table the items stand that a user has seen.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Ascending.
+    /// Ascending, unless there is but one block of panels.
     positions: Vec<u32>,
     /// The first that is not masked yet.
     next: usize,
@@ -293,8 +308,12 @@ impl Seen {
                 break;
             }
             let place = panel - panels.start;
-            x[place].0[lane] = f32::NEG_INFINITY;
-            highest[place] = kernel::maximum(&x[place].0);
+            let x = &mut x[place].0;
+            let was_highest = x[lane] >= highest[place];
+            x[lane] = f32::NEG_INFINITY;
+            if was_highest {
+                highest[place] = kernel::maximum(x);
+            }
             self.next += 1;
         }
     }

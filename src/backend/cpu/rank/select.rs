@@ -1,182 +1,179 @@
-//! The best K of what is offered, for many users and rankings.
+//! From the scores of a block of users to their lists.
 
-use super::kernel::GROUP;
+use std::ops::Range;
 
-/// An item and its score. Candidates order by score, then the lower id is the greater candidate, so that the best
-/// come first in descending order.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Candidate(u64);
+use super::{
+    candidate::Candidate,
+    kernel::{self, Lanes, Places},
+    line::Line,
+    pool::{Entry, Pool},
+    table::Table,
+};
 
-impl Candidate {
-    /// Score in the upper half, its bits arranged to order like the number; inverted id in the lower half.
-    #[inline(always)]
-    fn new(item: u32, score: f32) -> Self {
-        // -0 becomes +0: they are equal and must tie.
-        let bits = (score + 0.0).to_bits();
-        let ordered = bits ^ (((bits as i32 >> 31) as u32) | 0x8000_0000);
-        Candidate(u64::from(ordered) << 32 | u64::from(!item))
-    }
-
-    /// The item's id.
-    pub fn item(self) -> u32 {
-        !(self.0 as u32)
-    }
-
-    /// Its score.
-    pub fn score(self) -> f32 {
-        let ordered = (self.0 >> 32) as u32;
-        let negative = ((!ordered) as i32 >> 31) as u32;
-        f32::from_bits(ordered ^ (negative | 0x8000_0000))
-    }
-}
-
-impl std::fmt::Debug for Candidate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "({}, {})", self.item(), self.score())
-    }
-}
-
-/// For each user of a block and each ranking, the best candidates so far, in a buffer that is cut back to the best K
-/// whenever it is full.
+/// For each user of a block and each line of rankings, the items that may still enter a list.
 #[derive(Debug)]
 pub(super) struct Selections {
     k: usize,
+    items: usize,
     variants: usize,
-    groups: usize,
-    capacity: usize,
-    /// `[users, V / GROUP]`: see [`Lists::thresholds`].
-    thresholds: Vec<[f32; GROUP]>,
-    /// `[users, V]`.
-    lists: Vec<List>,
-    /// `[users, V, capacity]`.
+    /// `[users, lines]`.
+    shortlists: Vec<Shortlist>,
+    /// `[users, V, K + 1]`: lists, each with room for one candidate more.
     candidates: Vec<Candidate>,
-    /// Room for the bounds of [`Lists::raise_thresholds`].
-    bounds: Vec<f32>,
+    /// `[users, V]`.
+    lengths: Vec<usize>,
+    pool: Pool,
+    places: Places,
+    kept: Vec<bool>,
+    /// `[K + 1]`: a list that is not wanted yet.
+    list: Vec<Candidate>,
 }
 
-/// One list in the making.
-#[derive(Debug, Clone, Copy)]
-struct List {
-    length: usize,
-    /// The candidate that was K-th at the last cut; what is not better is not taken.
-    floor: Candidate,
+#[derive(Debug)]
+struct Shortlist {
+    /// What a score must reach under the nodes of the line; see [`Line`].
+    thresholds: Vec<f32>,
+    /// What it must reach under the pivot to be in that list.
+    pivot: f32,
+    entries: Vec<Entry>,
 }
 
-impl List {
-    const EMPTY: List = List { length: 0, floor: Candidate(0) };
+impl Shortlist {
+    fn new(line: &Line, capacity: usize) -> Self {
+        Shortlist {
+            thresholds: vec![0.0; line.nodes.len()],
+            pivot: 0.0,
+            entries: Vec::with_capacity(capacity),
+        }
+    }
+
+    /// Forgets all items.
+    fn clear(&mut self) {
+        // Every score reaches this, except that of a seen item or of no item: minus infinity.
+        self.thresholds.fill(f32::MIN);
+        self.pivot = f32::MIN;
+        self.entries.clear();
+    }
+
+    /// Sets the first thresholds, by the `highest` scores of the first panels.
+    fn raise_thresholds(&mut self, table: &Table, line: &Line, k: usize, highest: &[f32]) {
+        if let (Some(pivot), &[first, last]) = (&line.pivot, &line.nodes[..]) {
+            let ends = [table.most(first.variant), table.most(last.variant)];
+            let [pivot, a, b] = kernel::bound(highest, table.most(pivot.variant), k, ends);
+            self.pivot = pivot;
+            self.thresholds[0] = table.end(first.variant).lowered(a);
+            self.thresholds[1] = table.end(last.variant).lowered(b);
+            return;
+        }
+        for (threshold, &node) in self.thresholds.iter_mut().zip(&line.nodes) {
+            [*threshold, ..] = kernel::bound(highest, table.most(node.variant), k, [&[]; 2]);
+        }
+    }
 }
 
 impl Selections {
-    /// Candidates kept at most for a list of `k`: a cut costs time in proportion to this and is rarer by as much.
-    pub(super) fn capacity(k: usize, items: usize) -> usize {
-        (2 * k).min(items)
-    }
-
-    pub(super) fn new(users: usize, variants: usize, k: usize, items: usize) -> Self {
-        let (groups, capacity) = (variants.div_ceil(GROUP), Self::capacity(k, items));
+    pub(super) fn new(users: usize, lines: &[Line], variants: usize, k: usize, items: usize) -> Self {
+        let shortlist = |line| Shortlist::new(line, Self::capacity(line, k, items));
         Selections {
             k,
+            items,
             variants,
-            groups,
-            capacity,
-            thresholds: vec![[f32::INFINITY; GROUP]; users * groups],
-            lists: vec![List::EMPTY; users * variants],
-            candidates: vec![Candidate(0); users * variants * capacity],
-            bounds: Vec::new(),
+            shortlists: (0..users).flat_map(|_| lines.iter().map(shortlist)).collect(),
+            candidates: vec![Candidate::NONE; users * variants * (k + 1)],
+            lengths: vec![0; users * variants],
+            pool: Pool::new(k),
+            places: Places::EMPTY,
+            kept: Vec::new(),
+            list: vec![Candidate::NONE; k + 1],
         }
     }
 
-    /// Empties all lists.
+    /// Entries of a line at which [`Selections::tighten`] pays; it leaves at most K for each node.
+    pub(super) fn capacity(line: &Line, k: usize, items: usize) -> usize {
+        (k * (line.nodes.len() + 6)).min(items)
+    }
+
+    /// Forgets all items.
     pub(super) fn clear(&mut self) {
-        self.lists.fill(List::EMPTY);
-        for thresholds in self.thresholds.chunks_exact_mut(self.groups) {
-            // Every score reaches this, except that of a seen item or of no item: minus infinity.
-            thresholds.as_flattened_mut()[..self.variants].fill(f32::MIN);
-        }
+        self.shortlists.iter_mut().for_each(Shortlist::clear);
     }
 
-    /// The lists of the block's user `row`, to be added to.
-    pub(super) fn of_user(&mut self, row: usize) -> Lists<'_> {
-        let (lists, width) = (row * self.variants, self.variants * self.capacity);
-        Lists {
-            k: self.k,
-            capacity: self.capacity,
-            thresholds: &mut self.thresholds[row * self.groups..][..self.groups],
-            lists: &mut self.lists[lists..][..self.variants],
-            candidates: &mut self.candidates[row * width..][..width],
-            bounds: &mut self.bounds,
-        }
-    }
-
-    /// Cuts the lists of the first `users` users to the best K, in descending order.
-    pub(super) fn finish(&mut self, users: usize) {
-        let buffers = self.candidates.chunks_exact_mut(self.capacity);
-        for (list, buffer) in self.lists.iter_mut().zip(buffers).take(users * self.variants) {
-            let mut taken = &mut buffer[..list.length];
-            if list.length > self.k {
-                taken.select_nth_unstable_by(self.k - 1, |a, b| b.cmp(a));
-                list.length = self.k;
-                taken = &mut taken[..self.k];
+    /// Takes in the scores of the block's user `row` for the items of `panels`; the first panels come first.
+    pub(super) fn add(
+        &mut self,
+        table: &Table,
+        lines: &[Line],
+        row: usize,
+        panels: Range<usize>,
+        x: &[Lanes],
+        highest: &[f32],
+    ) {
+        let shortlists = row * lines.len();
+        for (place, line) in (shortlists..).zip(lines) {
+            if panels.start == 0 {
+                self.shortlists[place].raise_thresholds(table, line, self.k, &highest[..panels.len()]);
             }
-            taken.sort_unstable_by(|a, b| b.cmp(a));
+            let Shortlist { thresholds, entries, .. } = &mut self.shortlists[place];
+            let (nodes, panels) = (&line.nodes, panels.clone());
+            kernel::scan(table, nodes, thresholds, panels, x, highest, &mut self.places, entries);
+            if line.pivot.is_none() && entries.len() >= Self::capacity(line, self.k, self.items) {
+                self.tighten(table, line, place);
+            }
+        }
+    }
+
+    /// Drops the items that are in no list so far, and raises the thresholds to the K-th best scores.
+    fn tighten(&mut self, table: &Table, line: &Line, place: usize) {
+        let Self { k, shortlists, pool, kept, list, .. } = self;
+        let Shortlist { thresholds, entries, .. } = &mut shortlists[place];
+        pool.load(table, entries);
+        kept.clear();
+        kept.resize(entries.len(), false);
+        for (threshold, &node) in thresholds.iter_mut().zip(&line.nodes) {
+            pool.narrow(node.ranking, *threshold);
+            if pool.list(node.ranking, list) == *k {
+                *threshold = list[*k - 1].score();
+            }
+            pool.best().iter().for_each(|&entry| kept[entry as usize] = true);
+        }
+        let mut kept = kept.iter();
+        entries.retain(|_| kept.next().is_some_and(|&kept| kept));
+    }
+
+    /// Makes the lists of the first `users` users.
+    pub(super) fn finish(&mut self, table: &Table, lines: &[Line], users: usize) {
+        let Self { k, variants, shortlists, candidates, lengths, pool, .. } = self;
+        let shortlists = shortlists.chunks_exact(lines.len());
+        let lists =
+            candidates.chunks_exact_mut(*variants * (*k + 1)).zip(lengths.chunks_exact_mut(*variants));
+        for (shortlists, (candidates, lengths)) in shortlists.zip(lists).take(users) {
+            for (line, shortlist) in lines.iter().zip(shortlists) {
+                pool.load(table, &shortlist.entries);
+                let mut list = |pool: &mut Pool, variant: usize| {
+                    let list = &mut candidates[variant * (*k + 1)..][..*k + 1];
+                    lengths[variant] = pool.list(table.rankings[variant], list);
+                };
+                let Some(pivot) = &line.pivot else {
+                    for (node, &threshold) in line.nodes.iter().zip(&shortlist.thresholds) {
+                        pool.narrow(node.ranking, threshold);
+                        list(pool, node.variant);
+                    }
+                    continue;
+                };
+                for way in &pivot.ways {
+                    pool.narrow(table.rankings[pivot.variant], shortlist.pivot);
+                    list(pool, pivot.variant);
+                    for step in way {
+                        pool.follow([table.end(step[0]), table.end(step[step.len() - 1])]);
+                        step.iter().for_each(|&variant| list(pool, variant));
+                    }
+                }
+            }
         }
     }
 
     pub(super) fn list(&self, row: usize, variant: usize) -> &[Candidate] {
-        let list = row * self.variants + variant;
-        &self.candidates[list * self.capacity..][..self.lists[list].length]
+        let slot = row * self.variants + variant;
+        &self.candidates[slot * (self.k + 1)..][..self.lengths[slot]]
     }
-}
-
-/// The lists of one user, by ranking.
-pub(super) struct Lists<'a> {
-    k: usize,
-    capacity: usize,
-    /// `[V / GROUP]`: what a score must reach to be taken into a list; infinite where there is no ranking.
-    pub(super) thresholds: &'a mut [[f32; GROUP]],
-    lists: &'a mut [List],
-    candidates: &'a mut [Candidate],
-    bounds: &'a mut Vec<f32>,
-}
-
-impl Lists<'_> {
-    /// Sets thresholds before anything is taken: the best items of K panels score at least the K-th highest of
-    /// `highest - most`, so the K-th best score overall is not below it.
-    #[inline(always)]
-    pub(super) fn raise_thresholds(&mut self, highest: &[f32], most: impl Fn(usize, usize) -> f32) {
-        if highest.len() < self.k {
-            return;
-        }
-        for variant in 0..self.lists.len() {
-            self.bounds.clear();
-            self.bounds.extend(highest.iter().enumerate().map(|(panel, x)| x - most(panel, variant)));
-            let (_, &mut bound, _) = self.bounds.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a));
-            let threshold = &mut self.thresholds[variant / GROUP][variant % GROUP];
-            *threshold = threshold.max(bound);
-        }
-    }
-
-    /// Takes an item, of which the score reaches the threshold.
-    #[inline(always)]
-    pub(super) fn push(&mut self, variant: usize, item: u32, score: f32) {
-        let candidate = Candidate::new(item, score);
-        let list = &mut self.lists[variant];
-        if candidate <= list.floor {
-            return;
-        }
-        let buffer = &mut self.candidates[variant * self.capacity..][..self.capacity];
-        buffer[list.length] = candidate;
-        list.length += 1;
-        if list.length == self.capacity && self.capacity > self.k {
-            list.floor = cut(buffer, self.k);
-            list.length = self.k;
-            self.thresholds[variant / GROUP][variant % GROUP] = list.floor.score();
-        }
-    }
-}
-
-/// Moves the best `k` to the front and returns the least of them.
-#[inline(never)]
-fn cut(buffer: &mut [Candidate], k: usize) -> Candidate {
-    *buffer.select_nth_unstable_by(k - 1, |a, b| b.cmp(a)).1
 }

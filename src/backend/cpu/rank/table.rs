@@ -1,12 +1,13 @@
 //! The item side of a ranking, laid out for the kernel.
 
-use std::{borrow::Cow, ops::Range};
+use std::borrow::Cow;
 
 use rayon::prelude::*;
 
 use super::{
-    kernel::{GROUP, LANES, Lanes},
+    kernel::{LANES, Lanes},
     largest,
+    pool::End,
 };
 use crate::{
     error::Result,
@@ -19,69 +20,86 @@ const NO_ITEM: u32 = u32::MAX;
 /// Items in panels of [`LANES`], with what each ranking subtracts from their scores.
 ///
 /// Items are sorted by what the most demanding ranking subtracts, so that the items of a panel are alike, and the
-/// panels are then shuffled: otherwise some ranking would meet its best items last and take nearly every item into
-/// its lists on the way.
+/// panels are then shuffled: otherwise some ranking would meet its best items last and take nearly every item for a
+/// candidate on the way.
 #[derive(Debug)]
 pub(super) struct Table {
     dim: usize,
-    rankings: Vec<Ranking>,
+    pub(super) rankings: Vec<Ranking>,
     /// `[panels, D]`: `s_i q_i`.
     embedding: Vec<Lanes>,
-    /// `[panels]`: item ids.
-    ids: Vec<[u32; LANES]>,
+    /// `[panels]`.
+    items: Vec<Items>,
     /// `[I]`: where each item stands, as panel x [`LANES`] + lane.
     positions: Vec<u32>,
-    /// Positions without an item.
-    empty: Range<u32>,
-    /// `[panels]`: what offsets are made of.
-    corrections: Vec<Corrections>,
-    /// `[panels, V]`: largest offset in the panel.
+    /// `[V, panels]`: largest offset in the panel; infinite where lanes are left without an item.
     most: Vec<f32>,
-    /// `[V / GROUP, panels]`: smallest offset in the panel, by ranking; infinite beyond the last ranking.
-    least: Vec<[f32; GROUP]>,
+    /// `[V, panels / LANES, rounded up]`: smallest offset in the panel; infinite beyond the last panel.
+    least: Vec<Lanes>,
+    /// `[V]`: no `|c s_i| + |tau ln(n_i + 1)|` is larger.
+    magnitudes: Vec<f32>,
     /// No component of `s_i q_i` and no offset is larger than these.
     pub(super) largest_component: f64,
     pub(super) largest_offset: f64,
 }
 
-/// Gates `s_i` (0 where there are none: `c` is then left out) and `ln(n_i + 1)` of a panel's items. Offsets are formed
+/// A panel's ids, gates `s_i` (0 where there are none: `c` is then left out) and `ln(n_i + 1)`. Offsets are formed
 /// from these when needed: stored for every ranking, they would not stay in the caches.
+///
+/// Where no item stands, gate and logarithm are NaN, so is every score, and no score reaches a threshold.
 #[derive(Debug, Clone)]
-struct Corrections {
+pub(super) struct Items {
+    ids: [u32; LANES],
     gate: Lanes,
     popularity: Lanes,
 }
 
+impl Items {
+    /// What a ranking subtracts from the scores.
+    #[inline(always)]
+    pub(super) fn offsets(&self, ranking: Ranking) -> [f32; LANES] {
+        let mut offsets = [0.0; LANES];
+        for lane in 0..LANES {
+            offsets[lane] = offset(ranking, self.gate.0[lane], self.popularity.0[lane]);
+        }
+        offsets
+    }
+}
+
+/// One item of [`Items`].
+pub(super) struct Item {
+    pub(super) id: u32,
+    pub(super) gate: f32,
+    pub(super) popularity: f32,
+}
+
 /// What `ranking` subtracts from the score of an item with this gate and `ln(n_i + 1)`.
 #[inline(always)]
-fn offset(ranking: Ranking, gate: f32, popularity: f32) -> f32 {
+pub(super) fn offset(ranking: Ranking, gate: f32, popularity: f32) -> f32 {
     ranking.tau.mul_add(popularity, ranking.c * gate)
 }
 
 impl Table {
     pub(super) fn new(tables: &Tables<'_>, rankings: &[Ranking]) -> Result<Table> {
-        let (dim, items) = (tables.dim(), tables.items() as usize);
+        let (dim, count) = (tables.dim(), tables.items() as usize);
         let largest_gate = tables.gates().map_or(Ok(1.0), |gates| largest("item gate", gates, 1))?;
         let largest_component = largest_gate * largest("item embedding", tables.item_embedding(), dim)?;
 
-        let gates = tables.gates().map_or_else(|| vec![0.0; items].into(), Cow::Borrowed);
+        let gates = tables.gates().map_or_else(|| vec![0.0; count].into(), Cow::Borrowed);
         let popularity: Vec<f32> =
             tables.popularity().iter().map(|&n| libm::log1p(f64::from(n)) as f32).collect();
-        let ids = order(&gates, &popularity, rankings);
-        let panels = ids.len();
-        let mut positions = vec![0; items];
-        let mut empty = 0..0;
-        for (panel, ids) in ids.iter().enumerate() {
+        let order = order(&gates, &popularity, rankings);
+        let panels = order.len();
+        let mut positions = vec![0; count];
+        for (panel, ids) in order.iter().enumerate() {
             for (position, &id) in (panel as u32 * LANES as u32..).zip(ids) {
-                match id {
-                    NO_ITEM if empty.is_empty() => empty = position..position + 1,
-                    NO_ITEM => empty.end += 1,
-                    item => positions[item as usize] = position,
+                if id != NO_ITEM {
+                    positions[id as usize] = position;
                 }
             }
         }
         let mut embedding = vec![Lanes::ZERO; panels * dim];
-        embedding.par_chunks_mut(dim).zip(&ids).for_each(|(embedding, ids)| {
+        embedding.par_chunks_mut(dim).zip(&order).for_each(|(embedding, ids)| {
             for (lane, &id) in ids.iter().enumerate().filter(|(_, id)| **id != NO_ITEM) {
                 let gate = tables.gates().map_or(1.0, |gates| gates[id as usize]);
                 let row = &tables.item_embedding()[id as usize * dim..][..dim];
@@ -89,39 +107,46 @@ impl Table {
             }
         });
         let panel_of = |values: &[f32], ids: &[u32; LANES]| {
-            Lanes(ids.map(|id| if id == NO_ITEM { 0.0 } else { values[id as usize] }))
+            Lanes(ids.map(|id| if id == NO_ITEM { f32::NAN } else { values[id as usize] }))
         };
-        let corrections: Vec<Corrections> = ids
-            .iter()
-            .map(|ids| Corrections { gate: panel_of(&gates, ids), popularity: panel_of(&popularity, ids) })
+        let items: Vec<Items> = order
+            .into_iter()
+            .map(|ids| Items { ids, gate: panel_of(&gates, &ids), popularity: panel_of(&popularity, &ids) })
             .collect();
 
+        let chunks = panels.div_ceil(LANES);
         let mut most = vec![f32::NEG_INFINITY; panels * rankings.len()];
-        let mut least = vec![[f32::INFINITY; GROUP]; panels * rankings.len().div_ceil(GROUP)];
-        for (panel, corrections) in corrections.iter().enumerate() {
-            let used = ids[panel].iter().take_while(|&&id| id != NO_ITEM).count();
+        let mut least = vec![Lanes([f32::INFINITY; LANES]); chunks * rankings.len()];
+        for (panel, items) in items.iter().enumerate() {
+            let used = items.ids.iter().take_while(|&&id| id != NO_ITEM).count();
             for (variant, &ranking) in rankings.iter().enumerate() {
-                let most = &mut most[panel * rankings.len() + variant];
-                let least = &mut least[variant / GROUP * panels + panel][variant % GROUP];
+                let most = &mut most[variant * panels + panel];
+                let least = &mut least[variant * chunks + panel / LANES].0[panel % LANES];
                 for lane in 0..used {
-                    let offset = offset(ranking, corrections.gate.0[lane], corrections.popularity.0[lane]);
+                    let offset = offset(ranking, items.gate.0[lane], items.popularity.0[lane]);
                     (*least, *most) = (least.min(offset), most.max(offset));
                 }
             }
         }
-        let finite = |offsets: &[f32]| largest("popularity correction", offsets, rankings.len());
-        let reached = least.as_flattened().iter().copied().filter(|&offset| offset != f32::INFINITY);
+        let finite = |offsets: &[f32]| largest("popularity correction", offsets, 1);
+        let reached = least.iter().flat_map(|least| least.0).filter(|&offset| offset != f32::INFINITY);
         let largest_offset = f64::max(finite(&most)?, finite(&reached.collect::<Vec<f32>>())?);
+        if count % LANES != 0 {
+            let last = items.iter().position(|items| items.ids.contains(&NO_ITEM)).unwrap_or(0);
+            most[last..].iter_mut().step_by(panels).for_each(|most| *most = f32::INFINITY);
+        }
+        let highest = |values: &[f32]| values.iter().fold(0.0f32, |highest, value| highest.max(value.abs()));
+        let (gate, popularity) = (highest(&gates), highest(&popularity));
+        let magnitudes = rankings.iter().map(|r| r.c.abs() * gate + r.tau.abs() * popularity).collect();
         Ok(Table {
             dim,
             rankings: rankings.to_vec(),
             embedding,
-            ids,
+            items,
             positions,
-            empty,
-            corrections,
             most,
             least,
+            magnitudes,
             largest_component,
             largest_offset,
         })
@@ -130,18 +155,13 @@ impl Table {
     /// Number of panels.
     #[inline(always)]
     pub(super) fn panels(&self) -> usize {
-        self.ids.len()
+        self.items.len()
     }
 
-    /// Number of groups of rankings.
+    /// Where an item stands.
     #[inline(always)]
-    pub(super) fn groups(&self) -> usize {
-        self.rankings.len().div_ceil(GROUP)
-    }
-
-    /// Where the seen `items` stand, and where no item stands.
-    pub(super) fn masked<'a>(&'a self, items: impl Iterator<Item = &'a u32>) -> impl Iterator<Item = u32> {
-        items.map(|&item| self.positions[item as usize]).chain(self.empty.clone())
+    pub(super) fn position(&self, item: u32) -> u32 {
+        self.positions[item as usize]
     }
 
     /// `[D]`: the embeddings of a panel.
@@ -150,33 +170,35 @@ impl Table {
         &self.embedding[panel * self.dim..][..self.dim]
     }
 
-    /// The item ids of a panel.
+    /// The item that stands at a position.
     #[inline(always)]
-    pub(super) fn ids(&self, panel: usize) -> &[u32; LANES] {
-        &self.ids[panel]
+    pub(super) fn item(&self, position: u32) -> Item {
+        let (panel, lane) = (&self.items[position as usize / LANES], position as usize % LANES);
+        Item { id: panel.ids[lane], gate: panel.gate.0[lane], popularity: panel.popularity.0[lane] }
     }
 
-    /// What a ranking subtracts from the scores of a panel's items.
+    /// The items of a panel.
     #[inline(always)]
-    pub(super) fn offsets(&self, panel: usize, variant: usize) -> Lanes {
-        let (corrections, ranking) = (&self.corrections[panel], self.rankings[variant]);
-        let mut offsets = Lanes::ZERO;
-        for lane in 0..LANES {
-            offsets.0[lane] = offset(ranking, corrections.gate.0[lane], corrections.popularity.0[lane]);
-        }
-        offsets
+    pub(super) fn items(&self, panel: usize) -> &Items {
+        &self.items[panel]
     }
 
-    /// `[panels]`: the smallest offset, by ranking of the group.
+    /// A ranking as an end of others.
     #[inline(always)]
-    pub(super) fn least(&self, group: usize, panels: &Range<usize>) -> &[[f32; GROUP]] {
-        &self.least[group * self.panels()..][panels.clone()]
+    pub(super) fn end(&self, variant: usize) -> End {
+        End { ranking: self.rankings[variant], magnitude: self.magnitudes[variant] }
     }
 
-    /// The largest offset in a panel.
+    /// The smallest offsets in the [`LANES`] panels from `first` on, a multiple of them; infinite where there is none.
     #[inline(always)]
-    pub(super) fn most(&self, panel: usize, variant: usize) -> f32 {
-        self.most[panel * self.rankings.len() + variant]
+    pub(super) fn least(&self, variant: usize, first: usize) -> &[f32; LANES] {
+        &self.least[variant * self.panels().div_ceil(LANES) + first / LANES].0
+    }
+
+    /// `[panels]`: the largest offset in each panel.
+    #[inline(always)]
+    pub(super) fn most(&self, variant: usize) -> &[f32] {
+        &self.most[variant * self.panels()..][..self.panels()]
     }
 }
 
