@@ -53,6 +53,17 @@ pub enum Resolved {
     Cuda(crate::backend::cuda::Device),
 }
 
+/// As named on the command line.
+impl fmt::Display for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Resolved::Cpu => f.write_str("cpu"),
+            #[cfg(feature = "cuda")]
+            Resolved::Cuda(device) => write!(f, "cuda:{}", device.description().ordinal),
+        }
+    }
+}
+
 impl DeviceChoice {
     /// The device to use, and one line that says which it is and why.
     ///

@@ -1,7 +1,7 @@
 //! Catching rows up: the two-node rule and the replay against step-by-step sums in f64, and against dense Adam bit by bit.
 
 use macr::{
-    backend::cpu::gather::{adam_step, current},
+    backend::cpu::adam::{adam_step, current},
     optim::{Adam, CatchUp, Rules},
 };
 

@@ -6,7 +6,7 @@ mod emulator;
 use batches::{HostTable, World, cases, guard, near, untouched};
 use macr::{
     backend::{
-        cpu::gather::adam_step,
+        cpu::adam::adam_step,
         cuda::{
             Device,
             adam::{Optimiser, StepRules},

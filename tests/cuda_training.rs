@@ -10,12 +10,13 @@ use std::{
 };
 
 use macr::{
-    Branch, Edges, Error, Interactions, InteractionsBuilder, Split,
+    Branch, Config, Edges, Error, Interactions, InteractionsBuilder, Split, Trainer,
     backend::{
         Backend, Losses, Parameters, Settings,
         cpu::Cpu,
         cuda::{Cuda, Device, memory},
     },
+    device::Resolved,
     objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
@@ -290,4 +291,34 @@ fn what_cannot_be_done_is_said() {
     assert!(error.to_string().contains("--device cpu"), "{error}");
     let error = build(u32::MAX, Settings { dim: 1024, ..training.settings() }).unwrap_err();
     assert!(matches!(error, Error::DeviceMemory { .. }) && error.to_string().contains("--dim"), "{error}");
+}
+
+#[test]
+fn a_trainer_trains_on_the_device() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let pairs = (0..300u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 90)));
+    let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
+    let data = InteractionsBuilder::new(300, 90)
+        .split(Split::Train, Edges::from_pairs(train))
+        .split(Split::Test, Edges::from_pairs(test))
+        .build()
+        .unwrap();
+    let config = Config {
+        objective: "macr".into(),
+        c: vec![0.0, 20.0],
+        batch_size: 100,
+        dim: 12,
+        epochs: 4,
+        eval_every: 2,
+        select: Split::Test,
+        ..Config::default()
+    };
+    let fit = |device| Trainer::on(device, &data, config.clone()).unwrap().fit(&mut ()).unwrap();
+    let (cpu, on_cpu) = fit(&Resolved::Cpu);
+    let (cuda, on_cuda) = fit(&Resolved::Cuda(device));
+    assert_eq!(on_cpu.best_epoch, on_cuda.best_epoch);
+    assert!((on_cpu.best.hit_rate - on_cuda.best.hit_rate).abs() < 0.01);
+    assert!(distance(&cpu.user_embedding, &cuda.user_embedding) < 2e-5);
+    assert!(distance(&cpu.item_embedding, &cuda.item_embedding) < 2e-5);
 }

@@ -1,11 +1,16 @@
-//! Every objective of the registry: the engine's first step against finite differences of the f64 oracle.
+//! Every objective of the registry: the first step of both engines against finite differences of the f64 oracle.
 
+mod emulator;
 mod oracle;
 
 use macr::{
     Branch, Edges, Interactions, InteractionsBuilder, Split,
     backbone::{self, LightGcn},
-    backend::{Backend, Settings, cpu::Cpu},
+    backend::{
+        Backend, Losses, Settings,
+        cpu::Cpu,
+        cuda::{Cuda, Device},
+    },
     objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
@@ -68,7 +73,7 @@ fn configs() -> Vec<ObjectiveConfig> {
 
 #[test]
 fn the_first_step_follows_the_gradient() {
-    let data = world();
+    let (data, device) = (world(), emulator::device());
     for (name, ..) in objective::REGISTRY {
         for config in configs() {
             for (kind, batch, dim) in [
@@ -77,7 +82,7 @@ fn the_first_step_follows_the_gradient() {
                 (SamplerKind::Interaction, 41, 16),
                 (SamplerKind::Interaction, 19, 65),
             ] {
-                check(&data, name, &config, MF, kind, batch, dim);
+                check(&data, name, &config, MF, kind, batch, dim, device.as_ref());
             }
         }
     }
@@ -92,7 +97,16 @@ fn the_first_step_follows_the_gradient_through_mlp_branches() {
             (5, SamplerKind::Interaction, 41, 16),
             (19, SamplerKind::Interaction, 1, 5),
         ] {
-            check(&data, "macr", &config, Form { branch: BranchKind::Mlp(hidden), ..MF }, kind, batch, dim);
+            check(
+                &data,
+                "macr",
+                &config,
+                Form { branch: BranchKind::Mlp(hidden), ..MF },
+                kind,
+                batch,
+                dim,
+                None,
+            );
         }
     }
 }
@@ -109,15 +123,16 @@ fn the_first_step_follows_the_gradient_through_the_propagation() {
                 (3, backbone::Form::Layers, SamplerKind::Interaction, 1, 3),
             ] {
                 let lightgcn = Some(LightGcn { layers, form });
-                check(&data, name, &config, Form { lightgcn, ..MF }, kind, batch, dim);
+                check(&data, name, &config, Form { lightgcn, ..MF }, kind, batch, dim, None);
             }
         }
     }
     let lightgcn = Some(LightGcn { layers: 2, form: backbone::Form::Gram });
     let form = Form { lightgcn, branch: BranchKind::Mlp(3) };
-    check(&data, "macr", &configs()[0], form, SamplerKind::UserUniform, 20, 7);
+    check(&data, "macr", &configs()[0], form, SamplerKind::UserUniform, 20, 7, None);
 }
 
+#[allow(clippy::too_many_arguments)]
 fn check(
     data: &Interactions,
     name: &str,
@@ -126,6 +141,7 @@ fn check(
     kind: SamplerKind,
     batch: u32,
     dim: usize,
+    device: Option<&Device>,
 ) {
     let l2 = 0.05;
     let sampler = Sampler::new(data, kind, Negatives::Uniform, batch, 5).unwrap();
@@ -158,30 +174,61 @@ fn check(
         v: wide(&flat(start.user_branch)),
         w: wide(&flat(start.item_branch)),
     };
+    let what = format!("{name}, {form:?}, {config:?}, {kind}, B {batch}, D {dim}");
+    let expected = Expected {
+        loss: oracle::loss(name, config, l2, &params, &drawn),
+        gradient: oracle::gradient(name, config, l2, &params, &drawn),
+    };
+
     let sequence = if form.lightgcn.is_some() { propagated_minibatch } else { minibatch };
     let losses = engine.repeat(1, &sequence).unwrap();
-    let what = format!("{name}, {form:?}, {config:?}, {kind}, B {batch}, D {dim}");
-    let expected = oracle::loss(name, config, l2, &params, &drawn);
-    let got: f64 = losses.iter().sum();
-    assert!((got / expected - 1.0).abs() < 2e-6, "{what}: loss {got}, oracle {expected}");
-
-    // After one step from zero, m = (1 - beta1) g.
-    let mut got = Vec::new();
+    let mut moments = Vec::new();
     for table in engine.tables() {
         for row in 0..table.rows() as u32 {
             let [_, m, _] = table.record(row);
-            got.extend_from_slice(&m[..dim]);
+            moments.extend_from_slice(&m[..dim]);
         }
     }
-    for moments in engine.branch_moments() {
-        got.extend(flat(moments));
+    for of_branch in engine.branch_moments() {
+        moments.extend(flat(of_branch));
     }
-    let expected = oracle::gradient(name, config, l2, &params, &drawn);
-    assert_eq!(got.len(), expected.len());
-    // f32 sums of up to 2B terms of the size of the largest gradient.
-    let largest = expected.iter().fold(0f64, |a, g| a.max(g.abs()));
-    for (k, (m, expected)) in got.iter().zip(&expected).enumerate() {
-        let g = f64::from(*m) / f64::from(1.0 - 0.9f32);
-        assert!((g - expected).abs() < 4e-6 * largest, "{what}: gradient {k} is {g}, oracle {expected}");
+    expected.compare(&losses, &moments, &what);
+
+    let Some(device) = device.filter(|_| form.lightgcn.is_none() && form.branch == BranchKind::Linear && (name != "macr" || config.pairing == Pairing::Rows)) else {
+        return;
+    };
+    let sampler = Sampler::new(data, kind, Negatives::Uniform, batch, 5).unwrap();
+    let objective = objective::build(name, config).unwrap();
+    let mut engine =
+        Cuda::new(device, (USERS, ITEMS), sampler, objective.as_ref(), config, settings).unwrap();
+    let losses = engine.repeat(1, &minibatch).unwrap();
+    let mut moments = Vec::new();
+    for table in engine.tables() {
+        moments.extend(table.m.read().unwrap().chunks_exact(table.stride()).flat_map(|row| &row[..dim]));
+    }
+    for branch in engine.branches().into_iter().flatten() {
+        moments.extend_from_slice(&branch.m.read().unwrap()[..dim]);
+    }
+    expected.compare(&losses, &moments, &format!("on the GPU: {what}"));
+}
+
+/// What the oracle says of a first step.
+struct Expected {
+    loss: f64,
+    gradient: Vec<f64>,
+}
+
+impl Expected {
+    /// After one step from zero, m = (1 - beta1) g.
+    fn compare(&self, losses: &Losses, moments: &[f32], what: &str) {
+        let got: f64 = losses.iter().sum();
+        assert!((got / self.loss - 1.0).abs() < 2e-6, "{what}: loss {got}, oracle {}", self.loss);
+        assert_eq!(moments.len(), self.gradient.len());
+        // f32 sums of up to 2B terms of the size of the largest gradient.
+        let largest = self.gradient.iter().fold(0f64, |a, g| a.max(g.abs()));
+        for (k, (m, expected)) in moments.iter().zip(&self.gradient).enumerate() {
+            let g = f64::from(*m) / f64::from(1.0 - 0.9f32);
+            assert!((g - expected).abs() < 4e-6 * largest, "{what}: gradient {k} is {g}, oracle {expected}");
+        }
     }
 }

@@ -123,7 +123,10 @@ fn gpu() -> Section {
 
 /// What `--device auto` comes to.
 fn device() -> Section {
-    let shown = "cpu, the only device that a training can use".into();
-    let fact = Fact { key: "auto", label: "--device auto", value: json!("cpu"), shown };
+    let (device, shown) = match DeviceChoice::Auto.resolve() {
+        Ok((device, reason)) => (device.to_string(), reason),
+        Err(error) => ("none".into(), error.to_string()),
+    };
+    let fact = Fact { key: "auto", label: "--device auto", value: json!(device), shown };
     Section { name: "Device", facts: vec![fact] }
 }

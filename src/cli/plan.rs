@@ -13,9 +13,11 @@ use crate::{
     backbone::{Backbone, Cost, Form, LightGcn},
     config::Config,
     data::{Interactions, Split},
+    device::{DeviceChoice, Resolved},
     error::Result,
     objective,
     sampling::Sampler,
+    train::Placement,
 };
 
 /// A training before it begins.
@@ -29,15 +31,22 @@ pub struct Plan {
     steps_per_epoch: u64,
     samples_per_epoch: u64,
     propagation: Option<(LightGcn, Cost)>,
+    placement: Placement,
     memory: Estimate,
 }
 
 impl Plan {
-    /// The training of `config` on `data`, which took the place of data of `original_bytes`.
+    /// The training of `config` on `data`, which took the place of data of `original_bytes`, on the device of `choice`.
     ///
     /// # Errors
-    /// As [`crate::Trainer::new`], but no table is made.
-    pub fn new(data: &Interactions, original_bytes: u64, config: &Config, folder: &Path) -> Result<Self> {
+    /// As [`crate::Trainer::on`] and [`Placement::new`], but no table is made.
+    pub fn new(
+        data: &Interactions,
+        original_bytes: u64,
+        config: &Config,
+        folder: &Path,
+        choice: DeviceChoice,
+    ) -> Result<Self> {
         let objective = objective::build(&config.objective, &config.objective_config())?;
         let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
         let steps = sampler.steps_per_epoch();
@@ -63,17 +72,25 @@ impl Plan {
                 rayon::current_num_threads() as u64,
             ),
             propagation,
+            placement: Placement::new(data, config, choice)?,
             config: config.clone(),
         })
     }
 
-    /// One line before a training, and a warning where memory is short.
+    /// The device that was chosen.
+    pub fn device(&self) -> &Resolved {
+        &self.placement.device
+    }
+
+    /// Which device and why, what will be trained, and a warning where memory is short.
     pub fn remark(&self, output: &Output) {
         let config = &self.config;
+        output.remark(format_args!("device: {}", self.placement.reason));
         output.remark(format_args!(
-            "{} on the CPU ({} threads): {} users, {} items, {} interactions; {} epochs of {} steps, about {} of \
-             memory; choosing on {} by hit rate @{}",
+            "{} on {} ({} threads): {} users, {} items, {} interactions; {} epochs of {} steps, about {} of memory; \
+             choosing on {} by hit rate @{}",
             config.system(),
+            self.placement.device,
             rayon::current_num_threads(),
             self.users,
             self.items,
@@ -104,7 +121,9 @@ impl Plan {
             output.json(&json!({
                 "run": self.folder.display().to_string(),
                 "system": config.system(),
-                "device": "cpu",
+                "device": self.placement.device.to_string(),
+                "device_reason": self.placement.reason,
+                "gpu_memory": self.placement.gpu_memory,
                 "threads": rayon::current_num_threads(),
                 "users": self.users,
                 "items": self.items,
@@ -131,10 +150,11 @@ impl Plan {
             ("samples at most", epochs.saturating_mul(self.samples_per_epoch)),
         ];
         output.result(table(
-            [&format!("{} on the CPU", config.system()), "number"],
+            [&format!("{} on {}", config.system(), self.placement.device), "number"],
             steps.map(|(name, n)| [name.to_owned(), grouped(n)]),
         ));
-        let parts = memory.parts().into_iter().chain([("at most", memory.peak)]);
+        let gpu = self.placement.gpu_memory.map(|bytes| ("on the GPU", bytes));
+        let parts = memory.parts().into_iter().chain([("at most", memory.peak)]).chain(gpu);
         output.result(format_args!(
             "\n{}",
             table(["memory", "size"], parts.map(|(name, bytes)| [name.to_owned(), size(bytes)]))
@@ -151,6 +171,7 @@ impl Plan {
                 cost.layers / 1e6
             ));
         }
+        output.result(format_args!("\ndevice  {}", self.placement.reason));
         output.result(format_args!(
             "\nrun folder  {}\n\n{}",
             self.folder.display(),

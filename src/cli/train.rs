@@ -19,6 +19,7 @@ use super::{output::Output, plan::Plan, recipes, run_folder::RunWriter};
 use crate::{
     config::Config,
     data::{Interactions, Split, split::carve_valid},
+    device::DeviceChoice,
     error::{Error, Result},
     model::{Carved, Model},
     train::{Epoch, Evaluated, Observer, Summary, Trainer},
@@ -43,9 +44,9 @@ pub struct Args {
     /// Settings from a TOML file, such as the config.toml of another run.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to compute.
-    #[arg(long, default_value = "auto", value_parser = ["auto", "cpu"])]
-    device: String,
+    /// Where to compute: auto (the first GPU if it can, else the CPU), cpu, cuda or cuda:N.
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -251,12 +252,12 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         RunWriter::check(&folder, args.force)?;
     }
     let Prepared { data, carved, original_bytes } = Prepared::new(data, &config, output)?;
-    let plan = Plan::new(&data, original_bytes, &config, &folder)?;
+    let plan = Plan::new(&data, original_bytes, &config, &folder, args.device)?;
     if args.dry_run {
         return plan.print(args.json, output);
     }
     plan.remark(output);
-    let trainer = Trainer::new(&data, config)?.carved(carved);
+    let trainer = Trainer::on(plan.device(), &data, config)?.carved(carved);
     let config = trainer.config().clone();
     let mut run = Run::create(&folder, &config, &data, output)?;
     let (_, summary) = trainer.fit(&mut run)?;

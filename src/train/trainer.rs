@@ -7,13 +7,17 @@ use serde::Serialize;
 use super::{
     early_stopping::EarlyStopping,
     observer::{Epoch, Evaluated, Observer},
+    placement::settings,
     sequence::{minibatch, propagated_minibatch},
 };
+#[cfg(feature = "cuda")]
+use crate::backend::cuda::Cuda;
 use crate::{
-    backbone::{Backbone, LightGcn},
-    backend::{Backend, Parameters, Settings, cpu::Cpu},
+    backbone::Backbone,
+    backend::{Backend, Parameters, cpu::Cpu},
     config::Config,
     data::{Interactions, popularity::item_counts},
+    device::Resolved,
     error::{Error, Result},
     eval::{Evaluator, Outcome},
     model::{Carved, Metadata, Model, Ranking},
@@ -69,12 +73,21 @@ pub struct Summary {
 }
 
 impl<'a> Trainer<'a> {
-    /// A training of `config` on the train split of `data`, at its first step.
+    /// A training of `config` on the train split of `data`, at its first step, on the CPU.
     ///
     /// # Errors
     /// [`Error::Config`] and [`Error::Unknown`] for settings that cannot be used, [`Error::Data`] for data that cannot
     /// be trained on or selected with.
     pub fn new(data: &'a Interactions, config: Config) -> Result<Self> {
+        Self::on(&Resolved::Cpu, data, config)
+    }
+
+    /// As [`Trainer::new`], on a device. [`super::Placement`] chooses one.
+    ///
+    /// # Errors
+    /// As for [`Trainer::new`]; [`Error::Config`] for what only the CPU can do, [`Error::Device`] and
+    /// [`Error::DeviceMemory`] if the device fails or is too small.
+    pub fn on(device: &Resolved, data: &'a Interactions, config: Config) -> Result<Self> {
         let objective = objective::build(&config.objective, &config.objective_config())?;
         let parts = objective.parts().to_vec();
         let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
@@ -84,29 +97,17 @@ impl<'a> Trainer<'a> {
                 "make one with `macr split`, or choose another with --select",
             ));
         }
-        let lightgcn = match config.backbone {
-            Backbone::Mf => None,
-            Backbone::LightGcn => {
-                Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?.0)
+        let shape = (data.users(), data.items());
+        let settings = settings(data, &config)?;
+        let engine: Box<dyn Backend + 'a> = match device {
+            Resolved::Cpu => Box::new(Cpu::new(shape, sampler, objective, settings)?),
+            #[cfg(feature = "cuda")]
+            Resolved::Cuda(device) => {
+                let config = config.objective_config();
+                Box::new(Cuda::new(device, shape, sampler, objective.as_ref(), &config, settings)?)
             }
         };
-        let settings = Settings {
-            dim: config.dim,
-            lightgcn,
-            adam: config.adam(),
-            catch_up: config.catch_up,
-            branch: config.branch,
-            l2: config.l2,
-            seed: config.seed,
-        };
-        Ok(Trainer {
-            engine: Box::new(Cpu::new((data.users(), data.items()), sampler, objective, settings)?),
-            popularity: item_counts(data),
-            data,
-            config,
-            parts,
-            carved: None,
-        })
+        Ok(Trainer { engine, popularity: item_counts(data), data, config, parts, carved: None })
     }
 
     /// Has the model say where the data's validation split came from.

@@ -4,8 +4,9 @@
 //! sample moves 4D bytes (a partner row, from the cache), a slot 2 x 3 x 4D.
 
 use super::{
+    adam::adam_step,
     branch::Head,
-    gather::{Gathered, SLOTS, adam_step},
+    gather::{Gathered, SLOTS},
     sample::Touched,
     table::SharedTable,
 };

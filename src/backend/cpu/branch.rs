@@ -1,6 +1,6 @@
 //! A branch: the logit y of one row, its derivatives, and Adam on its parameters.
 
-use super::{gather::adam_step, table::fill_uniform};
+use super::{adam::adam_step, table::fill_uniform};
 use crate::{
     model,
     objective::BranchKind,

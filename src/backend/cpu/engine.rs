@@ -3,10 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::{
+    adam::export,
     all_pairs::all_pairs,
     apply::{self, Side, Update},
     branch::{Branch, Head},
-    gather::{Gathered, Source, export},
+    gather::{Gathered, Source},
     propagation::{Batch, ITEMS, Propagation, USERS},
     sample::{Plan, Scratch},
     step::{Scalars, collect, scores},

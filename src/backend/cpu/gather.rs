@@ -2,22 +2,14 @@
 //!
 //! A row moves 3 x 4D bytes in and 4D out; the buffer of a batch stays in the cache for `step` and `apply`.
 
-use rayon::prelude::*;
-
-use super::{
-    branch::Head,
-    sample::Touched,
-    table::{Record, Table},
-};
+use super::{adam::catch_up_rows, branch::Head, sample::Touched, table::Table};
 use crate::{
-    optim::{Adam, CatchUp, Rule, Rules},
-    simd::{blocks, dot, vectorised},
+    optim::{Adam, CatchUp, Rules},
+    simd::{dot, vectorised},
 };
 
 /// Slots per task.
 pub const SLOTS: usize = 64;
-/// Rows that are asked for ahead of their use.
-const AHEAD: usize = 6;
 
 /// The touched rows of one table, by slot.
 #[derive(Debug, Default)]
@@ -87,7 +79,7 @@ impl Task<'_> {
         let slots = self.first..self.first + self.logits.len();
         let (ids, starts) = (&touched.rows[slots.clone()], &touched.starts[slots.start..=slots.end]);
         if fetch {
-            gather_chunk(table, ids, rules, adam, catch_up, self.rows);
+            catch_up_rows(table, ids, rules, adam, catch_up, self.rows);
         }
         if let Some(branch) = branch {
             branch_logits(branch, self.rows, self.logits);
@@ -110,27 +102,6 @@ vectorised! {
 }
 
 vectorised! {
-    fn gather_chunk(
-        table: &Table,
-        ids: &[u32],
-        rules: &Rules,
-        adam: &Adam,
-        catch_up: CatchUp,
-        rows: &mut [f32],
-    ) {
-        for &id in ids.iter().take(AHEAD) {
-            table.prefetch(id);
-        }
-        for (k, out) in rows.chunks_exact_mut(table.stride()).enumerate() {
-            if let Some(&next) = ids.get(k + AHEAD) {
-                table.prefetch(next);
-            }
-            current(table.record(ids[k]), table.last(ids[k]), rules, adam, catch_up, out);
-        }
-    }
-}
-
-vectorised! {
     fn branch_logits(branch: Head<'_>, rows: &[f32], logits: &mut [f32]) {
         let stride = rows.len() / logits.len();
         for (logit, row) in logits.iter_mut().zip(rows.chunks_exact(stride)) {
@@ -149,66 +120,4 @@ vectorised! {
         }
         sum
     }
-}
-
-/// Parameters of a row that was last touched in step `last`, brought to the state that `rules` are for.
-#[inline(always)]
-pub fn current(
-    [p, m, v]: Record<'_>,
-    last: u64,
-    rules: &Rules,
-    adam: &Adam,
-    catch_up: CatchUp,
-    out: &mut [f32],
-) {
-    match catch_up {
-        _ if last == rules.now() || last == 0 => out.copy_from_slice(p),
-        CatchUp::Quadrature => by_rule(p, m, v, &rules.get(last), adam.epsilon, out),
-        CatchUp::Replay => {
-            for k in 0..out.len() {
-                let (mut p, mut m, mut v) = (p[k], m[k], v[k]);
-                for t in last + 1..=rules.now() {
-                    (p, m, v) = adam_step(p, m, v, 0.0, adam.rate(t) as f32, adam);
-                }
-                out[k] = p;
-            }
-        }
-    }
-}
-
-/// `p - m (w0 / (s r0 + eps) + w1 / (s r1 + eps))` with s = sqrt(v), over one common denominator.
-#[inline(always)]
-fn by_rule(p: &[f32], m: &[f32], v: &[f32], rule: &Rule, epsilon: f32, out: &mut [f32]) {
-    let ([w0, w1], [r0, r1]) = (rule.weight, rule.root);
-    blocks!(out.len(), |at, N| {
-        let (p, m, v, out) = (&p[at..][..N], &m[at..][..N], &v[at..][..N], &mut out[at..][..N]);
-        for j in 0..N {
-            let s = v[j].sqrt();
-            let (d0, d1) = (s.mul_add(r0, epsilon), s.mul_add(r1, epsilon));
-            out[j] = p[j] - m[j] * w0.mul_add(d1, w1 * d0) / (d0 * d1);
-        }
-    });
-}
-
-/// One step of dense Adam for one element: the oracle's order of operations.
-#[inline(always)]
-pub fn adam_step(p: f32, m: f32, v: f32, g: f32, rate: f32, adam: &Adam) -> (f32, f32, f32) {
-    let m = adam.beta1.mul_add(m, (1.0 - adam.beta1) * g);
-    let v = adam.beta2.mul_add(v, (1.0 - adam.beta2) * g * g);
-    (p - rate * m / (v.sqrt() + adam.epsilon), m, v)
-}
-
-/// A copy of the whole table, every row caught up: `[rows, D]`, for evaluation and for the model file.
-pub fn export(table: &Table, rules: &Rules, adam: &Adam, catch_up: CatchUp) -> Vec<f32> {
-    let dim = table.dim();
-    let mut out = vec![0f32; table.rows() * dim];
-    out.par_chunks_mut(SLOTS * dim).enumerate().for_each(|(chunk, out)| {
-        let ids: Vec<u32> = (0..(out.len() / dim) as u32).map(|k| (chunk * SLOTS) as u32 + k).collect();
-        let mut rows = vec![0f32; ids.len() * table.stride()];
-        gather_chunk(table, &ids, rules, adam, catch_up, &mut rows);
-        for (out, row) in out.chunks_exact_mut(dim).zip(rows.chunks_exact(table.stride())) {
-            out.copy_from_slice(&row[..dim]);
-        }
-    });
-    out
 }

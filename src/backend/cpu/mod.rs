@@ -1,5 +1,6 @@
 //! The CPU backend: rayon over fixed chunks, vector loops of fixed lane order. The same bits at any thread count.
 
+pub mod adam;
 pub mod all_pairs;
 pub mod apply;
 pub mod branch;

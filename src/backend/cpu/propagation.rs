@@ -6,7 +6,7 @@
 //! of two more halves ([`Form::Gram`]): with y = e_I + R^T e_U, `E_I = (y + G e_I) / 3` and `E_U = (e_U + R y) / 3`.
 
 use super::{
-    gather::adam_step,
+    adam::adam_step,
     gram,
     spmm::{NONE, Rows, Work},
     table::{SharedTable, Table},

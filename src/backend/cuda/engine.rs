@@ -10,13 +10,14 @@ use super::{
     params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
     sample::Samples,
     step::{Scalars, Step},
-    table::{TABLES, Table, stride, width},
+    table::{Table, stride, width},
 };
 use crate::{
+    backbone::Backbone,
     backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, cpu, streams},
     error::{Error, Result},
     model,
-    objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
+    objective::{BranchKind, Objective, ObjectiveConfig, PARTS, Pairing},
     sampling::Sampler,
 };
 
@@ -84,6 +85,43 @@ pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settin
     interactions + tables + batches + gathered + scalars + windows + (1 << 20)
 }
 
+/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`].
+///
+/// # Errors
+/// [`Error::Config`] and [`Error::DeviceMemory`].
+pub fn check(
+    device: &Device,
+    (users, items): (u32, u32),
+    sampler: &Sampler<'_>,
+    objective: &dyn Objective,
+    settings: &Settings,
+) -> Result<u64> {
+    width(settings.dim)?;
+    let refuse = |key, value: &dyn std::fmt::Display, remedy| {
+        Err(Error::config(key, value, "no GPU can do this yet", remedy))
+    };
+    if settings.lightgcn.is_some() {
+        return refuse("backbone", &Backbone::LightGcn, "use --device cpu");
+    }
+    let branched = objective.user_branch() || objective.item_branch();
+    if branched && settings.branch != BranchKind::Linear {
+        return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
+    }
+    if objective.all_pairs().is_some() {
+        return refuse("pairing", &Pairing::AllPairs, "use --device cpu");
+    }
+    let (asked, free) = (memory(sampler, [users, items], settings), device.free_memory()? as u64);
+    if asked > free {
+        return Err(Error::DeviceMemory {
+            what: "this training",
+            asked,
+            free,
+            lower: "--dim or --batch-size",
+        });
+    }
+    Ok(asked)
+}
+
 impl<'a> Cuda<'a> {
     /// A training at its first step, from the parameters that the CPU begins with. `config` is what `objective` was
     /// built from.
@@ -100,31 +138,7 @@ impl<'a> Cuda<'a> {
         settings: Settings,
     ) -> Result<Self> {
         let Settings { dim, branch, seed, adam, catch_up, .. } = settings;
-        width(dim)?;
-        if settings.lightgcn.is_some() {
-            return Err(Error::config("backbone", "lightgcn", "the GPU cannot", "use --device cpu"));
-        }
-        let branched = objective.user_branch() || objective.item_branch();
-        if branched && branch != BranchKind::Linear {
-            return Err(Error::config(
-                "branch",
-                branch,
-                "the GPU trains linear branches only",
-                "use --device cpu, or --branch linear",
-            ));
-        }
-        if objective.all_pairs().is_some() {
-            return Err(Error::config("pairing", "all_pairs", "the GPU cannot", "use --device cpu"));
-        }
-        let (asked, free) = (memory(&sampler, [users, items], &settings), device.free_memory()? as u64);
-        if asked > free {
-            return Err(Error::DeviceMemory {
-                what: TABLES.what,
-                asked,
-                free,
-                lower: "--dim or --batch-size",
-            });
-        }
+        check(device, (users, items), &sampler, objective, &settings)?;
         let (batch, chunk) = (sampler.batch() as usize, chunk(sampler.batch()));
         let slots = slots(sampler.batch(), [users, items]);
         let new_branch = |wanted: bool, stream| match wanted

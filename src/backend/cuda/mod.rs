@@ -23,6 +23,6 @@ pub mod table;
 
 pub use buffer::{Buffer, Element, Pinned, Purpose};
 pub use device::Device;
-pub use engine::{Cuda, memory};
+pub use engine::{Cuda, check, memory};
 pub use graph::Graph;
 pub use launch::{Kernel, Params, Shape};

@@ -1,0 +1,76 @@
+//! Where a training runs.
+
+use crate::{
+    backbone::{Backbone, LightGcn},
+    backend::Settings,
+    config::Config,
+    data::Interactions,
+    device::{DeviceChoice, Resolved},
+    error::Result,
+};
+
+/// A device for one training, chosen before it begins.
+#[derive(Debug)]
+pub struct Placement {
+    /// The device.
+    pub device: Resolved,
+    /// Which it is and why, in one line.
+    pub reason: String,
+    /// Bytes that the training takes of the GPU's memory; `None` on the CPU.
+    pub gpu_memory: Option<u64>,
+}
+
+impl Placement {
+    /// The device that `choice` comes to for a training of `config` on `data`. `auto` is the CPU where there is no GPU, or
+    /// one that cannot do it.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`], [`crate::Error::Config`] and [`crate::Error::DeviceMemory`] if a GPU is asked for by
+    /// name and is not there, cannot do what `config` says, or has too little memory.
+    pub fn new(data: &Interactions, config: &Config, choice: DeviceChoice) -> Result<Self> {
+        let (device, reason) = choice.resolve()?;
+        match gpu_memory(data, config, &device) {
+            Ok(gpu_memory) => Ok(Placement { device, reason, gpu_memory }),
+            Err(error) if choice == DeviceChoice::Auto => Ok(Placement {
+                device: Resolved::Cpu,
+                reason: format!("the CPU, since the GPU cannot be used for this: {error}"),
+                gpu_memory: None,
+            }),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What a backend has to know of `config`.
+pub(super) fn settings(data: &Interactions, config: &Config) -> Result<Settings> {
+    let lightgcn = match config.backbone {
+        Backbone::Mf => None,
+        Backbone::LightGcn => {
+            Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?.0)
+        }
+    };
+    Ok(Settings {
+        dim: config.dim,
+        lightgcn,
+        adam: config.adam(),
+        catch_up: config.catch_up,
+        branch: config.branch,
+        l2: config.l2,
+        seed: config.seed,
+    })
+}
+
+#[cfg(feature = "cuda")]
+fn gpu_memory(data: &Interactions, config: &Config, device: &Resolved) -> Result<Option<u64>> {
+    use crate::{backend::cuda, objective, sampling::Sampler};
+    let Resolved::Cuda(device) = device else { return Ok(None) };
+    let objective = objective::build(&config.objective, &config.objective_config())?;
+    let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
+    let shape = (data.users(), data.items());
+    cuda::check(device, shape, &sampler, objective.as_ref(), &settings(data, config)?).map(Some)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn gpu_memory(_data: &Interactions, _config: &Config, _device: &Resolved) -> Result<Option<u64>> {
+    Ok(None)
+}
