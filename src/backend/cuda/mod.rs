@@ -13,11 +13,14 @@ pub mod device;
 mod engine;
 mod failure;
 pub mod gather;
+pub mod gram;
 pub mod graph;
 mod image;
 pub mod launch;
 pub mod params;
+pub mod propagation;
 pub mod sample;
+pub mod spmm;
 pub mod step;
 pub mod table;
 
