@@ -52,6 +52,8 @@ struct Training {
     form: Form,
     batch: u32,
     dim: usize,
+    /// Compared with the CPU.
+    steps: u64,
 }
 
 impl Training {
@@ -102,14 +104,15 @@ fn trainings() -> Vec<Training> {
         form: Form::Layers,
         batch: 130,
         dim: 24,
+        steps: 100,
     };
     vec![
         base,
         Training { objective: "bce", layers: 1, dim: 5, ..base },
-        Training { objective: "bpr", kind: SamplerKind::Interaction, layers: 3, dim: 64, batch: 77, ..base },
-        Training { form: Form::Gram, kind: SamplerKind::Interaction, batch: 300, dim: 70, ..base },
+        Training { objective: "bpr", kind: SamplerKind::Interaction, layers: 3, dim: 64, batch: 77, steps: 30, ..base },
+        Training { form: Form::Gram, kind: SamplerKind::Interaction, batch: 300, dim: 70, steps: 20, ..base },
         Training { form: Form::Gram, objective: "bpr", batch: 40, dim: 7, ..base },
-        Training { layers: 4, batch: 40, dim: 130, ..base },
+        Training { layers: 4, batch: 40, dim: 130, steps: 10, ..base },
     ]
 }
 
@@ -144,7 +147,7 @@ fn losses_and_parameters_follow_the_cpu() {
         assert_eq!(start[0].ego, start[1].ego, "{training:?}");
         let far = distance(&flat(&start[0]), &flat(&start[1]));
         assert!(far < 1e-6, "{training:?}: {far} before the first step");
-        for step in 0..100 {
+        for step in 0..training.steps {
             let expected = cpu.repeat(1, &propagated_minibatch).unwrap();
             let got = cuda.repeat(1, &propagated_minibatch).unwrap();
             for (part, (expected, got)) in expected.iter().zip(got).enumerate() {
