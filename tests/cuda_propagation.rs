@@ -103,16 +103,16 @@ fn trainings() -> Vec<Training> {
         layers: 2,
         form: Form::Layers,
         batch: 130,
-        dim: 24,
+        dim: 12,
         steps: 100,
     };
     vec![
         base,
         Training { objective: "bce", layers: 1, dim: 5, ..base },
-        Training { objective: "bpr", kind: SamplerKind::Interaction, layers: 3, dim: 64, batch: 77, steps: 30, ..base },
-        Training { form: Form::Gram, kind: SamplerKind::Interaction, batch: 300, dim: 70, steps: 20, ..base },
+        Training { objective: "bpr", kind: SamplerKind::Interaction, layers: 3, dim: 17, batch: 77, ..base },
+        Training { form: Form::Gram, kind: SamplerKind::Interaction, batch: 300, dim: 70, steps: 10, ..base },
         Training { form: Form::Gram, objective: "bpr", batch: 40, dim: 7, ..base },
-        Training { layers: 4, batch: 40, dim: 130, steps: 10, ..base },
+        Training { layers: 4, batch: 40, dim: 130, steps: 5, ..base },
     ]
 }
 
@@ -176,7 +176,7 @@ fn how_steps_are_put_together_changes_no_bit() {
     let _alone = alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
-    for training in trainings().into_iter().skip(1).take(3) {
+    for training in [trainings()[1], trainings()[4]] {
         let (_, expected) = train(&device, &data, training, &[70]);
         for lengths in [&[1; 70][..], &[64, 6], &[3, 65, 2]] {
             assert!(expected == train(&device, &data, training, lengths).1, "{training:?}: {lengths:?}");
