@@ -71,9 +71,8 @@ template <unsigned WIDTH> struct Touched {
     uint64_t last;
     uint32_t id;
 
-    DEVICE Touched(const Apply &p, const ApplySide &side, uint32_t slot, bool wanted) {
+    DEVICE Touched(const Apply &p, const ApplySide &side, uint32_t slot, uint32_t id, bool wanted) : id(id) {
         wanted = wanted && side.gradient == nullptr;
-        id = wanted ? side.touched[slot] : 0;
         const uint64_t at = uint64_t(id) * p.stride;
         own = Row<WIDTH>::load(side.own + uint64_t(slot) * p.stride, p.stride, wanted);
         m = Row<WIDTH>::load(side.table.m + at, p.stride, wanted);
@@ -109,19 +108,21 @@ DEVICE void finish(const Apply &p, const ApplySide &side, uint32_t rows, uint32_
 
 // A row of at most WINDOW samples.
 template <unsigned WIDTH> DEVICE void slot(const Apply &p, const ApplySide &side, uint32_t slot) {
-    const bool inside = slot < *side.count;
-    const uint32_t rows = *p.rows, begin = inside ? side.starts[slot] : 0;
-    const uint32_t samples = inside ? side.starts[slot + 1] - begin : 0;
-    const bool whole = inside && samples <= WINDOW;
-    const uint32_t places = whole ? samples : 0;
+    // Read before it is known whether there is such a slot: one wait less.
+    const bool possible = slot < 2 * p.batch;
+    const uint32_t touched = possible ? side.touched[slot] : 0;
+    const uint32_t begin = possible ? side.starts[slot] : 0, end = possible ? side.starts[slot + 1] : 0;
+    const uint32_t rows = *p.rows, samples = end - begin;
+    const bool whole = slot < *side.count && samples <= WINDOW;
+    const uint32_t places = whole ? samples : 0, id = whole ? touched : 0;
     // The row is on its way while the samples are summed, unless the registers are needed for these.
     if constexpr (Row<WIDTH>::V < 8) {
-        const Touched<WIDTH> row(p, side, slot, whole);
+        const Touched<WIDTH> row(p, side, slot, id, whole);
         const Gradient<WIDTH> sum = sum_samples<WIDTH>(p, side, rows, begin, places);
         if (whole) finish(p, side, rows, slot, row, samples, sum);
     } else {
         const Gradient<WIDTH> sum = sum_samples<WIDTH>(p, side, rows, begin, places);
-        if (whole) finish(p, side, rows, slot, Touched<WIDTH>(p, side, slot, true), samples, sum);
+        if (whole) finish(p, side, rows, slot, Touched<WIDTH>(p, side, slot, id, true), samples, sum);
     }
 }
 
@@ -163,7 +164,7 @@ template <unsigned WIDTH> DEVICE void window(const Apply &p, const ApplySide &si
             total.upstream += __ldcg(side.partial_upstream + at);
             at = 2 * (w + 1);
         }
-        finish(p, side, rows, slot, Touched<WIDTH>(p, side, slot, true), row_end - row_begin, total);
+        finish(p, side, rows, slot, Touched<WIDTH>(p, side, slot, side.touched[slot], true), row_end - row_begin, total);
         if (R::lane() == 0) side.arrived[first_window] = 0;
     }
 }

@@ -36,14 +36,18 @@ template <unsigned WIDTH> DEVICE void run(const Gather &p, double *partial) {
     UNROLL
     for (unsigned i = 0; i < AT_ONCE; i++) {
         const uint32_t slot = first + i * GROUPS;
+        // Read before it is known whether there is such a slot: one wait less.
+        const bool possible = slot < 2 * p.batch;
+        const uint32_t touched = possible ? side.touched[slot] : 0;
+        const uint32_t begin = possible ? side.starts[slot] : 0, end = possible ? side.starts[slot + 1] : 0;
         inside[i] = slot < count;
-        const uint32_t id = inside[i] ? side.touched[slot] : 0;
+        const uint32_t id = inside[i] ? touched : 0;
         const uint64_t at = uint64_t(id) * p.stride;
         own[i] = R::load(side.table.p + at, p.stride, inside[i]);
         m[i] = R::load(side.table.m + at, p.stride, inside[i] && !p.propagated);
         v[i] = R::load(side.table.v + at, p.stride, inside[i] && !p.propagated);
         last[i] = inside[i] ? side.table.last[id] : 0;
-        samples[i] = inside[i] ? side.starts[slot + 1] - side.starts[slot] : 0;
+        samples[i] = inside[i] ? end - begin : 0;
     }
     const bool branched = side.branch != nullptr;
     const R branch = R::load(branched ? side.branch + (now & 1) * p.stride : nullptr, p.stride, branched);

@@ -13,6 +13,18 @@
 #define SAMPLE_GROUP_THREADS 1024
 #define SAMPLE_GROUP_SHARED 32896
 
+// all_pairs: threads of a block by stage, samples of a block, and the most blocks that partial results come from.
+#define ALL_PAIRS_PARTIAL_THREADS 512
+#define ALL_PAIRS_PARTS 32
+#define ALL_PAIRS_SOLVE_THREADS 1024
+#define ALL_PAIRS_EVALUATE_THREADS 384
+#define ALL_PAIRS_EVALUATE_ROWS 64
+#define ALL_PAIRS_EPS_THREADS 256
+#define ALL_PAIRS_EPS_TILE 4
+// Most nodes of an interpolation, and room for the longest series, a multiple of 4.
+#define ALL_PAIRS_NODES 192
+#define ALL_PAIRS_SERIES 196
+
 // sample_draw: the batches of S consecutive steps.
 typedef struct {
     const uint64_t *first_step;  // [1] the first step of the chunk, counted from 0 over the whole training
@@ -116,8 +128,8 @@ typedef struct {
 
 typedef struct {
     Rows table;
-    const uint32_t *touched;  // [count]
-    const uint32_t *starts;   // [count + 1]
+    const uint32_t *touched;  // [2B], of which `count`
+    const uint32_t *starts;   // [2B + 1], of which `count` + 1
     const uint32_t *count;    // [1]
     const float *branch;      // [2, W] by parity of the step; null without a branch
     float *rows;              // [count, W] out: state before the step
@@ -135,7 +147,9 @@ typedef struct {
     float l2;
     uint32_t stride;      // W
     uint32_t item_block;  // first block of the items
+    uint32_t batch;       // B
     uint32_t propagated;  // 1: `rows` is read, the final embeddings, and the tables' rows are up to date
+    uint32_t unused;
 } Gather;
 
 // step_OBJECTIVE_W
@@ -166,8 +180,8 @@ typedef struct {
 
 typedef struct {
     Rows table;
-    const uint32_t *touched;       // [count]
-    const uint32_t *starts;        // [count + 1]
+    const uint32_t *touched;       // [2B], of which `count`
+    const uint32_t *starts;        // [2B + 1], of which `count` + 1
     const uint32_t *samples;       // [2n] by place
     const uint32_t *slot;          // [2n] by sample
     const uint32_t *count;         // [1]
@@ -207,6 +221,26 @@ typedef struct {
     uint32_t user_slots;
     uint32_t unused;
 } Apply;
+
+// all_pairs_ranges, all_pairs_moments, all_pairs_solve and all_pairs_evaluate, or all_pairs_eps alone. Rows of a [2, B]
+// array are labels: positives (label 1), then negatives. Four lists of values go in: the scores of both, the gates of
+// both; six series come out: the losses of both, the score gradients, the gate gradients.
+typedef struct {
+    const float *score;     // [2, B]
+    const float *gate;      // [2, B]
+    const uint32_t *rows;   // [1] rows n of this batch, at most B; what lies beyond them is left alone
+    float *loss;            // [2, B] out: of each score with all gates
+    float *score_gradient;  // [2, B] out
+    float *gate_gradient;   // [2, B] out
+    float *ranges;          // [4, parts, 2] least and greatest value of a part
+    double *moments;        // [4, parts, NODES]
+    double *intervals;      // [4, 2] centre and half-width of a list's interval
+    float *scaling;         // [4, 2] the same centre, and 1 / half-width
+    uint32_t *nodes;        // [4] 0: more than NODES would be needed
+    float *series;          // [6, SERIES] Chebyshev coefficients
+    uint32_t batch;
+    uint32_t parts;  // blocks of a list, at most PARTS
+} AllPairsSums;
 
 // Threads of a block.
 #define MARK_THREADS 256
@@ -297,7 +331,7 @@ static_assert(sizeof(Rows) == 32, "Rows");
 static_assert(sizeof(Rules) == 64, "Rules");
 static_assert(sizeof(Export) == 112, "Export");
 static_assert(sizeof(GatherSide) == 80, "GatherSide");
-static_assert(sizeof(Gather) == 256, "Gather");
+static_assert(sizeof(Gather) == 264, "Gather");
 static_assert(sizeof(Step) == 152, "Step");
 static_assert(sizeof(ApplySide) == 168, "ApplySide");
 static_assert(sizeof(Apply) == 472, "Apply");
@@ -307,4 +341,5 @@ static_assert(sizeof(Mark) == 56, "Mark");
 static_assert(sizeof(SpmmSide) == 232, "SpmmSide");
 static_assert(sizeof(Spmm) == 472, "Spmm");
 static_assert(sizeof(Gram) == 232, "Gram");
+static_assert(sizeof(AllPairsSums) == 104, "AllPairsSums");
 #endif

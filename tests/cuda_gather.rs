@@ -1,4 +1,4 @@
-//! `gather`, `rules` and `export` on the device against step-by-step sums in f64.
+//! `gather` on the device against step-by-step sums in f64.
 
 mod batches;
 mod emulator;
@@ -14,26 +14,10 @@ use macr::{
             gather::{Gather, Gathered, Side},
         },
     },
-    optim::{Adam, CatchUp, Rules},
+    optim::{Adam, CatchUp},
 };
 
 const L2: f32 = 0.01;
-
-/// Half a unit in the last place of the result, of the parameter, and 2^-20 of the movement itself.
-fn check_row(table: &HostTable, adam: &Adam, row: usize, now: u64, got: &[f32], what: &str) {
-    let expected = table.caught_up(adam, row, now);
-    for (k, (&expected, &p)) in expected.iter().zip(table.row(&table.p, row)).enumerate() {
-        let moved = (expected - f64::from(p)).abs();
-        let tolerance = 1.2e-7 * f64::from(p).abs().max(expected.abs()) + 1e-6 * moved;
-        near(
-            got[k],
-            expected,
-            tolerance,
-            format_args!("{what}, row {row}, idle since {}, column {k}", table.last[row]),
-        );
-    }
-    assert!(got[table.dim..table.stride()].iter().all(|&x| x == 0.0), "{what}, row {row}: padding");
-}
 
 /// What the replay must give, to the bit: dense Adam in f32.
 fn dense(table: &HostTable, adam: &Adam, row: usize, now: u64) -> Vec<f32> {
@@ -42,7 +26,7 @@ fn dense(table: &HostTable, adam: &Adam, row: usize, now: u64) -> Vec<f32> {
         .map(|((&p, &m), &v)| {
             let (mut p, mut m, mut v) = (p, m, v);
             let last = table.last[row];
-            for t in if last == 0 { 1..=0 } else { last + 1..=now } {
+            for t in if last == 0 { now } else { last } + 1..=now {
                 (p, m, v) = adam_step(p, m, v, 0.0, adam.rate(t) as f32, adam);
             }
             p
@@ -94,7 +78,7 @@ fn check(device: &Device, world: &World, catch_up: CatchUp, branched: bool) {
         for (slot, &row) in side.rows.iter().enumerate() {
             let got = &rows[slot * stride..][..stride];
             match catch_up {
-                CatchUp::Quadrature => check_row(table, &adam, row as usize, case.now, got, &what),
+                CatchUp::Quadrature => table.check_row(&adam, row as usize, case.now, got, &what),
                 // It rounds at every step, as dense Adam does.
                 CatchUp::Replay => {
                     let mut expected = dense(table, &adam, row as usize, case.now);
@@ -140,53 +124,4 @@ fn an_odd_step_reads_the_other_half_of_the_branches() {
     let Some(device) = emulator::device() else { return };
     let case = batches::Case { rows: 20, size: 20, dim: 9, ids: batches::Ids::Zipf, now: 5101 };
     check(&device, &World::new(case), CatchUp::Quadrature, true);
-}
-
-#[test]
-fn rules_are_those_of_the_cpu() {
-    let Some(device) = emulator::device() else { return };
-    let adam = Adam::default();
-    let optimiser = Optimiser::new(&device, adam, CatchUp::Quadrature).unwrap();
-    let steps = [0, 1, 2, 100, 256, 257, 3000, 20_784, 20_785, 1_000_000];
-    let mut rules = StepRules::new(&device, steps.len()).unwrap();
-    optimiser.rules(&device.upload(batches::TEST, &steps).unwrap(), steps.len() as u32, &mut rules).unwrap();
-    let got = rules.read().unwrap();
-    for (k, &now) in steps.iter().enumerate() {
-        let cpu = Rules::new(adam, now);
-        for n in 0..=now.saturating_sub(1).min(256) {
-            let expected = cpu.get(now - n);
-            let expected = [expected.weight, expected.root].concat();
-            for (j, &expected) in expected.iter().enumerate() {
-                let got = got[(k * 257 + n as usize) * 4 + j];
-                // The last bits of f32, and a weight of 0 that is a difference.
-                near(
-                    got,
-                    f64::from(expected),
-                    3e-7 * f64::from(expected.abs()) + 1e-16,
-                    format_args!("now {now}, n {n}"),
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn an_export_is_every_row_caught_up() {
-    let Some(device) = emulator::device() else { return };
-    let adam = Adam::default();
-    for case in cases().into_iter().filter(|case| case.rows < 200) {
-        let world = World::new(case);
-        let optimiser = Optimiser::new(&device, adam, CatchUp::Quadrature).unwrap();
-        for table in &world.tables {
-            let on_device = table.upload(&device);
-            let got = optimiser.export(&on_device, case.now).unwrap();
-            assert_eq!(got.len(), table.rows * table.dim);
-            for (row, got) in got.chunks_exact(table.dim).enumerate() {
-                let mut padded = got.to_vec();
-                padded.resize(table.stride(), 0.0);
-                check_row(table, &adam, row, case.now, &padded, &format!("{case:?}"));
-            }
-            assert_eq!(on_device.p.read().unwrap(), table.p);
-        }
-    }
 }

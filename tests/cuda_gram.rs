@@ -60,7 +60,9 @@ impl World {
             base: rows(items),
             values: rows(touched.len()),
             matrix: (0..items * items).map(|_| random.signed()).collect(),
-            scale: (0..items).map(|i| if i % 11 == 5 { 0.0 } else { 1.0 / (1.0 + i as f32 % 5.0).sqrt() }).collect(),
+            scale: (0..items)
+                .map(|i| if i % 11 == 5 { 0.0 } else { 1.0 / (1.0 + i as f32 % 5.0).sqrt() })
+                .collect(),
             touched,
             items,
             dim,
@@ -171,7 +173,10 @@ fn products_are_those_of_f64() {
             let [every, some] = buffers.map(|buffer| buffer.read().unwrap());
             check(&world, &every, &all, sparse, 0.5, &what);
             check(&world, &some, &world.touched, sparse, 0.5, &what);
-            assert!(untouched(&some, world.touched.len() * world.stride), "{what}: rows beyond the last slot");
+            assert!(
+                untouched(&some, world.touched.len() * world.stride),
+                "{what}: rows beyond the last slot"
+            );
             // The same sums in the same order, wherever a row lies.
             for (slot, &item) in world.touched.iter().enumerate() {
                 let (slot, item) = (slot * world.stride, item as usize * world.stride);
@@ -236,8 +241,10 @@ fn items_move_by_adam_with_l2_on_those_of_the_batch() {
 fn a_product_on_the_graph_is_two_halves() {
     let Some(device) = emulator::device() else { return };
     let (users, items, dim) = (60u32, 37u32, 9);
-    let pairs = (0..users - 1).flat_map(|u| (0..1 + u % 6).map(move |k| (u, (u * 5 + k * k * 3) % (items - 1))));
-    let data = InteractionsBuilder::new(users, items).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap();
+    let pairs =
+        (0..users - 1).flat_map(|u| (0..1 + u % 6).map(move |k| (u, (u * 5 + k * k * 3) % (items - 1))));
+    let data =
+        InteractionsBuilder::new(users, items).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap();
     let graph = Graph::new(&data);
     let mut world = World::new((items as usize, dim));
     world.matrix = Team::enter(|team| product(team, &graph));

@@ -47,6 +47,7 @@ fn alone() -> MutexGuard<'static, ()> {
 #[derive(Debug, Clone, Copy)]
 struct Training {
     objective: &'static str,
+    pairing: Pairing,
     kind: SamplerKind,
     layers: usize,
     form: Form,
@@ -65,7 +66,7 @@ impl Training {
         ObjectiveConfig {
             alpha: 1e-2,
             beta: 1e-3,
-            pairing: Pairing::Rows,
+            pairing: self.pairing,
             user_branch: true,
             item_branch: true,
             eps_compat: false,
@@ -99,6 +100,7 @@ impl Training {
 fn trainings() -> Vec<Training> {
     let base = Training {
         objective: "macr",
+        pairing: Pairing::Rows,
         kind: SamplerKind::UserUniform,
         layers: 2,
         form: Form::Layers,
@@ -112,6 +114,7 @@ fn trainings() -> Vec<Training> {
         Training { objective: "bpr", kind: SamplerKind::Interaction, layers: 3, dim: 17, batch: 77, ..base },
         Training { form: Form::Gram, kind: SamplerKind::Interaction, batch: 300, dim: 70, steps: 10, ..base },
         Training { form: Form::Gram, objective: "bpr", batch: 40, dim: 7, ..base },
+        Training { pairing: Pairing::AllPairs, dim: 9, steps: 20, ..base },
         Training { layers: 4, batch: 40, dim: 130, steps: 5, ..base },
     ]
 }
@@ -164,7 +167,12 @@ fn losses_and_parameters_follow_the_cpu() {
     }
 }
 
-fn train(device: &Device, data: &Interactions, training: Training, lengths: &[u64]) -> (Vec<Losses>, Vec<u32>) {
+fn train(
+    device: &Device,
+    data: &Interactions,
+    training: Training,
+    lengths: &[u64],
+) -> (Vec<Losses>, Vec<u32>) {
     let mut engine = training.cuda(data, device);
     let losses = lengths.iter().map(|&n| engine.repeat(n, &propagated_minibatch).unwrap()).collect();
     let parameters = flat(&engine.parameters().unwrap());

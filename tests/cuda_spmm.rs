@@ -388,7 +388,8 @@ fn prints_the_bits_of_sums() {
         let mut spmm = Spmm::new(&device, case.dim, [&up.edges, &up.edges]).unwrap();
         let mut out = [0, 1].map(|_| device.upload(TEST, &vec![GUARD; ROWS * world.stride]).unwrap());
         let [users, items] = &mut out;
-        let halves = [up.half(false, false, Output::All(1.0, users)), up.half(true, true, Output::All(1.0, items))];
+        let halves =
+            [up.half(false, false, Output::All(1.0, users)), up.half(true, true, Output::All(1.0, items))];
         spmm.launch(halves.map(Some)).unwrap();
         for out in out {
             out.read().unwrap().iter().for_each(|x| hash.write_u32(x.to_bits()));

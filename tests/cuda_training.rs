@@ -135,6 +135,7 @@ fn trainings(data: &Interactions) -> Vec<Training<'_>> {
         Training { objective: "bpr", kind: SamplerKind::Interaction, batch: 77, dim: 64, ..base },
         Training { kind: SamplerKind::Interaction, batch: 1000, dim: 150, ..base },
         Training { catch_up: CatchUp::Replay, batch: 40, dim: 7, ..base },
+        Training { pairing: Pairing::AllPairs, kind: SamplerKind::Interaction, batch: 90, dim: 30, ..base },
     ]
 }
 
@@ -321,4 +322,34 @@ fn a_trainer_trains_on_the_device() {
     assert!((on_cpu.best.hit_rate - on_cuda.best.hit_rate).abs() < 0.01);
     assert!(distance(&cpu.user_embedding, &cuda.user_embedding) < 2e-5);
     assert!(distance(&cpu.item_embedding, &cuda.item_embedding) < 2e-5);
+}
+
+#[test]
+fn the_command_trains_on_the_device() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = (0..120u32).flat_map(|u| (0..8).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 60)));
+    let text: String = pairs.map(|(u, i)| format!("u{u},i{i}\n")).collect();
+    std::fs::write(folder.path().join("pairs.csv"), text).unwrap();
+    let train = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_macr"));
+        command.current_dir(folder.path()).args(arguments.split(' '));
+        emulator::equip(&mut command).then(|| command.output().unwrap())
+    };
+    let common = "train pairs.csv --objective macr --epochs 1 --batch-size 50 --dim 8 --k 5 --force";
+    let Some(output) = train(&format!("{common} --device cuda")) else {
+        eprintln!("skipped: no C++ compiler");
+        return;
+    };
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && words.contains("device: CUDA emulator (cuda:0)"), "{output:?}");
+    // What the GPU cannot do is left to the CPU, or refused where the GPU was asked for.
+    let output = train(&format!("{common} --branch mlp:3")).unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && words.contains("device: the CPU, since the GPU"), "{output:?}");
+    let output = train(&format!("{common} --branch mlp:3 --device cuda")).unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(3) && words.contains("use --device cpu"), "{output:?}");
+    let output = train(&format!("{common} --dry-run --json --device cuda:0")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["device"] == "cuda:0" && report["gpu_memory"].as_u64() > Some(1 << 20), "{report}");
 }

@@ -130,7 +130,7 @@ impl HostTable {
     pub fn caught_up(&self, adam: &Adam, row: usize, now: u64) -> Vec<f64> {
         let (b1, b2) = (f64::from(adam.beta1), f64::from(adam.beta2));
         let last = self.last[row];
-        let missed = if last == 0 { last + 1..=0 } else { last + 1..=now };
+        let missed = if last == 0 { now } else { last } + 1..=now;
         let rates: Vec<f64> = missed
             .map(|t| {
                 let t = t as f64;
@@ -149,6 +149,21 @@ impl HostTable {
                 p
             })
             .collect()
+    }
+}
+
+impl HostTable {
+    /// Fails unless `got`, `[stride]`, is the row in the state after step `now`.
+    pub fn check_row(&self, adam: &Adam, row: usize, now: u64, got: &[f32], what: &str) {
+        let expected = self.caught_up(adam, row, now);
+        for (k, (&expected, &p)) in expected.iter().zip(self.row(&self.p, row)).enumerate() {
+            // Half a unit in the last place of the result, of the parameter, and 2^-20 of the movement itself.
+            let moved = (expected - f64::from(p)).abs();
+            let tolerance = 1.2e-7 * f64::from(p).abs().max(expected.abs()) + 1e-6 * moved;
+            let last = self.last[row];
+            near(got[k], expected, tolerance, format_args!("{what}, row {row} of step {last}, column {k}"));
+        }
+        assert!(got[self.dim..].iter().all(|&x| x == 0.0), "{what}, row {row}: padding");
     }
 }
 

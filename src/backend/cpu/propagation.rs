@@ -16,7 +16,7 @@ use crate::{
     backbone::{Form, LightGcn},
     data::{Csr, graph::Graph},
     optim::Adam,
-    simd::vectorised,
+    simd::{blocks, vectorised},
 };
 
 /// Sides of the graph, as indices of pairs.
@@ -62,6 +62,8 @@ pub struct Propagation<'a> {
 enum Base<'a> {
     /// The row's parameters.
     Ego(&'a Table),
+    /// The row's parameters, scaled, for a sum that is scaled too: `[rows, stride]`.
+    Scaled(&'a [f32]),
     /// dL/dE of the row.
     Gradient { slot: &'a [u32], values: &'a [f32] },
 }
@@ -86,29 +88,45 @@ impl Half<'_> {
         self.ids.map_or(position as u32, |ids| ids[position])
     }
 
-    /// base + s sum, into `out`; returns s.
+    /// Elements `at` to `at + N` of `base + s sum` of the row at `position`, finished.
     #[inline(always)]
-    fn horner(&self, position: usize, chunk_sums: &[f32], out: &mut [f32]) -> f32 {
+    fn horner<const N: usize>(
+        &self,
+        position: usize,
+        chunk_sums: &[f32],
+        at: usize,
+        stride: usize,
+        finish: Finish,
+    ) -> [f32; N] {
         let row = self.row(position);
-        self.work.sum(position, self.csr.row(row), self.x, chunk_sums, out);
+        let mut out = self.work.sum::<N>((position, row), self.csr, self.x, chunk_sums, (at, stride));
         let scale = self.scale[row as usize];
-        match self.base {
-            Base::Ego(table) => {
-                for (out, &base) in out.iter_mut().zip(table.record(row)[0]) {
-                    *out = scale.mul_add(*out, base);
+        let factor = match finish {
+            Finish::Scaled => scale,
+            Finish::Times(factor) => factor,
+        };
+        let (base, base_factor) = match self.base {
+            Base::Ego(table) => (Some(table.record(row)[0]), factor),
+            Base::Scaled(values) => (Some(&values[row as usize * stride..][..stride]), 1.0),
+            Base::Gradient { slot, values } => {
+                let at_slot = |slot: u32| &values[slot as usize * stride..][..stride];
+                (Some(slot[row as usize]).filter(|&slot| slot != NONE).map(at_slot), factor)
+            }
+        };
+        match base {
+            Some(base) => {
+                let base = &base[at..][..N];
+                for lane in 0..N {
+                    out[lane] = (factor * scale).mul_add(out[lane], base_factor * base[lane]);
                 }
             }
-            Base::Gradient { slot, values } => match slot[row as usize] {
-                NONE => out.iter_mut().for_each(|out| *out *= scale),
-                slot => {
-                    let base = &values[slot as usize * out.len()..][..out.len()];
-                    for (out, &base) in out.iter_mut().zip(base) {
-                        *out = scale.mul_add(*out, base);
-                    }
+            None => {
+                for lane in 0..N {
+                    out[lane] *= factor * scale;
                 }
-            },
+            }
         }
-        scale
+        out
     }
 }
 
@@ -238,10 +256,9 @@ impl<'a> Propagation<'a> {
 
     /// Forward, all layers but the last.
     pub fn forward(&mut self, team: &Team, tables: [&Table; 2]) {
-        let base = tables.map(Base::Ego);
         if self.gram.is_some() {
             let mut items = std::mem::take(&mut self.items);
-            let half = self.half(ITEMS, base[ITEMS], Rows::Dense(&self.ego[USERS]));
+            let half = self.half(ITEMS, Base::Ego(tables[ITEMS]), Rows::Dense(&self.ego[USERS]));
             self.compute(team, half, Finish::Times(1.0), &mut items);
             self.items = items;
             self.scale_items();
@@ -250,8 +267,8 @@ impl<'a> Propagation<'a> {
         for k in 1..self.layers {
             let mut next = std::mem::take(&mut self.layer[k % 2]);
             for side in [USERS, ITEMS] {
-                let half =
-                    self.half(side, base[side], self.below(k, 1 - side, Rows::Dense(&self.ego[1 - side])));
+                let below = self.below(k, 1 - side, Rows::Dense(&self.ego[1 - side]));
+                let half = self.half(side, Base::Scaled(&self.ego[side]), below);
                 self.compute(team, half, Finish::Scaled, &mut next[side]);
             }
             self.layer[k % 2] = next;
@@ -447,12 +464,9 @@ impl<'a> Propagation<'a> {
 vectorised! {
     fn half_rows(half: Half<'_>, first: usize, sums: &[f32], stride: usize, finish: Finish, out: &mut [f32]) {
         for (k, out) in out.chunks_exact_mut(stride).enumerate() {
-            let scale = half.horner(first + k, sums, out);
-            let factor = match finish {
-                Finish::Scaled => scale,
-                Finish::Times(factor) => factor,
-            };
-            out.iter_mut().for_each(|out| *out *= factor);
+            blocks!(stride, |at, N| {
+                out[at..][..N].copy_from_slice(&half.horner::<N>(first + k, sums, at, stride, finish));
+            });
         }
     }
 }
@@ -469,8 +483,10 @@ vectorised! {
     ) {
         let mut gradient = vec![0f32; stride];
         for (k, ego) in ego.chunks_exact_mut(stride).enumerate() {
-            half.horner(first + k, sums, &mut gradient);
-            gradient.iter_mut().for_each(|g| *g *= mean);
+            blocks!(stride, |at, N| {
+                let sum = half.horner::<N>(first + k, sums, at, stride, Finish::Times(mean));
+                gradient[at..][..N].copy_from_slice(&sum);
+            });
             update.row(first + k, &gradient, ego);
         }
     }

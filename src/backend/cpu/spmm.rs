@@ -10,7 +10,7 @@ use std::ops::Range;
 use super::team::Team;
 use crate::{
     data::Csr,
-    simd::{LANES, prefetch, vectorised},
+    simd::{blocks, prefetch, vectorised},
 };
 
 /// Edges per task, and per chunk of a long row.
@@ -41,6 +41,8 @@ pub struct Work {
     tasks: Vec<Range<usize>>,
     /// Edges of the chunks of long rows, in the order of the rows.
     chunks: Vec<Range<usize>>,
+    /// True if it is all rows, in their order.
+    all: bool,
     /// Position of each long row and its first chunk, ascending; ends with the number of chunks.
     long: Vec<(usize, usize)>,
 }
@@ -49,7 +51,7 @@ impl Work {
     /// Cuts the rows `ids` of `csr` (by position), or all rows.
     pub fn new(csr: Csr<'_>, ids: Option<&[u32]>) -> Self {
         let rows = ids.map_or(csr.rows(), <[u32]>::len);
-        let mut work = Work::default();
+        let mut work = Work { all: ids.is_none(), ..Work::default() };
         let (mut first, mut edges) = (0, 0);
         for position in 0..rows {
             let range = csr.range(ids.map_or(position as u32, |ids| ids[position]));
@@ -89,91 +91,94 @@ impl Work {
         let mut sums = vec![0f32; self.chunks.len() * stride];
         let mut tasks: Vec<_> = self.chunks.iter().zip(sums.chunks_exact_mut(stride)).collect();
         if !tasks.is_empty() {
-            team.for_each(&mut tasks, |(edges, out)| sum_edges(&csr.indices[(*edges).clone()], x, out));
+            team.for_each(&mut tasks, |(edges, out)| sum_edges(csr.indices, (*edges).clone(), x, out));
         }
         sums
     }
 
-    /// The sum of the row at `position`, whose edges are `edges`, into `out`.
+    /// Elements `at` to `at + N` of the sum of `row`, which is at `position`.
     #[inline(always)]
-    pub fn sum(&self, position: usize, edges: &[u32], x: Rows<'_>, chunk_sums: &[f32], out: &mut [f32]) {
+    pub fn sum<const N: usize>(
+        &self,
+        (position, row): (usize, u32),
+        csr: Csr<'_>,
+        x: Rows<'_>,
+        chunk_sums: &[f32],
+        (at, stride): (usize, usize),
+    ) -> [f32; N] {
+        let edges = csr.range(row);
         if edges.len() <= EDGES {
-            return sum_rows(edges, x, out);
+            // The next row's edges come next, unless only some rows are wanted.
+            let known = if self.all { csr.indices } else { &csr.indices[..edges.end] };
+            return sum_rows(known, edges, x, at, stride);
         }
-        let stride = out.len();
-        let at = self.long.partition_point(|&(long, _)| long < position);
-        out.fill(0.0);
-        for chunk in self.long[at].1..self.long[at + 1].1 {
-            for (out, part) in out.iter_mut().zip(&chunk_sums[chunk * stride..][..stride]) {
-                *out += part;
+        let long = self.long.partition_point(|&(long, _)| long < position);
+        let mut sum = [0f32; N];
+        for chunk in self.long[long].1..self.long[long + 1].1 {
+            let part = &chunk_sums[chunk * stride + at..][..N];
+            for lane in 0..N {
+                sum[lane] += part[lane];
             }
         }
+        sum
     }
 }
 
 vectorised! {
-    fn sum_edges(edges: &[u32], x: Rows<'_>, out: &mut [f32]) {
-        sum_rows(edges, x, out);
+    fn sum_edges(ids: &[u32], edges: Range<usize>, x: Rows<'_>, out: &mut [f32]) {
+        blocks!(out.len(), |at, N| {
+            let sum = sum_rows::<N>(ids, edges.clone(), x, at, out.len());
+            out[at..][..N].copy_from_slice(&sum);
+        });
     }
 }
 
-/// out = sum over `ids` of rows of x, in their order.
+/// Elements `at` to `at + N` of the sum over `ids[edges]` of rows of x, in their order. Rows of later ids are asked for:
+/// they are wanted next.
 #[inline(always)]
-fn sum_rows(ids: &[u32], x: Rows<'_>, out: &mut [f32]) {
+fn sum_rows<const N: usize>(
+    ids: &[u32],
+    edges: Range<usize>,
+    x: Rows<'_>,
+    at: usize,
+    stride: usize,
+) -> [f32; N] {
+    let mut sum = [0f32; N];
     match x {
-        Rows::Dense(values) => sum_dense(ids, values, out, false),
+        Rows::Dense(values) => add_rows(&mut sum, ids, edges, values, at, stride),
         Rows::Sparse { slot, values } => {
             const BLOCK: usize = 256;
             let mut present = [0u32; BLOCK];
-            out.fill(0.0);
-            for ids in ids.chunks(BLOCK) {
+            for ids in ids[edges].chunks(BLOCK) {
                 let mut n = 0;
                 for &id in ids {
                     let slot = slot[id as usize];
                     present[n] = slot;
                     n += usize::from(slot != NONE);
                 }
-                sum_dense(&present[..n], values, out, true);
+                add_rows(&mut sum, &present[..n], 0..n, values, at, stride);
             }
         }
     }
-}
-
-/// In registers for four vectors at a time; added to what is in `out`, or in its place.
-#[inline(always)]
-fn sum_dense(ids: &[u32], values: &[f32], out: &mut [f32], add: bool) {
-    const WIDE: usize = 4 * LANES;
-    let stride = out.len();
-    let wide = stride / WIDE * WIDE;
-    for column in (0..wide).step_by(WIDE) {
-        sum_columns::<WIDE>(ids, values, stride, column, &mut out[column..column + WIDE], add);
-    }
-    for column in (wide..stride).step_by(LANES) {
-        sum_columns::<LANES>(ids, values, stride, column, &mut out[column..column + LANES], add);
-    }
+    sum
 }
 
 #[inline(always)]
-fn sum_columns<const N: usize>(
+fn add_rows<const N: usize>(
+    sum: &mut [f32; N],
     ids: &[u32],
+    edges: Range<usize>,
     values: &[f32],
+    at: usize,
     stride: usize,
-    column: usize,
-    out: &mut [f32],
-    add: bool,
 ) {
-    let mut sum = [0f32; N];
-    if add {
-        sum.copy_from_slice(out);
-    }
-    for (k, &id) in ids.iter().enumerate() {
-        if let Some(&next) = ids.get(k + AHEAD) {
-            prefetch(values.as_ptr().wrapping_add(next as usize * stride + column), N);
+    for (k, &id) in ids[edges.clone()].iter().enumerate() {
+        if let Some(&next) = ids.get(edges.start + k + AHEAD) {
+            prefetch(values.as_ptr().wrapping_add(next as usize * stride + at), N);
         }
-        let row = &values[id as usize * stride + column..][..N];
+        let row = &values[id as usize * stride + at..][..N];
         for lane in 0..N {
             sum[lane] += row[lane];
         }
     }
-    out.copy_from_slice(&sum);
 }

@@ -3,6 +3,7 @@
 use super::{
     Device, Graph,
     adam::{Optimiser, StepRules},
+    all_pairs::{AllPairs, Inputs, Outputs},
     apply::{self, Apply},
     batch::Batch,
     branch::Branch,
@@ -10,7 +11,7 @@ use super::{
     params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
     propagation::{self, Propagation},
     sample::Samples,
-    step::{Scalars, Step},
+    step::{Pairs, Scalars, Step},
     table::{Table, stride, width},
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     data::graph::Graph as Bipartite,
     error::{Error, Result},
     model,
-    objective::{BranchKind, Objective, ObjectiveConfig, PARTS, Pairing},
+    objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
     sampling::Sampler,
 };
 
@@ -52,6 +53,8 @@ pub struct Cuda<'a> {
     scalars: Scalars,
     gather: Gather,
     score: Step,
+    /// Of objectives that pair all rows.
+    all_pairs: Option<AllPairs>,
     apply: Apply,
 }
 
@@ -110,9 +113,6 @@ pub fn check(
     let branched = objective.user_branch() || objective.item_branch();
     if branched && settings.branch != BranchKind::Linear {
         return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
-    }
-    if objective.all_pairs().is_some() {
-        return refuse("pairing", &Pairing::AllPairs, "use --device cpu");
     }
     let (asked, free) = (memory(sampler, [users, items], settings), device.free_memory()? as u64);
     if asked > free {
@@ -179,6 +179,10 @@ impl<'a> Cuda<'a> {
             propagation,
             gather,
             score,
+            all_pairs: objective
+                .all_pairs()
+                .map(|form| AllPairs::new(device, form, sampler.batch()))
+                .transpose()?,
             apply,
             device: device.clone(),
             sampler,
@@ -241,10 +245,8 @@ impl Backend for Cuda<'_> {
             None => Ok(None),
         };
         let tables = [&self.users, &self.items];
-        let own = [
-            self.optimiser.export(&self.users, self.step)?,
-            self.optimiser.export(&self.items, self.step)?,
-        ];
+        let own =
+            [self.optimiser.export(&self.users, self.step)?, self.optimiser.export(&self.items, self.step)?];
         let ([users, items], ego) = match &mut self.propagation {
             None => (own, None),
             Some(propagation) => (propagation.export(tables)?, Some(own)),
@@ -310,6 +312,12 @@ impl Operations for Recorder<'_, '_> {
 
     fn all_pairs(&mut self) -> Result<()> {
         let e = &mut *self.engine;
+        let Scalars { score_gradient, pairs, .. } = &mut e.scalars;
+        let (Some(sums), Some(Pairs { score, gate, loss, gate_gradient })) = (&mut e.all_pairs, pairs) else {
+            return Ok(());
+        };
+        let inputs = Inputs { score, gate, rows: &e.samples.rows, step: self.k as usize };
+        sums.launch(inputs, Outputs { loss, score_gradient, gate_gradient })?;
         let batch = Batch::of(&e.samples, self.k as usize);
         e.score.stage(batch, [&e.gathered_users, &e.gathered_items], &mut e.scalars)
     }

@@ -138,7 +138,9 @@ impl Gather {
             l2,
             stride: stride as u32,
             item_block: self.blocks[0],
+            batch: batch.size as u32,
             propagated: u32::from(self.propagated),
+            unused: 0,
         };
         let shape = Shape::linear(self.blocks.iter().sum(), GATHER_THREADS);
         // SAFETY: the arrays have the shapes that kernels/params.h gives; the sampler's rows are rows of the tables, and

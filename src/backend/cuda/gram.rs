@@ -110,10 +110,19 @@ impl Gram {
     ///
     /// # Panics
     /// If shapes differ from those that this was made for.
-    pub fn launch(&mut self, batch: Option<(Batch<'_>, usize)>, x: Input<'_>, finish: Finish<'_>) -> Result<()> {
+    pub fn launch(
+        &mut self,
+        batch: Option<(Batch<'_>, usize)>,
+        x: Input<'_>,
+        finish: Finish<'_>,
+    ) -> Result<()> {
         let Tiling { rows, tiles, splits, .. } = self.tiling;
         assert_eq!(finish.scale.len(), self.items, "other numbers of items");
-        assert_eq!(batch.is_some(), matches!(finish.output, Output::Batch(..)), "a batch for the batch's rows");
+        assert_eq!(
+            batch.is_some(),
+            matches!(finish.output, Output::Batch(..)),
+            "a batch for the batch's rows"
+        );
         let (x, x_slot) = match x {
             Input::Rows(x) => {
                 assert_eq!(x.len(), self.items * self.stride, "other numbers of items");

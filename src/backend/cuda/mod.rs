@@ -5,6 +5,7 @@
 //! order; the host waits only where it reads a result.
 
 pub mod adam;
+pub mod all_pairs;
 pub mod apply;
 pub mod batch;
 pub mod branch;

@@ -6,6 +6,15 @@ pub const SAMPLER_INTERACTION: u32 = 1;
 pub const SAMPLE_DRAW_THREADS: u32 = 256;
 pub const SAMPLE_GROUP_THREADS: u32 = 1024;
 pub const SAMPLE_GROUP_SHARED: u32 = 32896;
+pub const ALL_PAIRS_PARTIAL_THREADS: u32 = 512;
+pub const ALL_PAIRS_PARTS: u32 = 32;
+pub const ALL_PAIRS_SOLVE_THREADS: u32 = 1024;
+pub const ALL_PAIRS_EVALUATE_THREADS: u32 = 384;
+pub const ALL_PAIRS_EVALUATE_ROWS: u32 = 64;
+pub const ALL_PAIRS_EPS_THREADS: u32 = 256;
+pub const ALL_PAIRS_EPS_TILE: u32 = 4;
+pub const ALL_PAIRS_NODES: u32 = 192;
+pub const ALL_PAIRS_SERIES: u32 = 196;
 pub const RULES_THREADS: u32 = 256;
 pub const EXPORT_THREADS: u32 = 256;
 pub const GATHER_THREADS: u32 = 256;
@@ -239,11 +248,13 @@ pub struct Gather {
     pub l2: f32,
     pub stride: u32,
     pub item_block: u32,
+    pub batch: u32,
     pub propagated: u32,
+    pub unused: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Gather"][::core::mem::size_of::<Gather>() - 256usize];
+    ["Size of Gather"][::core::mem::size_of::<Gather>() - 264usize];
     ["Alignment of Gather"][::core::mem::align_of::<Gather>() - 8usize];
     ["Offset of field: Gather::step"][::core::mem::offset_of!(Gather, step) - 0usize];
     ["Offset of field: Gather::rows"][::core::mem::offset_of!(Gather, rows) - 8usize];
@@ -254,7 +265,9 @@ const _: () = {
     ["Offset of field: Gather::l2"][::core::mem::offset_of!(Gather, l2) - 240usize];
     ["Offset of field: Gather::stride"][::core::mem::offset_of!(Gather, stride) - 244usize];
     ["Offset of field: Gather::item_block"][::core::mem::offset_of!(Gather, item_block) - 248usize];
-    ["Offset of field: Gather::propagated"][::core::mem::offset_of!(Gather, propagated) - 252usize];
+    ["Offset of field: Gather::batch"][::core::mem::offset_of!(Gather, batch) - 252usize];
+    ["Offset of field: Gather::propagated"][::core::mem::offset_of!(Gather, propagated) - 256usize];
+    ["Offset of field: Gather::unused"][::core::mem::offset_of!(Gather, unused) - 260usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -401,6 +414,45 @@ const _: () = {
     ["Offset of field: Apply::item_slots"][::core::mem::offset_of!(Apply, item_slots) - 460usize];
     ["Offset of field: Apply::user_slots"][::core::mem::offset_of!(Apply, user_slots) - 464usize];
     ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 468usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct AllPairsSums {
+    pub score: *const f32,
+    pub gate: *const f32,
+    pub rows: *const u32,
+    pub loss: *mut f32,
+    pub score_gradient: *mut f32,
+    pub gate_gradient: *mut f32,
+    pub ranges: *mut f32,
+    pub moments: *mut f64,
+    pub intervals: *mut f64,
+    pub scaling: *mut f32,
+    pub nodes: *mut u32,
+    pub series: *mut f32,
+    pub batch: u32,
+    pub parts: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of AllPairsSums"][::core::mem::size_of::<AllPairsSums>() - 104usize];
+    ["Alignment of AllPairsSums"][::core::mem::align_of::<AllPairsSums>() - 8usize];
+    ["Offset of field: AllPairsSums::score"][::core::mem::offset_of!(AllPairsSums, score) - 0usize];
+    ["Offset of field: AllPairsSums::gate"][::core::mem::offset_of!(AllPairsSums, gate) - 8usize];
+    ["Offset of field: AllPairsSums::rows"][::core::mem::offset_of!(AllPairsSums, rows) - 16usize];
+    ["Offset of field: AllPairsSums::loss"][::core::mem::offset_of!(AllPairsSums, loss) - 24usize];
+    ["Offset of field: AllPairsSums::score_gradient"]
+        [::core::mem::offset_of!(AllPairsSums, score_gradient) - 32usize];
+    ["Offset of field: AllPairsSums::gate_gradient"]
+        [::core::mem::offset_of!(AllPairsSums, gate_gradient) - 40usize];
+    ["Offset of field: AllPairsSums::ranges"][::core::mem::offset_of!(AllPairsSums, ranges) - 48usize];
+    ["Offset of field: AllPairsSums::moments"][::core::mem::offset_of!(AllPairsSums, moments) - 56usize];
+    ["Offset of field: AllPairsSums::intervals"][::core::mem::offset_of!(AllPairsSums, intervals) - 64usize];
+    ["Offset of field: AllPairsSums::scaling"][::core::mem::offset_of!(AllPairsSums, scaling) - 72usize];
+    ["Offset of field: AllPairsSums::nodes"][::core::mem::offset_of!(AllPairsSums, nodes) - 80usize];
+    ["Offset of field: AllPairsSums::series"][::core::mem::offset_of!(AllPairsSums, series) - 88usize];
+    ["Offset of field: AllPairsSums::batch"][::core::mem::offset_of!(AllPairsSums, batch) - 96usize];
+    ["Offset of field: AllPairsSums::parts"][::core::mem::offset_of!(AllPairsSums, parts) - 100usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

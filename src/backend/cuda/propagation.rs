@@ -56,8 +56,7 @@ fn layers_kept(layers: usize, form: Form) -> [bool; 2] {
 /// Bytes of device memory: graph, layers, and final embeddings while they are exported.
 pub fn memory(graph: &Graph<'_>, LightGcn { layers, form }: LightGcn, stride: usize) -> u64 {
     let (users, items) = (graph.user_scale.len(), graph.item_scale.len());
-    let edges =
-        Edges::memory(graph.by_user, items, stride) + Edges::memory(graph.by_item, users, stride);
+    let edges = Edges::memory(graph.by_user, items, stride) + Edges::memory(graph.by_item, users, stride);
     let kept = 1 + layers_kept(layers, form).into_iter().filter(|&kept| kept).count();
     let rows = (users + items) * (4 * stride * (kept + 1) + 4);
     let product = match form {
@@ -142,9 +141,15 @@ impl Propagation {
         let base = tables.map(|table| Base::Rows(&table.p));
         let first = self.ego.each_ref().map(Input::Rows);
         match &mut self.gram {
-            None => {
-                inner_layers(&mut self.spmm, &self.edges, &self.slot, self.layers, &mut self.layer, base, first)
-            }
+            None => inner_layers(
+                &mut self.spmm,
+                &self.edges,
+                &self.slot,
+                self.layers,
+                &mut self.layer,
+                base,
+                first,
+            ),
             Some(product) => product.sum_users(&mut self.spmm, &self.edges, &self.slot, base, first),
         }
     }
@@ -249,10 +254,16 @@ impl Propagation {
             None => {
                 inner_layers(spmm, edges, slot, self.layers, layer, base, first)?;
                 let [of_users, of_items] = below(self.layers, layer, first);
-                let users =
-                    Half { edges: &edges[USERS], x: of_items, finish: finish(USERS, base[USERS], move_users) };
-                let items =
-                    Half { edges: &edges[ITEMS], x: of_users, finish: finish(ITEMS, base[ITEMS], move_items) };
+                let users = Half {
+                    edges: &edges[USERS],
+                    x: of_items,
+                    finish: finish(USERS, base[USERS], move_users),
+                };
+                let items = Half {
+                    edges: &edges[ITEMS],
+                    x: of_users,
+                    finish: finish(ITEMS, base[ITEMS], move_items),
+                };
                 spmm.launch([Some(users), Some(items)])?;
             }
             Some(product) => {
