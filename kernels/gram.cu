@@ -10,7 +10,7 @@
 // over j is split among the blocks of the grid's third dimension; the one that arrives last at a tile, by a count in
 // device memory, adds the splits' parts in their order and finishes the tile.
 //
-// 2 I W operations a row; reads 4 I / ceil(W/N) bytes of G a row once, x from the second-level cache.
+// 2 I W operations a row. Reads 4 I bytes of G a row for every N columns, and x from the second-level cache.
 //
 // Deterministic: every sum has one order, whoever finishes the tile. No floating-point atomics; nobody waits.
 #include "propagation.cuh"
@@ -35,7 +35,8 @@ template <unsigned N> DEVICE void run(const Gram &p, Shared<N> &shared) {
     const uint32_t first_column = blockIdx.y * N, t = threadIdx.x;
     if (first_row >= rows) return;
     const uint32_t steps = (p.items + DEPTH - 1) / DEPTH;
-    const uint32_t begin = uint64_t(steps) * blockIdx.z / gridDim.z, end = uint64_t(steps) * (blockIdx.z + 1) / gridDim.z;
+    const uint32_t begin = uint64_t(steps) * blockIdx.z / gridDim.z;
+    const uint32_t end = uint64_t(steps) * (blockIdx.z + 1) / gridDim.z;
     const float4 zero = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 
     // Which of G's rows this thread copies; rows beyond the last are not.
@@ -55,7 +56,8 @@ template <unsigned N> DEVICE void run(const Gram &p, Shared<N> &shared) {
         }
         UNROLL
         for (unsigned i = 0; i < X_LOADS; i++) {
-            const uint32_t k = t + i * THREADS, j = step * DEPTH + k / (N / 4), column = first_column + 4 * (k % (N / 4));
+            const uint32_t k = t + i * THREADS, j = step * DEPTH + k / (N / 4);
+            const uint32_t column = first_column + 4 * (k % (N / 4));
             const bool inside = k < DEPTH * N / 4 && j < p.items && column < p.stride;
             const uint32_t slot = !inside ? NO_SLOT : p.x_slot != nullptr ? p.x_slot[j] : j;
             x_next[i] = slot != NO_SLOT ? load4(p.x + uint64_t(slot) * p.stride + column) : zero;
@@ -139,7 +141,8 @@ template <unsigned N> DEVICE void run(const Gram &p, Shared<N> &shared) {
         const uint32_t id = p.ids != nullptr ? p.ids[at_row] : at_row;
         const uint32_t slot = p.ids != nullptr ? at_row : propagation::slot_of(p.finish, id);
         const float4 four = make_float4(sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
-        propagation::finish(p.finish, propagation::Place(p.finish, id, slot), first_column + column, p.stride, 1.0f, four);
+        const propagation::Place place(p.finish, id, slot);
+        propagation::finish(p.finish, place, first_column + column, p.stride, 1.0f, four);
     }
 }
 

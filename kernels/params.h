@@ -286,10 +286,10 @@ typedef struct {
 } Mark;
 
 typedef struct {
-    const uint32_t *units;  // [count, 4] row; edges, and the first edge's bits from 32 on; its lower bits; part or NO_SLOT
-    const uint32_t *parts;  // [parts, 2] first part and number of parts of the row that a part belongs to
-    const void *partners;   // [nnz] u16 or u32: row of x of each edge
-    const float *x;         // [., W]
+    const uint32_t *units;   // [count, 4] row; edges, and from bit 16 on the first edge's upper word; its lower word; part
+    const uint32_t *parts;   // [parts, 2] first part and number of parts of the row that a part belongs to
+    const void *partners;    // [nnz] u16 or u32: row of the other side, by edge
+    const float *x;          // [., W]
     const uint32_t *x_slot;  // [.] by partner: row of x, NO_SLOT: zero; null: the partner's row
     const float *x_scale;    // [.] by partner: factor of the row; only with x_slot
     float *partial;          // [parts, W]
@@ -308,18 +308,18 @@ typedef struct {
 
 // gram_N
 typedef struct {
-    const float *g;         // [I, pitch]
-    const float *x;         // [I, W] scaled; or [slots, W]
+    const float *g;          // [I, pitch]
+    const float *x;          // [I, W] scaled; or [slots, W]
     const uint32_t *x_slot;  // [I] row of x of each item, NO_SLOT: zero; null: the item's
-    const uint32_t *ids;    // [count] items whose rows are computed; null: all
-    const uint32_t *count;  // [1] only with ids
-    float *partial;         // [splits, most rows, W]; not used without a split
-    uint32_t *arrived;      // [column tiles, row tiles] zero before and after
+    const uint32_t *ids;     // [count] items whose rows are computed; null: all
+    const uint32_t *count;   // [1] only with ids
+    float *partial;          // [splits, most rows, W]; not used without a split
+    uint32_t *arrived;       // [column tiles, row tiles] zero before and after
     Finish finish;
-    uint32_t items;  // I
-    uint32_t pitch;  // a multiple of 4; columns from I on are zero
-    uint32_t stride;  // W
-    uint32_t most_rows;
+    uint32_t items;      // I
+    uint32_t pitch;      // a multiple of 4; columns from I on are zero
+    uint32_t stride;     // W
+    uint32_t most_rows;  // of `partial`
 } Gram;
 
 #ifdef __cplusplus

@@ -11,7 +11,8 @@ struct Place {
     float l2;    // coefficient of the row's parameters in their gradient
     float rate;  // of the step that is being made
 
-    DEVICE Place(const Finish &f, uint32_t row, uint32_t slot) : row(row), slot(slot), scale(f.scale[row]), l2(0.0f), rate(0.0f) {
+    DEVICE Place(const Finish &f, uint32_t row, uint32_t slot)
+        : row(row), slot(slot), scale(f.scale[row]), l2(0.0f), rate(0.0f) {
         if (f.table.p == nullptr) return;
         rate = adam::rate(f.adam, *f.step + 1);
         if (slot != NO_SLOT) l2 = f.l2 / float(*f.rows) * float(f.starts[slot + 1] - f.starts[slot]);

@@ -15,7 +15,7 @@
 // only the batch's rows are asked for, the units of others end at once.
 //
 // Moves 4 W + 2 or 4 bytes an edge, from the second-level cache where x fits, and 16 bytes a unit; out of memory a row
-// takes 4 W in and 4 W out, with Adam 16 W in and 16 W out. W additions an edge.
+// takes 4 W in and 4 W out, with Adam 12 W in and 16 W out. W additions an edge.
 //
 // Deterministic: who finishes a longer row depends on timing, what is added in which order does not. No floating-point
 // atomics; nobody waits for another block.

@@ -112,7 +112,7 @@ impl Uploaded {
         let mut rows = vec![u32::MAX; 2 * SIZE];
         rows[..world.touched.len()].copy_from_slice(&world.touched);
         let starts: Vec<u32> = (0..2 * SIZE as u32 + 1).collect();
-        let empty = || device.upload(TEST, &vec![u32::MAX; 2 * SIZE]).unwrap();
+        let empty = || device.upload(TEST, &[u32::MAX; 2 * SIZE]).unwrap();
         Uploaded {
             gram: Gram::new(device, &world.matrix, world.items, world.dim).unwrap(),
             scale: up(&world.scale),

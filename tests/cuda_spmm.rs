@@ -173,7 +173,7 @@ impl Uploaded {
         rows[..TOUCHED.len()].copy_from_slice(&TOUCHED);
         // Slot k has k + 1 samples.
         let starts: Vec<u32> = (0..2 * SIZE as u32 + 1).map(|k| k * (k + 1) / 2).collect();
-        let empty = || device.upload(TEST, &vec![u32::MAX; 2 * SIZE]).unwrap();
+        let empty = || device.upload(TEST, &[u32::MAX; 2 * SIZE]).unwrap();
         Uploaded {
             edges: Edges::new(device, world.csr(), world.case.others, &world.scale).unwrap(),
             x: up(&world.x),
