@@ -3,6 +3,8 @@
 //   g[slot] = sum over its samples s of dL/da[s] partner(s)  +  samples(slot) l2 own  +  (sum of dL/dy[s]) branch
 //   p, m, v, last = Adam of g, with m and v first decayed over the steps that the row has missed    (adam.cuh)
 //
+// LightGCN: g without L2 is the gradient of the final embeddings and is written as it is, [slots, W].
+//
 // Samples lie by row: place j holds a sample, a row's places follow one another, and the order of every sum is that of
 // the places. One group of lanes does a row of at most WINDOW samples. A longer row (popular items) is cut where its
 // places cross multiples of WINDOW: one group sums a window's part of it, and the group that arrives last at the row,
@@ -70,6 +72,7 @@ template <unsigned WIDTH> struct Touched {
     uint32_t id;
 
     DEVICE Touched(const Apply &p, const ApplySide &side, uint32_t slot, uint32_t id, bool wanted) : id(id) {
+        wanted = wanted && side.gradient == nullptr;
         const uint64_t at = uint64_t(id) * p.stride;
         own = Row<WIDTH>::load(side.own + uint64_t(slot) * p.stride, p.stride, wanted);
         m = Row<WIDTH>::load(side.table.m + at, p.stride, wanted);
@@ -79,14 +82,15 @@ template <unsigned WIDTH> struct Touched {
 };
 
 template <unsigned WIDTH>
-DEVICE void finish(const Apply &p, const ApplySide &side, uint32_t rows, Touched<WIDTH> row, uint32_t samples,
-                   Gradient<WIDTH> gradient) {
+DEVICE void finish(const Apply &p, const ApplySide &side, uint32_t rows, uint32_t slot, Touched<WIDTH> row,
+                   uint32_t samples, Gradient<WIDTH> gradient) {
     using R = Row<WIDTH>;
     const uint64_t now = *p.step;
     gradient.row.add(side.l2 / float(rows) * float(samples), row.own);
     if (side.branch != nullptr) {
         gradient.row.add(gradient.upstream, R::load(side.branch + (now & 1) * p.stride, p.stride));
     }
+    if (side.gradient != nullptr) return gradient.row.store(side.gradient + uint64_t(slot) * p.stride, p.stride);
     adam::decay(p.adam, row.last, now, row.m, row.v);
     const float rate = adam::rate(p.adam, now + 1);
     UNROLL
@@ -115,10 +119,10 @@ template <unsigned WIDTH> DEVICE void slot(const Apply &p, const ApplySide &side
     if constexpr (Row<WIDTH>::V < 8) {
         const Touched<WIDTH> row(p, side, slot, id, whole);
         const Gradient<WIDTH> sum = sum_samples<WIDTH>(p, side, rows, begin, places);
-        if (whole) finish(p, side, rows, row, samples, sum);
+        if (whole) finish(p, side, rows, slot, row, samples, sum);
     } else {
         const Gradient<WIDTH> sum = sum_samples<WIDTH>(p, side, rows, begin, places);
-        if (whole) finish(p, side, rows, Touched<WIDTH>(p, side, slot, id, true), samples, sum);
+        if (whole) finish(p, side, rows, slot, Touched<WIDTH>(p, side, slot, id, true), samples, sum);
     }
 }
 
@@ -160,7 +164,7 @@ template <unsigned WIDTH> DEVICE void window(const Apply &p, const ApplySide &si
             total.upstream += __ldcg(side.partial_upstream + at);
             at = 2 * (w + 1);
         }
-        finish(p, side, rows, Touched<WIDTH>(p, side, slot, side.touched[slot], true), row_end - row_begin, total);
+        finish(p, side, rows, slot, Touched<WIDTH>(p, side, slot, side.touched[slot], true), row_end - row_begin, total);
         if (R::lane() == 0) side.arrived[first_window] = 0;
     }
 }

@@ -223,6 +223,8 @@ typedef struct {
     uint32_t stride;      // W
     uint32_t item_block;  // first block of the items
     uint32_t batch;       // B
+    uint32_t propagated;  // 1: `rows` is read, the final embeddings, and the tables' rows are up to date
+    uint32_t unused;
 } Gather;
 
 // step_OBJECTIVE_W
@@ -268,6 +270,7 @@ typedef struct {
     float *branch;                 // [2, W] by parity of the step; null without a branch
     float *branch_m;               // [W]
     float *branch_v;               // [W]
+    float *gradient;               // [count, W] LightGCN: out, and no row moves; null otherwise
     uint32_t logit_samples;        // 1: logit_gradient is [B]; 2: [2, B]
     float l2;                      // L2 coefficient of a row with one sample, times the rows of the batch
 } ApplySide;
@@ -331,6 +334,86 @@ typedef struct {
     uint64_t groups;
 } CeilingGather;
 
+// Threads of a block.
+#define MARK_THREADS 256
+#define SPMM_THREADS 256
+#define GRAM_THREADS 128
+// Edges of a unit at most: below 2^16.
+#define SPMM_EDGES 256
+// The slot of a row that is not in the batch, and the part of a unit that is a whole row.
+#define NO_SLOT 0xffffffffu
+// Output elements of a block, and columns of G that it reads at once.
+#define GRAM_TILE 4096
+#define GRAM_DEPTH 16
+
+// What becomes of a row's sum: y = base + f sum, with f = s in spmm and 1 in gram.
+typedef struct {
+    const float *scale;      // [rows] s = 1 / sqrt(degree), 0 for a row without edges
+    const uint32_t *slot;    // [rows] place among the batch's rows, NO_SLOT for others; null where none is asked for
+    const float *base;       // [rows, W], or [slots, W]; 0 where there is no slot
+    float *out;              // [rows, W] or [slots, W] out: factor y; null: not wanted
+    float *scaled;           // [rows, W] out: s y, or s p of a row that has moved; null: not wanted
+    Rows table;              // moves by Adam with gradient factor y and L2; p null: no row moves. `last` is not touched
+    const uint64_t *step;    // [1] steps done
+    const uint32_t *rows;    // [1] rows of the batch, n
+    const uint32_t *starts;  // [slots + 1]
+    Optimiser adam;
+    float factor;
+    float l2;  // L2 coefficient of a row with one sample, times n
+    uint32_t base_by_slot;
+    uint32_t out_by_slot;  // 1: and only rows that have a slot are summed
+} Finish;
+
+typedef struct {
+    const uint32_t *touched;  // [count]
+    const uint32_t *count;    // [1]
+    uint32_t *slot;           // [rows] out
+} MarkSide;
+
+// mark
+typedef struct {
+    MarkSide side[2];     // users, items
+    uint32_t item_block;  // first block of the items
+    uint32_t set;         // 1: slots; 0: NO_SLOT
+} Mark;
+
+typedef struct {
+    const uint32_t *units;   // [count, 4] row; edges, and from bit 16 on the first edge's upper word; its lower word; part
+    const uint32_t *parts;   // [parts, 2] first part and number of parts of the row that a part belongs to
+    const void *partners;    // [nnz] u16 or u32: row of the other side, by edge
+    const float *x;          // [., W]
+    const uint32_t *x_slot;  // [.] by partner: row of x, NO_SLOT: zero; null: the partner's row
+    const float *x_scale;    // [.] by partner: factor of the row; only with x_slot
+    float *partial;          // [parts, W]
+    uint32_t *arrived;       // [parts] zero before and after
+    Finish finish;
+    uint32_t count;
+    uint32_t narrow;  // 1: partners are u16
+} SpmmSide;
+
+// spmm_W
+typedef struct {
+    SpmmSide side[2];     // users, items
+    uint32_t user_block;  // first block of the users: items come before them
+    uint32_t stride;      // W
+} Spmm;
+
+// gram_N
+typedef struct {
+    const float *g;          // [I, pitch]
+    const float *x;          // [I, W] scaled; or [slots, W]
+    const uint32_t *x_slot;  // [I] row of x of each item, NO_SLOT: zero; null: the item's
+    const uint32_t *ids;     // [count] items whose rows are computed; null: all
+    const uint32_t *count;   // [1] only with ids
+    float *partial;          // [splits, most rows, W]; not used without a split
+    uint32_t *arrived;       // [column tiles, row tiles] zero before and after
+    Finish finish;
+    uint32_t items;      // I
+    uint32_t pitch;      // a multiple of 4; columns from I on are zero
+    uint32_t stride;     // W
+    uint32_t most_rows;  // of `partial`
+} Gram;
+
 #ifdef __cplusplus
 static_assert(sizeof(RankGates) == 40, "RankGates");
 static_assert(sizeof(RankPack) == 64, "RankPack");
@@ -347,9 +430,15 @@ static_assert(sizeof(Rows) == 32, "Rows");
 static_assert(sizeof(Rules) == 64, "Rules");
 static_assert(sizeof(Export) == 112, "Export");
 static_assert(sizeof(GatherSide) == 80, "GatherSide");
-static_assert(sizeof(Gather) == 256, "Gather");
+static_assert(sizeof(Gather) == 264, "Gather");
 static_assert(sizeof(Step) == 152, "Step");
-static_assert(sizeof(ApplySide) == 160, "ApplySide");
-static_assert(sizeof(Apply) == 456, "Apply");
+static_assert(sizeof(ApplySide) == 168, "ApplySide");
+static_assert(sizeof(Apply) == 472, "Apply");
+static_assert(sizeof(Finish) == 160, "Finish");
+static_assert(sizeof(MarkSide) == 24, "MarkSide");
+static_assert(sizeof(Mark) == 56, "Mark");
+static_assert(sizeof(SpmmSide) == 232, "SpmmSide");
+static_assert(sizeof(Spmm) == 472, "Spmm");
+static_assert(sizeof(Gram) == 232, "Gram");
 static_assert(sizeof(AllPairsSums) == 88, "AllPairsSums");
 #endif

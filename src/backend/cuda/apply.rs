@@ -53,6 +53,8 @@ pub struct Apply {
     windows: [Windows; 2],
     /// No row of this side has more samples than a window.
     short: [bool; 2],
+    /// LightGCN: `[slots, stride]` gradients of the final embeddings of users and items.
+    pub gradients: Option<[Buffer<f32>; 2]>,
     /// `[LOSS_PARTS + 1]`: sums over steps of the loss's parts and its L2 term.
     pub losses: Buffer<f64>,
 }
@@ -89,9 +91,20 @@ impl Apply {
             slots,
             windows: [windows(short[0])?, windows(short[1])?],
             short,
+            gradients: None,
             losses: device.zeros(BATCHES, LOSS_PARTS as usize + 1)?,
             device: device.clone(),
         })
+    }
+
+    /// For LightGCN: gradients of the final embeddings are written, and no row moves.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceMemory`] if they do not fit.
+    pub fn propagated(mut self) -> Result<Self> {
+        let [users, items] = self.slots.map(|slots| self.device.alloc(BATCHES, slots * stride(self.dim)));
+        self.gradients = Some([users?, items?]);
+        Ok(self)
     }
 
     /// Queues the end of a step. `l2` is lambda. Can be captured.
@@ -118,6 +131,7 @@ impl Apply {
         let rows = [users.own, items.own].map(|own| own.rows.ptr());
         let partner_slot = [batch.items, batch.users].map(|touched| batch.side(touched).slot);
         let [user_windows, item_windows] = &mut self.windows;
+        let gradients = self.gradients.as_mut().map(|gradients| gradients.each_mut().map(Buffer::ptr_mut));
         let side = |which: usize, side: Side<'_>, touched: &Touched, windows: &mut Windows| {
             let at = batch.side(touched);
             let gradient = if which == 0 { &scalars.user_gradient } else { &scalars.item_gradient };
@@ -142,9 +156,15 @@ impl Apply {
                 branch,
                 branch_m,
                 branch_v,
+                gradient: gradients.map_or(std::ptr::null_mut(), |gradients| gradients[which]),
                 logit_samples: which as u32 + 1,
-                // A user is counted once a row, and so half for each of the row's two samples.
-                l2: if which == 0 { l2 / 2.0 } else { l2 },
+                l2: match (gradients, which) {
+                    // It is of the parameters, which the propagation moves.
+                    (Some(_), _) => 0.0,
+                    // A user is counted once a row, and so half for each of the row's two samples.
+                    (None, 0) => l2 / 2.0,
+                    (None, _) => l2,
+                },
             }
         };
         let windows = |k: usize| {

@@ -9,13 +9,14 @@ use super::{
     branch::Branch,
     gather::{self, Gather, Gathered},
     params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
+    propagation::{self, Propagation},
     sample::Samples,
     step::{Pairs, Scalars, Step},
     table::{Table, stride, width},
 };
 use crate::{
-    backbone::Backbone,
     backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, cpu, streams},
+    data::graph::Graph as Bipartite,
     error::{Error, Result},
     model,
     objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
@@ -45,6 +46,8 @@ pub struct Cuda<'a> {
     items: Table,
     user_branch: Option<Branch>,
     item_branch: Option<Branch>,
+    /// LightGCN.
+    propagation: Option<Propagation>,
     gathered_users: Gathered,
     gathered_items: Gathered,
     scalars: Scalars,
@@ -85,7 +88,11 @@ pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settin
     let step_blocks = b.div_ceil(u64::from(STEP_THREADS / 32)).min(u64::from(STEP_BLOCKS));
     let scalars = 4 * b * (2 + 2 + 1 + 8) + step_blocks * (8 * w + 8 * PARTS as u64);
     let windows = 2 * (2 * b).div_ceil(u64::from(APPLY_WINDOW)) * (8 * w + 12);
-    interactions + tables + batches + gathered + scalars + windows + (1 << 20)
+    let propagation = settings.lightgcn.map_or(0, |lightgcn| {
+        propagation::memory(&Bipartite::new(sampler.data()), lightgcn, w as usize)
+            + (user_slots + item_slots) * 4 * w
+    });
+    interactions + tables + batches + gathered + scalars + windows + propagation + (1 << 20)
 }
 
 /// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`].
@@ -103,9 +110,6 @@ pub fn check(
     let refuse = |key, value: &dyn std::fmt::Display, remedy| {
         Err(Error::config(key, value, "no GPU can do this yet", remedy))
     };
-    if settings.lightgcn.is_some() {
-        return refuse("backbone", &Backbone::LightGcn, "use --device cpu");
-    }
     let branched = objective.user_branch() || objective.item_branch();
     if branched && settings.branch != BranchKind::Linear {
         return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
@@ -148,6 +152,16 @@ impl<'a> Cuda<'a> {
             _ => Ok(None),
         };
         let score = Step::new(device, objective, config, batch, dim)?;
+        let user_table = Table::xavier(device, users as usize, dim, seed, streams::USERS)?;
+        let item_table = Table::xavier(device, items as usize, dim, seed, streams::ITEMS)?;
+        let mut gather = Gather::new(device, dim, slots)?;
+        let mut apply = Apply::new(device, dim, batch, slots, sampler.users_are_distinct())?;
+        let mut propagation = None;
+        if let Some(lightgcn) = settings.lightgcn {
+            let (graph, tables) = (Bipartite::new(sampler.data()), [&user_table, &item_table]);
+            propagation = Some(Propagation::new(device, &graph, lightgcn, tables, slots)?);
+            (gather, apply) = (gather.propagated(), apply.propagated()?);
+        }
         Ok(Cuda {
             graphs: Vec::new(),
             step: 0,
@@ -155,20 +169,21 @@ impl<'a> Cuda<'a> {
             optimiser: Optimiser::new(device, adam, catch_up)?,
             rules: StepRules::new(device, chunk as usize)?,
             samples: Samples::new(device, &sampler, users, chunk)?,
-            users: Table::xavier(device, users as usize, dim, seed, streams::USERS)?,
-            items: Table::xavier(device, items as usize, dim, seed, streams::ITEMS)?,
+            users: user_table,
+            items: item_table,
             user_branch: new_branch(objective.user_branch(), streams::USER_BRANCH)?,
             item_branch: new_branch(objective.item_branch(), streams::ITEM_BRANCH)?,
             gathered_users: Gathered::new(device, slots[0], dim)?,
             gathered_items: Gathered::new(device, slots[1], dim)?,
             scalars: score.scalars()?,
-            gather: Gather::new(device, dim, slots)?,
+            propagation,
+            gather,
             score,
             all_pairs: objective
                 .all_pairs()
                 .map(|form| AllPairs::new(device, form, sampler.batch()))
                 .transpose()?,
-            apply: Apply::new(device, dim, batch, slots, sampler.users_are_distinct())?,
+            apply,
             device: device.clone(),
             sampler,
             settings,
@@ -229,12 +244,19 @@ impl Backend for Cuda<'_> {
             Some(branch) => branch.read(self.step).map(|weight| Some(model::Branch::Linear { weight })),
             None => Ok(None),
         };
+        let tables = [&self.users, &self.items];
+        let own =
+            [self.optimiser.export(&self.users, self.step)?, self.optimiser.export(&self.items, self.step)?];
+        let ([users, items], ego) = match &mut self.propagation {
+            None => (own, None),
+            Some(propagation) => (propagation.export(tables)?, Some(own)),
+        };
         Ok(Parameters {
-            users: self.optimiser.export(&self.users, self.step)?,
-            items: self.optimiser.export(&self.items, self.step)?,
+            users,
+            items,
             user_branch: branch(&self.user_branch)?,
             item_branch: branch(&self.item_branch)?,
-            ego: None,
+            ego,
         })
     }
 }
@@ -252,19 +274,29 @@ impl Operations for Recorder<'_, '_> {
         if self.k > 0 {
             return Ok(());
         }
-        let Cuda { samples, optimiser, rules, .. } = &mut *self.engine;
+        let Cuda { samples, optimiser, rules, propagation, .. } = &mut *self.engine;
         samples.draw(self.steps)?;
+        if propagation.is_some() {
+            // Every step moves all rows.
+            return Ok(());
+        }
         optimiser.rules(&samples.step, self.steps, rules)
     }
 
-    /// Matrix factorisation has no layers.
     fn propagate(&mut self) -> Result<()> {
-        Ok(())
+        let Cuda { samples, users, items, propagation, .. } = &mut *self.engine;
+        let Some(propagation) = propagation else { return Ok(()) };
+        propagation.begin(Batch::of(samples, self.k as usize))?;
+        propagation.forward([users, items])
     }
 
     fn gather(&mut self) -> Result<()> {
         let e = &mut *self.engine;
         let batch = Batch::of(&e.samples, self.k as usize);
+        if let Some(propagation) = &mut e.propagation {
+            let rows = [&mut e.gathered_users.rows, &mut e.gathered_items.rows];
+            propagation.last_layer(Some(batch), [&e.users, &e.items], rows)?;
+        }
         let users =
             gather::Side { table: &e.users, branch: e.user_branch.as_ref(), out: &mut e.gathered_users };
         let items =
@@ -300,8 +332,14 @@ impl Operations for Recorder<'_, '_> {
         let before = (&e.gather, &e.score, &e.scalars);
         e.apply.launch(batch, &e.optimiser, e.settings.l2, before, [users, items])
     }
-    /// Matrix factorisation has no layers.
+
     fn backward(&mut self) -> Result<()> {
-        Ok(())
+        let e = &mut *self.engine;
+        let batch = Batch::of(&e.samples, self.k as usize);
+        let (Some(propagation), Some(gradients)) = (&mut e.propagation, &e.apply.gradients) else {
+            return Ok(());
+        };
+        let tables = [&mut e.users, &mut e.items];
+        propagation.backward(batch, tables, gradients.each_ref(), e.settings.l2, &e.optimiser)
     }
 }

@@ -63,6 +63,7 @@ pub struct Gather {
     slots: u32,
     /// Blocks of users and of items.
     blocks: [u32; 2],
+    propagated: bool,
     /// `[blocks]`: each block's part of the L2 loss.
     pub l2_loss: Buffer<f64>,
 }
@@ -80,9 +81,16 @@ impl Gather {
             kernel: device.kernel_variant(width)?,
             slots: of_block,
             blocks,
+            propagated: false,
             l2_loss: device.alloc(BATCHES, blocks.iter().sum::<u32>() as usize)?,
             device: device.clone(),
         })
+    }
+
+    /// For LightGCN: the gathered rows are final embeddings that the propagation has written, and the tables are up to
+    /// date.
+    pub fn propagated(self) -> Self {
+        Gather { propagated: true, ..self }
     }
 
     /// Queues the gathering of a batch's rows. `l2` is lambda. Can be captured.
@@ -131,6 +139,8 @@ impl Gather {
             stride: stride as u32,
             item_block: self.blocks[0],
             batch: batch.size as u32,
+            propagated: u32::from(self.propagated),
+            unused: 0,
         };
         let shape = Shape::linear(self.blocks.iter().sum(), GATHER_THREADS);
         // SAFETY: the arrays have the shapes that kernels/params.h gives; the sampler's rows are rows of the tables, and

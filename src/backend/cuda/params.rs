@@ -32,6 +32,13 @@ pub const APPLY_WINDOW: u32 = 16;
 pub const CEILING_THREADS: u32 = 256;
 pub const CEILING_COLUMNS: u32 = 64;
 pub const CEILING_ROWS: u32 = 32;
+pub const MARK_THREADS: u32 = 256;
+pub const SPMM_THREADS: u32 = 256;
+pub const GRAM_THREADS: u32 = 128;
+pub const SPMM_EDGES: u32 = 256;
+pub const NO_SLOT: u32 = 4294967295;
+pub const GRAM_TILE: u32 = 4096;
+pub const GRAM_DEPTH: u32 = 16;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct SampleDraw {
@@ -391,10 +398,12 @@ pub struct Gather {
     pub stride: u32,
     pub item_block: u32,
     pub batch: u32,
+    pub propagated: u32,
+    pub unused: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Gather"][::core::mem::size_of::<Gather>() - 256usize];
+    ["Size of Gather"][::core::mem::size_of::<Gather>() - 264usize];
     ["Alignment of Gather"][::core::mem::align_of::<Gather>() - 8usize];
     ["Offset of field: Gather::step"][::core::mem::offset_of!(Gather, step) - 0usize];
     ["Offset of field: Gather::rows"][::core::mem::offset_of!(Gather, rows) - 8usize];
@@ -406,6 +415,8 @@ const _: () = {
     ["Offset of field: Gather::stride"][::core::mem::offset_of!(Gather, stride) - 244usize];
     ["Offset of field: Gather::item_block"][::core::mem::offset_of!(Gather, item_block) - 248usize];
     ["Offset of field: Gather::batch"][::core::mem::offset_of!(Gather, batch) - 252usize];
+    ["Offset of field: Gather::propagated"][::core::mem::offset_of!(Gather, propagated) - 256usize];
+    ["Offset of field: Gather::unused"][::core::mem::offset_of!(Gather, unused) - 260usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -479,12 +490,13 @@ pub struct ApplySide {
     pub branch: *mut f32,
     pub branch_m: *mut f32,
     pub branch_v: *mut f32,
+    pub gradient: *mut f32,
     pub logit_samples: u32,
     pub l2: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ApplySide"][::core::mem::size_of::<ApplySide>() - 160usize];
+    ["Size of ApplySide"][::core::mem::size_of::<ApplySide>() - 168usize];
     ["Alignment of ApplySide"][::core::mem::align_of::<ApplySide>() - 8usize];
     ["Offset of field: ApplySide::table"][::core::mem::offset_of!(ApplySide, table) - 0usize];
     ["Offset of field: ApplySide::touched"][::core::mem::offset_of!(ApplySide, touched) - 32usize];
@@ -504,9 +516,10 @@ const _: () = {
     ["Offset of field: ApplySide::branch"][::core::mem::offset_of!(ApplySide, branch) - 128usize];
     ["Offset of field: ApplySide::branch_m"][::core::mem::offset_of!(ApplySide, branch_m) - 136usize];
     ["Offset of field: ApplySide::branch_v"][::core::mem::offset_of!(ApplySide, branch_v) - 144usize];
+    ["Offset of field: ApplySide::gradient"][::core::mem::offset_of!(ApplySide, gradient) - 152usize];
     ["Offset of field: ApplySide::logit_samples"]
-        [::core::mem::offset_of!(ApplySide, logit_samples) - 152usize];
-    ["Offset of field: ApplySide::l2"][::core::mem::offset_of!(ApplySide, l2) - 156usize];
+        [::core::mem::offset_of!(ApplySide, logit_samples) - 160usize];
+    ["Offset of field: ApplySide::l2"][::core::mem::offset_of!(ApplySide, l2) - 164usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -531,7 +544,7 @@ pub struct Apply {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Apply"][::core::mem::size_of::<Apply>() - 456usize];
+    ["Size of Apply"][::core::mem::size_of::<Apply>() - 472usize];
     ["Alignment of Apply"][::core::mem::align_of::<Apply>() - 8usize];
     ["Offset of field: Apply::step"][::core::mem::offset_of!(Apply, step) - 0usize];
     ["Offset of field: Apply::rows"][::core::mem::offset_of!(Apply, rows) - 8usize];
@@ -541,15 +554,15 @@ const _: () = {
     ["Offset of field: Apply::l2_loss"][::core::mem::offset_of!(Apply, l2_loss) - 40usize];
     ["Offset of field: Apply::losses"][::core::mem::offset_of!(Apply, losses) - 48usize];
     ["Offset of field: Apply::side"][::core::mem::offset_of!(Apply, side) - 56usize];
-    ["Offset of field: Apply::adam"][::core::mem::offset_of!(Apply, adam) - 376usize];
-    ["Offset of field: Apply::batch"][::core::mem::offset_of!(Apply, batch) - 424usize];
-    ["Offset of field: Apply::stride"][::core::mem::offset_of!(Apply, stride) - 428usize];
-    ["Offset of field: Apply::step_blocks"][::core::mem::offset_of!(Apply, step_blocks) - 432usize];
-    ["Offset of field: Apply::gather_blocks"][::core::mem::offset_of!(Apply, gather_blocks) - 436usize];
-    ["Offset of field: Apply::user_windows"][::core::mem::offset_of!(Apply, user_windows) - 440usize];
-    ["Offset of field: Apply::item_slots"][::core::mem::offset_of!(Apply, item_slots) - 444usize];
-    ["Offset of field: Apply::user_slots"][::core::mem::offset_of!(Apply, user_slots) - 448usize];
-    ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 452usize];
+    ["Offset of field: Apply::adam"][::core::mem::offset_of!(Apply, adam) - 392usize];
+    ["Offset of field: Apply::batch"][::core::mem::offset_of!(Apply, batch) - 440usize];
+    ["Offset of field: Apply::stride"][::core::mem::offset_of!(Apply, stride) - 444usize];
+    ["Offset of field: Apply::step_blocks"][::core::mem::offset_of!(Apply, step_blocks) - 448usize];
+    ["Offset of field: Apply::gather_blocks"][::core::mem::offset_of!(Apply, gather_blocks) - 452usize];
+    ["Offset of field: Apply::user_windows"][::core::mem::offset_of!(Apply, user_windows) - 456usize];
+    ["Offset of field: Apply::item_slots"][::core::mem::offset_of!(Apply, item_slots) - 460usize];
+    ["Offset of field: Apply::user_slots"][::core::mem::offset_of!(Apply, user_slots) - 464usize];
+    ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 468usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -617,4 +630,150 @@ const _: () = {
     ["Offset of field: CeilingGather::ids"][::core::mem::offset_of!(CeilingGather, ids) - 8usize];
     ["Offset of field: CeilingGather::sums"][::core::mem::offset_of!(CeilingGather, sums) - 16usize];
     ["Offset of field: CeilingGather::groups"][::core::mem::offset_of!(CeilingGather, groups) - 24usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Finish {
+    pub scale: *const f32,
+    pub slot: *const u32,
+    pub base: *const f32,
+    pub out: *mut f32,
+    pub scaled: *mut f32,
+    pub table: Rows,
+    pub step: *const u64,
+    pub rows: *const u32,
+    pub starts: *const u32,
+    pub adam: Optimiser,
+    pub factor: f32,
+    pub l2: f32,
+    pub base_by_slot: u32,
+    pub out_by_slot: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Finish"][::core::mem::size_of::<Finish>() - 160usize];
+    ["Alignment of Finish"][::core::mem::align_of::<Finish>() - 8usize];
+    ["Offset of field: Finish::scale"][::core::mem::offset_of!(Finish, scale) - 0usize];
+    ["Offset of field: Finish::slot"][::core::mem::offset_of!(Finish, slot) - 8usize];
+    ["Offset of field: Finish::base"][::core::mem::offset_of!(Finish, base) - 16usize];
+    ["Offset of field: Finish::out"][::core::mem::offset_of!(Finish, out) - 24usize];
+    ["Offset of field: Finish::scaled"][::core::mem::offset_of!(Finish, scaled) - 32usize];
+    ["Offset of field: Finish::table"][::core::mem::offset_of!(Finish, table) - 40usize];
+    ["Offset of field: Finish::step"][::core::mem::offset_of!(Finish, step) - 72usize];
+    ["Offset of field: Finish::rows"][::core::mem::offset_of!(Finish, rows) - 80usize];
+    ["Offset of field: Finish::starts"][::core::mem::offset_of!(Finish, starts) - 88usize];
+    ["Offset of field: Finish::adam"][::core::mem::offset_of!(Finish, adam) - 96usize];
+    ["Offset of field: Finish::factor"][::core::mem::offset_of!(Finish, factor) - 144usize];
+    ["Offset of field: Finish::l2"][::core::mem::offset_of!(Finish, l2) - 148usize];
+    ["Offset of field: Finish::base_by_slot"][::core::mem::offset_of!(Finish, base_by_slot) - 152usize];
+    ["Offset of field: Finish::out_by_slot"][::core::mem::offset_of!(Finish, out_by_slot) - 156usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct MarkSide {
+    pub touched: *const u32,
+    pub count: *const u32,
+    pub slot: *mut u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MarkSide"][::core::mem::size_of::<MarkSide>() - 24usize];
+    ["Alignment of MarkSide"][::core::mem::align_of::<MarkSide>() - 8usize];
+    ["Offset of field: MarkSide::touched"][::core::mem::offset_of!(MarkSide, touched) - 0usize];
+    ["Offset of field: MarkSide::count"][::core::mem::offset_of!(MarkSide, count) - 8usize];
+    ["Offset of field: MarkSide::slot"][::core::mem::offset_of!(MarkSide, slot) - 16usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Mark {
+    pub side: [MarkSide; 2usize],
+    pub item_block: u32,
+    pub set: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Mark"][::core::mem::size_of::<Mark>() - 56usize];
+    ["Alignment of Mark"][::core::mem::align_of::<Mark>() - 8usize];
+    ["Offset of field: Mark::side"][::core::mem::offset_of!(Mark, side) - 0usize];
+    ["Offset of field: Mark::item_block"][::core::mem::offset_of!(Mark, item_block) - 48usize];
+    ["Offset of field: Mark::set"][::core::mem::offset_of!(Mark, set) - 52usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SpmmSide {
+    pub units: *const u32,
+    pub parts: *const u32,
+    pub partners: *const ::core::ffi::c_void,
+    pub x: *const f32,
+    pub x_slot: *const u32,
+    pub x_scale: *const f32,
+    pub partial: *mut f32,
+    pub arrived: *mut u32,
+    pub finish: Finish,
+    pub count: u32,
+    pub narrow: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SpmmSide"][::core::mem::size_of::<SpmmSide>() - 232usize];
+    ["Alignment of SpmmSide"][::core::mem::align_of::<SpmmSide>() - 8usize];
+    ["Offset of field: SpmmSide::units"][::core::mem::offset_of!(SpmmSide, units) - 0usize];
+    ["Offset of field: SpmmSide::parts"][::core::mem::offset_of!(SpmmSide, parts) - 8usize];
+    ["Offset of field: SpmmSide::partners"][::core::mem::offset_of!(SpmmSide, partners) - 16usize];
+    ["Offset of field: SpmmSide::x"][::core::mem::offset_of!(SpmmSide, x) - 24usize];
+    ["Offset of field: SpmmSide::x_slot"][::core::mem::offset_of!(SpmmSide, x_slot) - 32usize];
+    ["Offset of field: SpmmSide::x_scale"][::core::mem::offset_of!(SpmmSide, x_scale) - 40usize];
+    ["Offset of field: SpmmSide::partial"][::core::mem::offset_of!(SpmmSide, partial) - 48usize];
+    ["Offset of field: SpmmSide::arrived"][::core::mem::offset_of!(SpmmSide, arrived) - 56usize];
+    ["Offset of field: SpmmSide::finish"][::core::mem::offset_of!(SpmmSide, finish) - 64usize];
+    ["Offset of field: SpmmSide::count"][::core::mem::offset_of!(SpmmSide, count) - 224usize];
+    ["Offset of field: SpmmSide::narrow"][::core::mem::offset_of!(SpmmSide, narrow) - 228usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Spmm {
+    pub side: [SpmmSide; 2usize],
+    pub user_block: u32,
+    pub stride: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Spmm"][::core::mem::size_of::<Spmm>() - 472usize];
+    ["Alignment of Spmm"][::core::mem::align_of::<Spmm>() - 8usize];
+    ["Offset of field: Spmm::side"][::core::mem::offset_of!(Spmm, side) - 0usize];
+    ["Offset of field: Spmm::user_block"][::core::mem::offset_of!(Spmm, user_block) - 464usize];
+    ["Offset of field: Spmm::stride"][::core::mem::offset_of!(Spmm, stride) - 468usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Gram {
+    pub g: *const f32,
+    pub x: *const f32,
+    pub x_slot: *const u32,
+    pub ids: *const u32,
+    pub count: *const u32,
+    pub partial: *mut f32,
+    pub arrived: *mut u32,
+    pub finish: Finish,
+    pub items: u32,
+    pub pitch: u32,
+    pub stride: u32,
+    pub most_rows: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Gram"][::core::mem::size_of::<Gram>() - 232usize];
+    ["Alignment of Gram"][::core::mem::align_of::<Gram>() - 8usize];
+    ["Offset of field: Gram::g"][::core::mem::offset_of!(Gram, g) - 0usize];
+    ["Offset of field: Gram::x"][::core::mem::offset_of!(Gram, x) - 8usize];
+    ["Offset of field: Gram::x_slot"][::core::mem::offset_of!(Gram, x_slot) - 16usize];
+    ["Offset of field: Gram::ids"][::core::mem::offset_of!(Gram, ids) - 24usize];
+    ["Offset of field: Gram::count"][::core::mem::offset_of!(Gram, count) - 32usize];
+    ["Offset of field: Gram::partial"][::core::mem::offset_of!(Gram, partial) - 40usize];
+    ["Offset of field: Gram::arrived"][::core::mem::offset_of!(Gram, arrived) - 48usize];
+    ["Offset of field: Gram::finish"][::core::mem::offset_of!(Gram, finish) - 56usize];
+    ["Offset of field: Gram::items"][::core::mem::offset_of!(Gram, items) - 216usize];
+    ["Offset of field: Gram::pitch"][::core::mem::offset_of!(Gram, pitch) - 220usize];
+    ["Offset of field: Gram::stride"][::core::mem::offset_of!(Gram, stride) - 224usize];
+    ["Offset of field: Gram::most_rows"][::core::mem::offset_of!(Gram, most_rows) - 228usize];
 };

@@ -1,0 +1,159 @@
+//! `gram`: the product with the dense item-item matrix, for small catalogues.
+
+use super::{
+    Buffer, Device, Kernel, Params, Shape,
+    batch::Batch,
+    params::{self, GRAM_DEPTH, GRAM_THREADS, GRAM_TILE},
+    spmm::{Finish, GRAPH, Input, Output},
+    table::{stride, width},
+};
+use crate::error::Result;
+
+// SAFETY: kernels/gram.cu.
+unsafe impl Params for params::Gram {
+    const KERNEL: &'static str = "gram";
+}
+
+/// Blocks that a product is split into at least, where it has so many columns: enough for any GPU, and a number of its
+/// own, so that all of them round alike.
+const BLOCKS: u32 = 512;
+/// Most splits.
+const SPLITS: u32 = 16;
+
+/// The launcher, and the matrix.
+#[derive(Debug)]
+pub struct Gram {
+    device: Device,
+    kernel: Kernel<params::Gram>,
+    items: usize,
+    stride: usize,
+    tiling: Tiling,
+    /// `[I, pitch]`.
+    matrix: Buffer<f32>,
+    /// `[splits, I, stride]`.
+    partial: Buffer<f32>,
+    /// `[column tiles, row tiles]`: zero between launches.
+    arrived: Buffer<u32>,
+}
+
+/// How a product is cut.
+#[derive(Debug, Clone, Copy)]
+struct Tiling {
+    /// Rows and columns of a tile.
+    rows: u32,
+    columns: u32,
+    /// Tiles of rows and of columns.
+    tiles: [u32; 2],
+    splits: u32,
+}
+
+impl Tiling {
+    fn new(items: usize, stride: usize) -> Self {
+        let items = items as u32;
+        let columns = (stride as u32).next_power_of_two().clamp(16, 64);
+        let rows = GRAM_TILE / columns;
+        let tiles = [items.div_ceil(rows), (stride as u32).div_ceil(columns)];
+        let splits = BLOCKS.div_ceil(tiles[0] * tiles[1]).min(SPLITS).min(items.div_ceil(GRAM_DEPTH));
+        Tiling { rows, columns, tiles, splits }
+    }
+
+    /// Rows of parts.
+    fn parts(&self, items: usize) -> usize {
+        if self.splits > 1 { self.splits as usize * items } else { 0 }
+    }
+}
+
+/// Distance of two rows of the matrix.
+fn pitch(items: usize) -> usize {
+    items.next_multiple_of(4)
+}
+
+impl Gram {
+    /// For the matrix `product`, `[I, I]`, of [`crate::backend::cpu::gram::product`], and rows of `dim` columns.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] if there is no kernel for `dim`, [`crate::Error::DeviceMemory`] if the buffers do not
+    /// fit.
+    pub fn new(device: &Device, product: &[f32], items: usize, dim: usize) -> Result<Self> {
+        width(dim)?;
+        assert_eq!(product.len(), items * items, "not a square");
+        let stride = stride(dim);
+        let tiling = Tiling::new(items, stride);
+        let mut padded = vec![0f32; items * pitch(items)];
+        for (to, from) in padded.chunks_exact_mut(pitch(items)).zip(product.chunks_exact(items)) {
+            to[..items].copy_from_slice(from);
+        }
+        Ok(Gram {
+            kernel: device.kernel_variant(tiling.columns)?,
+            items,
+            stride,
+            matrix: device.upload(GRAPH, &padded)?,
+            partial: device.alloc(GRAPH, tiling.parts(items) * stride)?,
+            arrived: device.zeros(GRAPH, (tiling.tiles[0] * tiling.tiles[1]) as usize)?,
+            tiling,
+            device: device.clone(),
+        })
+    }
+
+    /// Bytes of device memory.
+    pub fn memory(items: usize, stride: usize) -> u64 {
+        let tiling = Tiling::new(items, stride);
+        let tiles = tiling.tiles[0] * tiling.tiles[1];
+        4 * (items * pitch(items) + tiling.parts(items) * stride + tiles as usize) as u64
+    }
+
+    /// Queues the product for all items, or for the batch's items where the output is [`Output::Batch`], of which there
+    /// are at most `slots`. Can be captured.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the launch is refused.
+    ///
+    /// # Panics
+    /// If shapes differ from those that this was made for.
+    pub fn launch(
+        &mut self,
+        batch: Option<(Batch<'_>, usize)>,
+        x: Input<'_>,
+        finish: Finish<'_>,
+    ) -> Result<()> {
+        let Tiling { rows, tiles, splits, .. } = self.tiling;
+        assert_eq!(finish.scale.len(), self.items, "other numbers of items");
+        assert_eq!(
+            batch.is_some(),
+            matches!(finish.output, Output::Batch(..)),
+            "a batch for the batch's rows"
+        );
+        let (x, x_slot) = match x {
+            Input::Rows(x) => {
+                assert_eq!(x.len(), self.items * self.stride, "other numbers of items");
+                (x.ptr(), std::ptr::null())
+            }
+            Input::Batch { slot, values, .. } => {
+                assert_eq!(slot.len(), self.items, "other numbers of items");
+                (values.ptr(), slot.ptr())
+            }
+        };
+        let none = (std::ptr::null(), std::ptr::null(), tiles[0]);
+        let (ids, count, row_tiles) = batch.map_or(none, |(batch, slots)| {
+            let at = batch.side(batch.items);
+            (at.touched, at.count, (slots as u32).div_ceil(rows).min(tiles[0]))
+        });
+        let params = params::Gram {
+            g: self.matrix.ptr(),
+            x,
+            x_slot,
+            ids,
+            count,
+            partial: self.partial.ptr_mut(),
+            arrived: self.arrived.ptr_mut(),
+            finish: finish.params(self.stride),
+            items: self.items as u32,
+            pitch: pitch(self.items) as u32,
+            stride: self.stride as u32,
+            most_rows: self.items as u32,
+        };
+        let shape = Shape { grid: [row_tiles, tiles[1], splits], block: GRAM_THREADS, shared: 0 };
+        // SAFETY: the arrays have the shapes that kernels/params.h gives; the batch's items are distinct items.
+        unsafe { self.device.launch(&self.kernel, shape, params) }
+    }
+}

@@ -1,0 +1,306 @@
+//! `gram` on the device against products in f64.
+
+mod batches;
+mod emulator;
+
+use std::{env, hash::Hasher, process::Command};
+
+use batches::{Random, TEST, guard, near, untouched};
+use macr::{
+    Edges, InteractionsBuilder, Split,
+    backend::{
+        cpu::{gram::product, team::Team},
+        cuda::{
+            Buffer, Device,
+            adam::Optimiser,
+            batch::Batch,
+            gram::Gram,
+            params::NO_SLOT,
+            sample::Touched,
+            spmm::{Base, Finish, Input, Move, Output},
+            table::{Table, stride},
+        },
+    },
+    data::graph::Graph,
+    optim::{Adam, CatchUp},
+};
+
+/// Items and columns: one tile and several, of rows, of columns, and of both; lone items; odd numbers of items.
+const CASES: [(usize, usize); 9] =
+    [(1, 1), (7, 3), (61, 7), (130, 32), (131, 64), (64, 65), (259, 16), (70, 128), (33, 300)];
+const SIZE: usize = 200;
+const NOW: u64 = 3;
+
+/// A case on the host and on the device.
+struct World {
+    items: usize,
+    dim: usize,
+    stride: usize,
+    /// `[I, I]`
+    matrix: Vec<f32>,
+    scale: Vec<f32>,
+    x: Vec<f32>,
+    base: Vec<f32>,
+    /// The batch's items, every third from the last one on, and their rows.
+    touched: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl World {
+    fn new((items, dim): (usize, usize)) -> Self {
+        let (mut random, stride) = (Random::new(items as u64), stride(dim));
+        let mut rows = |n: usize| -> Vec<f32> {
+            let padded = |k: usize| if k % stride < dim { random.signed() } else { 0.0 };
+            (0..n * stride).map(padded).collect()
+        };
+        let mut touched: Vec<u32> = (0..items as u32).rev().step_by(3).collect();
+        touched.reverse();
+        World {
+            x: rows(items),
+            base: rows(items),
+            values: rows(touched.len()),
+            matrix: (0..items * items).map(|_| random.signed()).collect(),
+            scale: (0..items)
+                .map(|i| if i % 11 == 5 { 0.0 } else { 1.0 / (1.0 + i as f32 % 5.0).sqrt() })
+                .collect(),
+            touched,
+            items,
+            dim,
+            stride,
+        }
+    }
+
+    /// Base and product, and what rounding errors are bounded by.
+    fn y(&self, item: usize, column: usize, sparse: bool) -> (f64, f64) {
+        let (mut sum, mut size) = (0.0, 0.0f64);
+        let mut add = |other: usize, x: f64| {
+            let term = f64::from(self.matrix[item * self.items + other]) * x;
+            sum += term;
+            size += term.abs();
+        };
+        if sparse {
+            for (slot, &other) in self.touched.iter().enumerate() {
+                let x = f64::from(self.values[slot * self.stride + column]);
+                add(other as usize, f64::from(self.scale[other as usize]) * x);
+            }
+        } else {
+            (0..self.items).for_each(|other| add(other, f64::from(self.x[other * self.stride + column])));
+        }
+        let base = f64::from(self.base[item * self.stride + column]);
+        // 2^-24 for each addition that a term goes through.
+        (base + sum, 6e-8 * (self.items + 4) as f64 * size + 1.2e-7 * base.abs())
+    }
+}
+
+struct Uploaded {
+    gram: Gram,
+    scale: Buffer<f32>,
+    x: Buffer<f32>,
+    base: Buffer<f32>,
+    values: Buffer<f32>,
+    slot: Buffer<u32>,
+    step: Buffer<u64>,
+    rows: Buffer<u32>,
+    touched: Touched,
+}
+
+impl Uploaded {
+    fn new(device: &Device, world: &World) -> Self {
+        let mut slot = vec![NO_SLOT; world.items];
+        world.touched.iter().enumerate().for_each(|(k, &id)| slot[id as usize] = k as u32);
+        let up = |values: &[f32]| device.upload(TEST, values).unwrap();
+        let mut rows = vec![u32::MAX; 2 * SIZE];
+        rows[..world.touched.len()].copy_from_slice(&world.touched);
+        let starts: Vec<u32> = (0..2 * SIZE as u32 + 1).collect();
+        let empty = || device.upload(TEST, &[u32::MAX; 2 * SIZE]).unwrap();
+        Uploaded {
+            gram: Gram::new(device, &world.matrix, world.items, world.dim).unwrap(),
+            scale: up(&world.scale),
+            x: up(&world.x),
+            base: up(&world.base),
+            values: up(&world.values),
+            slot: device.upload(TEST, &slot).unwrap(),
+            step: device.upload(TEST, &[NOW]).unwrap(),
+            rows: device.upload(TEST, &[10u32]).unwrap(),
+            touched: Touched {
+                rows: device.upload(TEST, &rows).unwrap(),
+                starts: device.upload(TEST, &starts).unwrap(),
+                samples: empty(),
+                slot: empty(),
+                count: device.upload(TEST, &[world.touched.len() as u32]).unwrap(),
+                id_bits: 32,
+            },
+        }
+    }
+
+    fn launch(&mut self, world: &World, sparse: bool, output: Output<'_>) {
+        let Uploaded { gram, scale, x, base, values, slot, step, rows, touched } = self;
+        let batch = Batch { step, rows, users: touched, items: touched, k: 0, size: SIZE };
+        let of_batch = matches!(output, Output::Batch(..));
+        let x = if sparse { Input::Batch { slot, scale, values } } else { Input::Rows(x) };
+        let finish = Finish { scale, slot: Some(slot), base: Base::Rows(base), output };
+        let slots = (2 * SIZE).min(world.items);
+        gram.launch(of_batch.then_some((batch, slots)), x, finish).unwrap();
+    }
+}
+
+fn check(world: &World, got: &[f32], ids: &[u32], sparse: bool, factor: f64, what: &str) {
+    for (got, &item) in got.chunks_exact(world.stride).zip(ids) {
+        for (column, &got) in got[..world.dim].iter().enumerate() {
+            let (y, error) = world.y(item as usize, column, sparse);
+            let tolerance = factor * (error + 1.2e-7 * y.abs());
+            near(got, factor * y, tolerance, format_args!("{what}, item {item}, column {column}"));
+        }
+        assert!(got[world.dim..].iter().all(|&x| x == 0.0), "{what}, item {item}: padding");
+    }
+}
+
+#[test]
+fn products_are_those_of_f64() {
+    let Some(device) = emulator::device() else { return };
+    for case in CASES {
+        let world = World::new(case);
+        let mut up = Uploaded::new(&device, &world);
+        let all: Vec<u32> = (0..world.items as u32).collect();
+        let len = world.items * world.stride;
+        for sparse in [false, true] {
+            let what = format!("{} items, D {}, sparse {sparse}", world.items, world.dim);
+            let mut buffers = [0, 1].map(|_| device.alloc::<f32>(TEST, len).unwrap());
+            buffers.iter_mut().for_each(guard);
+            let [every, some] = &mut buffers;
+            up.launch(&world, sparse, Output::All(0.5, every));
+            up.launch(&world, sparse, Output::Batch(0.5, some));
+            let [every, some] = buffers.map(|buffer| buffer.read().unwrap());
+            check(&world, &every, &all, sparse, 0.5, &what);
+            check(&world, &some, &world.touched, sparse, 0.5, &what);
+            assert!(
+                untouched(&some, world.touched.len() * world.stride),
+                "{what}: rows beyond the last slot"
+            );
+            // The same sums in the same order, wherever a row lies.
+            for (slot, &item) in world.touched.iter().enumerate() {
+                let (slot, item) = (slot * world.stride, item as usize * world.stride);
+                assert_eq!(some[slot..][..world.stride], every[item..][..world.stride], "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn items_move_by_adam_with_l2_on_those_of_the_batch() {
+    let Some(device) = emulator::device() else { return };
+    let (adam, l2, factor) = (Adam::default(), 0.2f32, 0.5f32);
+    let optimiser = Optimiser::new(&device, adam, CatchUp::Quadrature).unwrap();
+    for case in CASES {
+        let world = World::new(case);
+        let mut up = Uploaded::new(&device, &world);
+        // From zero moments, m is (1 - beta1) g.
+        let zeros = vec![0f32; world.x.len()];
+        let mut table =
+            Table::upload(&device, world.dim, [&world.x, &zeros, &zeros], &vec![0; world.items]).unwrap();
+        let mut scaled = device.alloc::<f32>(TEST, zeros.len()).unwrap();
+        {
+            let Uploaded { gram, scale, base, values, slot, step, rows, touched, .. } = &mut up;
+            let batch = Batch { step, rows, users: touched, items: touched, k: 0, size: SIZE };
+            let to = Move {
+                factor,
+                table: &mut table,
+                scaled: &mut scaled,
+                batch,
+                touched,
+                l2,
+                optimiser: &optimiser,
+            };
+            let finish = Finish { scale, slot: Some(slot), base: Base::Rows(base), output: Output::Move(to) };
+            gram.launch(None, Input::Batch { slot, scale, values }, finish).unwrap();
+        }
+        let [p, m, scaled] = [&table.p, &table.m, &scaled].map(|buffer| buffer.read().unwrap());
+        for item in 0..world.items {
+            let in_batch = world.touched.contains(&(item as u32));
+            let weight = if in_batch { f64::from(l2) / 10.0 } else { 0.0 };
+            for column in 0..world.dim {
+                let what = format!("{case:?}, item {item}, column {column}");
+                let at = item * world.stride + column;
+                let before = f64::from(world.x[at]);
+                let (y, error) = world.y(item, column, true);
+                let g = 0.5 * y + weight * before;
+                let tolerance = 0.1 * (0.5 * error + 3e-7 * (g.abs() + weight)) + 3e-7 * g.abs();
+                near(m[at], f64::from(1.0 - adam.beta1) * g, tolerance, format_args!("{what}, m"));
+                if g.abs() > 1e-2 {
+                    let v = f64::from(1.0 - adam.beta2) * g * g;
+                    let step = adam.rate(NOW + 1) * f64::from(1.0 - adam.beta1) * g / (v.sqrt() + 1e-8);
+                    near(p[at], before - step, 1e-6, format_args!("{what}, p"));
+                }
+                assert_eq!(scaled[at], world.scale[item] * p[at], "{what}, scaled");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_product_on_the_graph_is_two_halves() {
+    let Some(device) = emulator::device() else { return };
+    let (users, items, dim) = (60u32, 37u32, 9);
+    let pairs =
+        (0..users - 1).flat_map(|u| (0..1 + u % 6).map(move |k| (u, (u * 5 + k * k * 3) % (items - 1))));
+    let data =
+        InteractionsBuilder::new(users, items).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap();
+    let graph = Graph::new(&data);
+    let mut world = World::new((items as usize, dim));
+    world.matrix = Team::enter(|team| product(team, &graph));
+    let mut up = Uploaded::new(&device, &world);
+    let mut out = device.alloc::<f32>(TEST, world.x.len()).unwrap();
+    up.launch(&world, false, Output::All(1.0, &mut out));
+    let out = out.read().unwrap();
+    for item in 0..items {
+        for column in 0..dim {
+            let mut expected = f64::from(world.base[item as usize * world.stride + column]);
+            for &user in graph.by_item.row(item) {
+                let of_user = f64::from(graph.user_scale[user as usize]).powi(2);
+                for &other in graph.by_user.row(user) {
+                    let x = f64::from(world.x[other as usize * world.stride + column]);
+                    expected += f64::from(graph.item_scale[item as usize]) * of_user * x;
+                }
+            }
+            let got = out[item as usize * world.stride + column];
+            near(got, expected, 4e-6, format_args!("item {item}, column {column}"));
+        }
+    }
+}
+
+/// Prints a hash of the products of all cases.
+#[test]
+fn prints_the_bits_of_products() {
+    let Some(device) = emulator::device() else { return };
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    for case in CASES {
+        let world = World::new(case);
+        let mut up = Uploaded::new(&device, &world);
+        for sparse in [false, true] {
+            let mut out = device.alloc::<f32>(TEST, world.x.len()).unwrap();
+            up.launch(&world, sparse, Output::All(1.0, &mut out));
+            out.read().unwrap().iter().for_each(|x| hash.write_u32(x.to_bits()));
+        }
+    }
+    println!("bits {:016x}", hash.digest());
+}
+
+#[test]
+fn any_order_of_blocks_and_threads_gives_the_same_bits() {
+    if emulator::device().is_none() {
+        return;
+    }
+    let run = |order: &str| {
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "prints_the_bits_of_products", "--nocapture"])
+            .env("MACR_EMULATOR_ORDER", order)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split("bits ").nth(1).unwrap_or_else(|| panic!("{text}"))[..16].to_owned()
+    };
+    let forward = run("forward");
+    for order in ["forward", "reversed", "1", "2"] {
+        assert_eq!(forward, run(order), "{order}");
+    }
+}

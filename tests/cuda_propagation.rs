@@ -1,0 +1,298 @@
+//! Whole LightGCN trainings on the device, through recorded and replayed sequences, against the CPU.
+
+mod emulator;
+
+use std::{
+    env,
+    hash::Hasher,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use macr::{
+    Branch, Config, Edges, Interactions, InteractionsBuilder, Split, Trainer,
+    backbone::{Backbone, Form, LightGcn},
+    backend::{
+        Backend, Losses, Parameters, Settings,
+        cpu::Cpu,
+        cuda::{Cuda, Device, memory},
+    },
+    device::Resolved,
+    objective::{self, BranchKind, ObjectiveConfig, Pairing},
+    optim::{Adam, CatchUp},
+    sampling::{Negatives, Sampler, SamplerKind},
+    train::sequence::propagated_minibatch,
+};
+
+const USERS: u32 = 700;
+const ITEMS: u32 = 211;
+const SIZE: (u32, u32) = (USERS, ITEMS);
+
+/// Item 7 has every other user, which is more than a unit of spmm takes; the last user and some items have nothing.
+fn world() -> Interactions {
+    let pairs = (0..USERS - 1).flat_map(|u| {
+        let own = (0..1 + u % 9).map(move |k| (u, (u * 7 + k * k * (k + 3)) % (ITEMS - 2)));
+        own.chain((u % 2 == 0).then_some((u, 7)))
+    });
+    InteractionsBuilder::new(USERS, ITEMS).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap()
+}
+
+/// Held by each test: they share the device's memory, which one of them measures.
+static DEVICE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    DEVICE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Training {
+    objective: &'static str,
+    pairing: Pairing,
+    kind: SamplerKind,
+    layers: usize,
+    form: Form,
+    batch: u32,
+    dim: usize,
+    /// Compared with the CPU.
+    steps: u64,
+}
+
+impl Training {
+    fn sampler<'a>(&self, data: &'a Interactions) -> Sampler<'a> {
+        Sampler::new(data, self.kind, Negatives::Popularity(0.5), self.batch, 3).unwrap()
+    }
+
+    fn config(&self) -> ObjectiveConfig {
+        ObjectiveConfig {
+            alpha: 1e-2,
+            beta: 1e-3,
+            pairing: self.pairing,
+            user_branch: true,
+            item_branch: true,
+            eps_compat: false,
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            dim: self.dim,
+            lightgcn: Some(LightGcn { layers: self.layers, form: self.form }),
+            adam: Adam::default(),
+            catch_up: CatchUp::Quadrature,
+            branch: BranchKind::Linear,
+            l2: 1e-3,
+            seed: 3,
+        }
+    }
+
+    fn cpu<'a>(&self, data: &'a Interactions) -> Cpu<'a> {
+        let objective = objective::build(self.objective, &self.config()).unwrap();
+        Cpu::new(SIZE, self.sampler(data), objective, self.settings()).unwrap()
+    }
+
+    fn cuda<'a>(&self, data: &'a Interactions, device: &Device) -> Cuda<'a> {
+        let config = self.config();
+        let objective = objective::build(self.objective, &config).unwrap();
+        Cuda::new(device, SIZE, self.sampler(data), objective.as_ref(), &config, self.settings()).unwrap()
+    }
+}
+
+fn trainings() -> Vec<Training> {
+    let base = Training {
+        objective: "macr",
+        pairing: Pairing::Rows,
+        kind: SamplerKind::UserUniform,
+        layers: 2,
+        form: Form::Layers,
+        batch: 130,
+        dim: 12,
+        steps: 100,
+    };
+    vec![
+        base,
+        Training { objective: "bce", layers: 1, dim: 5, ..base },
+        Training { objective: "bpr", kind: SamplerKind::Interaction, layers: 3, dim: 17, batch: 77, ..base },
+        Training { form: Form::Gram, kind: SamplerKind::Interaction, batch: 300, dim: 70, steps: 10, ..base },
+        Training { form: Form::Gram, objective: "bpr", batch: 40, dim: 7, ..base },
+        Training { pairing: Pairing::AllPairs, dim: 9, steps: 20, ..base },
+        Training { layers: 4, batch: 40, dim: 130, steps: 5, ..base },
+    ]
+}
+
+/// Every parameter, the branches last.
+fn flat(parameters: &Parameters) -> Vec<f32> {
+    let [p, q] = parameters.ego.as_ref().unwrap();
+    let mut all = [parameters.users.as_slice(), &parameters.items, p, q].concat();
+    for branch in [&parameters.user_branch, &parameters.item_branch].into_iter().flatten() {
+        let Branch::Linear { weight } = branch else { panic!("{branch:?}") };
+        all.extend_from_slice(weight);
+    }
+    all
+}
+
+/// Largest distance of two lists; NaN counts as far.
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(a, b)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() })
+        .fold(0.0, f32::max)
+}
+
+#[test]
+fn losses_and_parameters_follow_the_cpu() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    for training in trainings() {
+        let (mut cpu, mut cuda) = (training.cpu(&data), training.cuda(&data, &device));
+        let start = [cpu.parameters().unwrap(), cuda.parameters().unwrap()];
+        assert_eq!(start[0].ego, start[1].ego, "{training:?}");
+        let far = distance(&flat(&start[0]), &flat(&start[1]));
+        assert!(far < 1e-6, "{training:?}: {far} before the first step");
+        for step in 0..training.steps {
+            let expected = cpu.repeat(1, &propagated_minibatch).unwrap();
+            let got = cuda.repeat(1, &propagated_minibatch).unwrap();
+            for (part, (expected, got)) in expected.iter().zip(got).enumerate() {
+                let error = (got - expected).abs();
+                assert!(
+                    error <= 1e-5 * expected.abs(),
+                    "{training:?}, step {step}, part {part}: {got}, CPU {expected}"
+                );
+            }
+        }
+        // Adam divides by sqrt(v): where v is tiny, rounding grows; a step is 1e-3.
+        let far = distance(&flat(&cpu.parameters().unwrap()), &flat(&cuda.parameters().unwrap()));
+        assert!(far < 5e-5, "{training:?}: {far}");
+    }
+}
+
+fn train(
+    device: &Device,
+    data: &Interactions,
+    training: Training,
+    lengths: &[u64],
+) -> (Vec<Losses>, Vec<u32>) {
+    let mut engine = training.cuda(data, device);
+    let losses = lengths.iter().map(|&n| engine.repeat(n, &propagated_minibatch).unwrap()).collect();
+    let parameters = flat(&engine.parameters().unwrap());
+    (losses, parameters.iter().map(|x| x.to_bits()).collect())
+}
+
+#[test]
+fn how_steps_are_put_together_changes_no_bit() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    for training in [trainings()[1], trainings()[4]] {
+        let (_, expected) = train(&device, &data, training, &[70]);
+        for lengths in [&[1; 70][..], &[64, 6], &[3, 65, 2]] {
+            assert!(expected == train(&device, &data, training, lengths).1, "{training:?}: {lengths:?}");
+        }
+    }
+}
+
+#[test]
+fn parameters_between_steps_change_nothing() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    for training in trainings() {
+        let (_, expected) = train(&device, &data, training, &[3, 4]);
+        let mut engine = training.cuda(&data, &device);
+        engine.repeat(3, &propagated_minibatch).unwrap();
+        let first = flat(&engine.parameters().unwrap());
+        assert_eq!(first, flat(&engine.parameters().unwrap()));
+        engine.repeat(4, &propagated_minibatch).unwrap();
+        let got: Vec<u32> = flat(&engine.parameters().unwrap()).iter().map(|x| x.to_bits()).collect();
+        assert!(expected == got, "{training:?}");
+    }
+}
+
+/// Prints a hash of all bits of trainings in every form.
+#[test]
+fn prints_the_bits_of_trainings() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    let mut hash = xxhash_rust::xxh3::Xxh3::new();
+    for training in trainings() {
+        let (losses, parameters) = train(&device, &data, training, &[2, 1]);
+        parameters.iter().for_each(|&x| hash.write_u32(x));
+        losses.iter().flatten().for_each(|x| hash.write_u64(x.to_bits()));
+    }
+    println!("bits {:016x}", hash.digest());
+}
+
+#[test]
+fn any_order_of_blocks_and_threads_gives_the_same_bits() {
+    if emulator::device().is_none() {
+        return;
+    }
+    let run = |order: &str| {
+        let output = Command::new(env::current_exe().unwrap())
+            .args(["--exact", "prints_the_bits_of_trainings", "--nocapture"])
+            .env("MACR_EMULATOR_ORDER", order)
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split("bits ").nth(1).unwrap_or_else(|| panic!("{text}"))[..16].to_owned()
+    };
+    let forward = run("forward");
+    for order in ["forward", "reversed", "1", "2"] {
+        assert_eq!(forward, run(order), "{order}");
+    }
+}
+
+#[test]
+fn what_it_takes_is_known_before() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    for training in trainings() {
+        device.synchronize().unwrap();
+        let before = device.free_memory().unwrap();
+        let mut engine = training.cuda(&data, &device);
+        engine.repeat(2, &propagated_minibatch).unwrap();
+        let copies = 4 * (training.dim.next_multiple_of(4) * (2 * USERS + ITEMS) as usize) as u64;
+        let taken = (before - device.free_memory().unwrap()) as u64 + copies;
+        let known = memory(&training.sampler(&data), [USERS, ITEMS], &training.settings());
+        assert!(
+            taken <= known && known < taken + (4 << 20),
+            "{training:?}: {taken} bytes taken, {known} foretold"
+        );
+    }
+}
+
+#[test]
+fn a_trainer_trains_lightgcn_on_the_device() {
+    let _alone = alone();
+    let Some(device) = emulator::device() else { return };
+    let pairs = (0..300u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 90)));
+    let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
+    let data = InteractionsBuilder::new(300, 90)
+        .split(Split::Train, Edges::from_pairs(train))
+        .split(Split::Test, Edges::from_pairs(test))
+        .build()
+        .unwrap();
+    let config = Config {
+        backbone: Backbone::LightGcn,
+        objective: "macr".into(),
+        batch_size: 100,
+        dim: 12,
+        epochs: 4,
+        eval_every: 2,
+        select: Split::Test,
+        ..Config::default()
+    };
+    let fit = |device| Trainer::on(device, &data, config.clone()).unwrap().fit(&mut ()).unwrap();
+    let (cpu, on_cpu) = fit(&Resolved::Cpu);
+    let (cuda, on_cuda) = fit(&Resolved::Cuda(device));
+    assert_eq!(on_cpu.best_epoch, on_cuda.best_epoch);
+    assert!((on_cpu.best.hit_rate - on_cuda.best.hit_rate).abs() < 0.01);
+    assert!(distance(&cpu.user_embedding, &cuda.user_embedding) < 2e-5);
+    assert!(distance(&cpu.item_embedding, &cuda.item_embedding) < 2e-5);
+    for (cpu, cuda) in cpu.ego.unwrap().iter().zip(&cuda.ego.unwrap()) {
+        assert!(distance(cpu, cuda) < 2e-5);
+    }
+}
