@@ -44,7 +44,7 @@ impl FromStr for DeviceChoice {
 }
 
 /// A device that can be used.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Resolved {
     /// The CPU.
     Cpu,

@@ -46,6 +46,7 @@ pub struct Trainer<'a> {
     data: &'a Interactions,
     config: Config,
     engine: Box<dyn Backend + 'a>,
+    device: Resolved,
     popularity: Vec<u32>,
     parts: Vec<&'static str>,
     carved: Option<Carved>,
@@ -82,7 +83,7 @@ impl<'a> Trainer<'a> {
         Self::on(&Resolved::Cpu, data, config)
     }
 
-    /// As [`Trainer::new`], on a device. [`super::Placement`] chooses one.
+    /// As [`Trainer::new`], with steps and evaluations on a device. [`super::Placement`] chooses one.
     ///
     /// # Errors
     /// As for [`Trainer::new`]; [`Error::Config`] for what only the CPU can do, [`Error::Device`] and
@@ -107,7 +108,8 @@ impl<'a> Trainer<'a> {
                 Box::new(Cuda::new(device, shape, sampler, objective.as_ref(), &config, settings)?)
             }
         };
-        Ok(Trainer { engine, popularity: item_counts(data), data, config, parts, carved: None })
+        let device = device.clone();
+        Ok(Trainer { engine, device, popularity: item_counts(data), data, config, parts, carved: None })
     }
 
     /// Has the model say where the data's validation split came from.
@@ -132,8 +134,11 @@ impl<'a> Trainer<'a> {
     /// [`Error::Diverged`] when the loss is no longer finite; whatever the observer returns.
     pub fn fit(mut self, observer: &mut dyn Observer) -> Result<(Model, Summary)> {
         let rankings = self.config.rankings();
-        let evaluator =
-            Evaluator::new(self.data, self.config.select).ks(&[self.config.k]).rankings(&rankings);
+        let device = self.device.clone();
+        let evaluator = Evaluator::new(self.data, self.config.select)
+            .ks(&[self.config.k])
+            .rankings(&rankings)
+            .device(&device);
         let mut stopping = EarlyStopping::new(self.config.patience);
         let mut best: Option<(Model, Evaluated)> = None;
         let (mut samples, mut train_seconds, mut eval_seconds, mut stopped) = (0, 0.0, 0.0, false);
