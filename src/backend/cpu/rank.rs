@@ -26,6 +26,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+// What the order and the rounding of scores come from: other devices use it too.
+#[cfg(feature = "cuda")]
 pub(in crate::backend) use self::{
     kernel::LANES as PANEL,
     table::{NO_ITEM, offset, order, popularity},
