@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::{
     backbone::{Form, LightGcn},
+    backend::cpu::expomf,
     config::Config,
     data::{Interactions, Split},
     objective::{Objective, TILE, Tile},
@@ -90,34 +91,48 @@ impl Estimate {
             let product = if form == Form::Gram { 4 * items * (items + 2 * stride) } else { 0 };
             rows * (3 * 4 * stride + 4 + 8) + 2 * (own_users + own_items) * 4 * stride + product
         });
-        // A LightGCN model has its parameters too, and leaves its last layer for a moment beside them.
-        let model = 4 * rows * dim * if lightgcn.is_some() { 2 } else { 1 } + 4 * items;
-        let evaluated =
-            (0..data.users()).filter(|&u| data.by_user(config.select).degree(u) > 0).count() as u64;
-        let variants = config.rankings().len() as u64;
-        // Panels of items with their corrections, a count for every item, starts and hits of every list.
-        let ranker = items * (4 * dim + 32) + items * 4 * variants;
-        let lists = evaluated * (4 + 12 * variants) + data.count(config.select) * 8 * variants;
-        let scratch = threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim);
-
+        let model = model(data, config, lightgcn.is_some());
         let mut estimate = Estimate {
             data: data.file_bytes(),
             tables,
             batch: gathered + DRAWN_AHEAD * plan + scalars,
             propagation,
             sampler: 4 * users + 4 * items + slots + positions,
-            evaluation: 2 * model + ranker + lists + scratch,
+            evaluation: 2 * model + ranking(data, config, threads),
             program: PROGRAM,
             peak: 0,
         };
-        // Both files, and 17 bytes an interaction: a part, an edge, a place in the order.
-        let carving = match original_bytes {
-            0 => 0,
-            original => original + estimate.data + 17 * train + PROGRAM,
-        };
-        let sum: u64 = estimate.parts().iter().map(|(_, bytes)| bytes).sum();
-        estimate.peak = sum.max(sum - estimate.evaluation + model + step).max(carving);
+        let sum = estimate.sum();
+        estimate.peak = sum.max(sum - estimate.evaluation + model + step).max(carving(data, original_bytes));
         estimate
+    }
+
+    /// For a training of ExpoMF.
+    pub fn expomf(data: &Interactions, original_bytes: u64, config: &Config, threads: u64) -> Self {
+        let (users, items) = (u64::from(data.users()), u64::from(data.items()));
+        let model = model(data, config, false);
+        let scratch = threads * expomf::scratch_bytes(config.dim);
+        // In an iteration, the larger side in panels and the new rows of one side; in an evaluation both are gone.
+        let iteration = 2 * 4 * users.max(items) * config.dim as u64 + scratch;
+        let mut estimate = Estimate {
+            data: data.file_bytes(),
+            tables: 4 * (users + items) * config.dim as u64 + 4 * items,
+            batch: 0,
+            propagation: 0,
+            sampler: 0,
+            evaluation: 2 * model + ranking(data, config, threads),
+            program: PROGRAM,
+            peak: 0,
+        };
+        let sum = estimate.sum();
+        let best = model;
+        estimate.peak =
+            sum.max(sum - estimate.evaluation + best + iteration).max(carving(data, original_bytes));
+        estimate
+    }
+
+    fn sum(&self) -> u64 {
+        self.parts().iter().map(|(_, bytes)| bytes).sum()
     }
 
     /// Names and bytes, without the peak.
@@ -131,5 +146,30 @@ impl Estimate {
             ("evaluation (two models, ranking)", self.evaluation),
             ("program", self.program),
         ]
+    }
+}
+
+/// A model: a LightGCN one has its parameters too, and leaves its last layer for a moment beside them.
+fn model(data: &Interactions, config: &Config, lightgcn: bool) -> u64 {
+    let (users, items) = (u64::from(data.users()), u64::from(data.items()));
+    4 * (users + items) * config.dim as u64 * if lightgcn { 2 } else { 1 } + 4 * items
+}
+
+/// What an evaluation needs apart from its models.
+fn ranking(data: &Interactions, config: &Config, threads: u64) -> u64 {
+    let (items, dim) = (u64::from(data.items()), config.dim as u64);
+    let evaluated = (0..data.users()).filter(|&u| data.by_user(config.select).degree(u) > 0).count() as u64;
+    let variants = config.rankings().len() as u64;
+    // Panels of items with their corrections, a count for every item, starts and hits of every list.
+    let ranker = items * (4 * dim + 32) + items * 4 * variants;
+    let lists = evaluated * (4 + 12 * variants) + data.count(config.select) * 8 * variants;
+    ranker + lists + threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim)
+}
+
+/// Both files, and 17 bytes an interaction: a part, an edge, a place in the order.
+fn carving(data: &Interactions, original_bytes: u64) -> u64 {
+    match original_bytes {
+        0 => 0,
+        original => original + data.file_bytes() + 17 * data.count(Split::Train) + PROGRAM,
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     data::{Interactions, Split},
     device::{DeviceChoice, Resolved},
     error::Result,
-    objective,
+    objective::{self, EXPOMF},
     sampling::Sampler,
     train::Placement,
 };
@@ -47,14 +47,26 @@ impl Plan {
         folder: &Path,
         choice: DeviceChoice,
     ) -> Result<Self> {
-        let objective = objective::build(&config.objective, &config.objective_config())?;
-        let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
-        let steps = sampler.steps_per_epoch();
+        let threads = rayon::current_num_threads() as u64;
         let propagation = match config.backbone {
             Backbone::Mf => None,
             Backbone::LightGcn => {
                 Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?)
             }
+        };
+        let (steps, samples, memory) = if config.objective == EXPOMF {
+            config.expomf()?;
+            let pairs = u64::from(data.users()) * u64::from(data.items());
+            (1, pairs, Estimate::expomf(data, original_bytes, config, threads))
+        } else {
+            let objective = objective::build(&config.objective, &config.objective_config())?;
+            let sampler =
+                Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
+            let steps = sampler.steps_per_epoch();
+            let samples = (0..steps).map(|step| u64::from(sampler.rows(step))).sum();
+            let lightgcn = propagation.map(|(lightgcn, _)| lightgcn);
+            let memory = Estimate::new(data, original_bytes, config, objective.as_ref(), lightgcn, threads);
+            (steps, samples, memory)
         };
         Ok(Plan {
             folder: folder.into(),
@@ -62,15 +74,8 @@ impl Plan {
             items: data.items(),
             interactions: data.count(Split::Train),
             steps_per_epoch: steps,
-            samples_per_epoch: (0..steps).map(|step| u64::from(sampler.rows(step))).sum(),
-            memory: Estimate::new(
-                data,
-                original_bytes,
-                config,
-                objective.as_ref(),
-                propagation.map(|(lightgcn, _)| lightgcn),
-                rayon::current_num_threads() as u64,
-            ),
+            samples_per_epoch: samples,
+            memory,
             propagation,
             placement: Placement::new(data, config, choice)?,
             config: config.clone(),

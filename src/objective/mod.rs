@@ -137,14 +137,16 @@ pub const REGISTRY: &[(&str, &str, Build)] = &[
     }),
 ];
 
-/// Builds the objective called `name`.
+/// What trains without a scalar stage and without batches goes by this name; see [`crate::backend::expomf`].
+pub const EXPOMF: &str = "expomf";
+
+/// Builds the objective called `name`, which is not [`EXPOMF`].
 ///
 /// # Errors
 /// [`Error::Unknown`] naming the nearest objective.
 pub fn build(name: &str, config: &ObjectiveConfig) -> Result<Box<dyn Objective>> {
-    REGISTRY
-        .iter()
-        .find(|(known, ..)| *known == name)
-        .map(|(.., build)| build(config))
-        .ok_or_else(|| Error::unknown("objective", name, REGISTRY.iter().map(|(known, ..)| known)))
+    REGISTRY.iter().find(|(known, ..)| *known == name).map(|(.., build)| build(config)).ok_or_else(|| {
+        let names = REGISTRY.iter().map(|(known, ..)| *known).chain([EXPOMF]);
+        Error::unknown("objective", name, names)
+    })
 }

@@ -1,6 +1,7 @@
 //! The epoch loop: steps, evaluations, selection of the best epoch, early stopping.
 
 pub mod early_stopping;
+mod em;
 pub mod observer;
 pub mod placement;
 pub mod sequence;

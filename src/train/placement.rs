@@ -69,6 +69,9 @@ fn gpu_memory(data: &Interactions, config: &Config, device: &Resolved) -> Result
         let problem = format!("lists on a GPU have at most {longest} items");
         return Err(Error::config("k", config.k, problem, "use --device cpu, or a smaller --k"));
     }
+    if config.objective == objective::EXPOMF {
+        return Err(super::em::cpu_only());
+    }
     let objective = objective::build(&config.objective, &config.objective_config())?;
     let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
     let shape = (data.users(), data.items());

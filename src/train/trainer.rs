@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     early_stopping::EarlyStopping,
+    em,
     observer::{Epoch, Evaluated, Observer},
     placement::settings,
     sequence::{minibatch, propagated_minibatch},
@@ -14,14 +15,18 @@ use super::{
 use crate::backend::cuda::Cuda;
 use crate::{
     backbone::Backbone,
-    backend::{Backend, Parameters, cpu::Cpu},
+    backend::{
+        Backend, Parameters,
+        cpu::Cpu,
+        expomf::{Em, State},
+    },
     config::Config,
     data::{Interactions, popularity::item_counts},
     device::Resolved,
     error::{Error, Result},
     eval::{Evaluator, Outcome},
     model::{Carved, Metadata, Model, Ranking},
-    objective,
+    objective::{self, EXPOMF},
     sampling::Sampler,
 };
 
@@ -45,11 +50,19 @@ use crate::{
 pub struct Trainer<'a> {
     data: &'a Interactions,
     config: Config,
-    engine: Box<dyn Backend + 'a>,
+    engine: Engine<'a>,
     device: Resolved,
     popularity: Vec<u32>,
-    parts: Vec<&'static str>,
     carved: Option<Carved>,
+}
+
+/// What does the work of an epoch.
+#[derive(Debug)]
+enum Engine<'a> {
+    /// Steps on batches, and the names of the objective's losses.
+    Steps(Box<dyn Backend + 'a>, &'static [&'static str]),
+    /// ExpoMF's iterations.
+    Em(Box<dyn Em + 'a>),
 }
 
 /// What a training did.
@@ -73,6 +86,25 @@ pub struct Summary {
     pub best: Evaluated,
 }
 
+impl<'a> Engine<'a> {
+    fn steps(device: &Resolved, data: &'a Interactions, config: &Config) -> Result<Self> {
+        let objective = objective::build(&config.objective, &config.objective_config())?;
+        let parts = objective.parts();
+        let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
+        let shape = (data.users(), data.items());
+        let settings = settings(data, config)?;
+        let backend: Box<dyn Backend + 'a> = match device {
+            Resolved::Cpu => Box::new(Cpu::new(shape, sampler, objective, settings)?),
+            #[cfg(feature = "cuda")]
+            Resolved::Cuda(device) => {
+                let config = config.objective_config();
+                Box::new(Cuda::new(device, shape, sampler, objective.as_ref(), &config, settings)?)
+            }
+        };
+        Ok(Engine::Steps(backend, parts))
+    }
+}
+
 impl<'a> Trainer<'a> {
     /// A training of `config` on the train split of `data`, at its first step, on the CPU.
     ///
@@ -89,27 +121,18 @@ impl<'a> Trainer<'a> {
     /// As for [`Trainer::new`]; [`Error::Config`] for what only the CPU can do, [`Error::Device`] and
     /// [`Error::DeviceMemory`] if the device fails or is too small.
     pub fn on(device: &Resolved, data: &'a Interactions, config: Config) -> Result<Self> {
-        let objective = objective::build(&config.objective, &config.objective_config())?;
-        let parts = objective.parts().to_vec();
-        let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
         if data.count(config.select) == 0 {
             return Err(Error::data(
                 format!("the data has no {0} split to choose the epoch on", config.select),
                 "make one with `macr split`, or choose another with --select",
             ));
         }
-        let shape = (data.users(), data.items());
-        let settings = settings(data, &config)?;
-        let engine: Box<dyn Backend + 'a> = match device {
-            Resolved::Cpu => Box::new(Cpu::new(shape, sampler, objective, settings)?),
-            #[cfg(feature = "cuda")]
-            Resolved::Cuda(device) => {
-                let config = config.objective_config();
-                Box::new(Cuda::new(device, shape, sampler, objective.as_ref(), &config, settings)?)
-            }
+        let engine = match config.objective.as_str() {
+            EXPOMF => Engine::Em(em::engine(device, data, &config)?),
+            _ => Engine::steps(device, data, &config)?,
         };
         let device = device.clone();
-        Ok(Trainer { engine, device, popularity: item_counts(data), data, config, parts, carved: None })
+        Ok(Trainer { engine, device, popularity: item_counts(data), data, config, carved: None })
     }
 
     /// Has the model say where the data's validation split came from.
@@ -120,7 +143,10 @@ impl<'a> Trainer<'a> {
 
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        self.engine.sampler().steps_per_epoch()
+        match &self.engine {
+            Engine::Steps(backend, _) => backend.sampler().steps_per_epoch(),
+            Engine::Em(_) => 1,
+        }
     }
 
     /// The configuration, as resolved.
@@ -201,19 +227,26 @@ impl<'a> Trainer<'a> {
     fn epoch(&mut self, epoch: u64) -> Result<Epoch> {
         let start = Instant::now();
         let steps = self.steps_per_epoch();
+        let (backend, names) = match &mut self.engine {
+            Engine::Steps(backend, names) => (backend, *names),
+            Engine::Em(engine) => {
+                let pairs = u64::from(self.data.users()) * u64::from(self.data.items());
+                return em::epoch(engine.as_mut(), epoch, pairs);
+            }
+        };
         let first = (epoch - 1) * steps;
-        let samples = (first..first + steps).map(|s| u64::from(self.engine.sampler().rows(s))).sum();
+        let samples = (first..first + steps).map(|s| u64::from(backend.sampler().rows(s))).sum();
         let sequence = match self.config.backbone {
             Backbone::Mf => minibatch,
             Backbone::LightGcn => propagated_minibatch,
         };
-        let sums = self.engine.repeat(steps, &sequence)?.map(|sum| sum / steps as f64);
+        let sums = backend.repeat(steps, &sequence)?.map(|sum| sum / steps as f64);
         let loss: f64 = sums.iter().sum();
         if !loss.is_finite() {
             let Config { learning_rate, l2, .. } = self.config;
             return Err(Error::Diverged { epoch, loss, learning_rate, l2 });
         }
-        let names = self.parts.iter().copied().zip(sums);
+        let names = names.iter().copied().zip(sums);
         let l2 = sums[sums.len() - 1];
         let parts = names.chain([("l2", l2)]).map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Epoch { epoch, loss, parts, samples, seconds: start.elapsed().as_secs_f64() })
@@ -221,7 +254,13 @@ impl<'a> Trainer<'a> {
 
     /// The model after the steps done so far.
     fn model(&mut self, ranking: Ranking) -> Result<Model> {
-        let Parameters { users, items, user_branch, item_branch, ego } = self.engine.parameters()?;
+        let Parameters { users, items, user_branch, item_branch, ego } = match &mut self.engine {
+            Engine::Steps(backend, _) => backend.parameters()?,
+            Engine::Em(engine) => {
+                let State { theta, beta, .. } = engine.state()?;
+                Parameters { users: theta, items: beta, user_branch: None, item_branch: None, ego: None }
+            }
+        };
         Ok(Model {
             dim: self.config.dim,
             user_embedding: users,

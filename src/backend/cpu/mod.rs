@@ -6,6 +6,7 @@ pub mod apply;
 pub mod branch;
 pub mod ceiling;
 mod engine;
+pub mod expomf;
 pub mod gather;
 pub mod gram;
 pub mod propagation;
