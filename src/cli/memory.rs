@@ -112,8 +112,8 @@ impl Estimate {
         let (users, items) = (u64::from(data.users()), u64::from(data.items()));
         let model = model(data, config, false);
         let scratch = threads * expomf::scratch_bytes(config.dim);
-        // In an iteration, the larger side in panels and the new rows of one side; in an evaluation both are gone.
-        let iteration = 2 * 4 * users.max(items) * config.dim as u64 + scratch;
+        // In an iteration, the larger side in panels; in an evaluation it is gone.
+        let iteration = 4 * users.max(items) * config.dim as u64 + scratch;
         let mut estimate = Estimate {
             data: data.file_bytes(),
             tables: 4 * (users + items) * config.dim as u64 + 4 * items,

@@ -12,6 +12,8 @@
 mod cholesky;
 mod kernel;
 
+use std::sync::{Mutex, PoisonError};
+
 use rayon::prelude::*;
 
 use self::{
@@ -70,19 +72,18 @@ impl Em for ExpoMf<'_> {
         let density = Density::new(settings);
         let logits: Vec<f32> = state.mu.iter().map(|&mu| density.logit(mu)).collect();
 
+        let side = Side { dim, logits: None, positives: *by_user };
         let items = Other::new(&state.beta, dim, Some(&logits));
-        Side { table: &state.theta, dim, logits: None, positives: *by_user }
-            .solve(&items, &density, lambda_theta / lambda_y)
-            .map(|theta| state.theta = theta)
+        side.solve(&mut state.theta, &items, &density, lambda_theta / lambda_y)
             .map_err(|row| unsolvable(row, "user"))?;
+        drop(items);
 
+        let side = Side { dim, logits: Some(&logits), positives: *by_item };
         let users = Other::new(&state.theta, dim, None);
-        let before = Side { table: &state.beta, dim, logits: Some(&logits), positives: *by_item };
-        state.beta =
-            before.solve(&users, &density, lambda_beta / lambda_y).map_err(|row| unsolvable(row, "item"))?;
+        side.solve(&mut state.beta, &users, &density, lambda_beta / lambda_y)
+            .map_err(|row| unsolvable(row, "item"))?;
 
-        let after = Side { table: &state.beta, dim, logits: Some(&logits), positives: *by_item };
-        let sums = after.sums(&users, &density);
+        let sums = side.sums(&state.beta, &users, &density);
         let n = by_user.rows();
         let of_pairs: f64 = sums
             .iter()
@@ -133,8 +134,6 @@ impl Density {
 
 /// The rows that are worked on.
 struct Side<'s> {
-    /// `[N, D]`.
-    table: &'s [f32],
     dim: usize,
     /// Logits of exposure at score 0, `[N]`, if this side is the items.
     logits: Option<&'s [f32]>,
@@ -263,6 +262,27 @@ impl Scratch {
     }
 }
 
+/// What threads work with: one for each that is at work, handed on from block to block.
+struct Pool<T, F> {
+    new: F,
+    free: Mutex<Vec<T>>,
+}
+
+impl<T, F: Fn() -> T> Pool<T, F> {
+    fn new(new: F) -> Self {
+        Pool { new, free: Mutex::default() }
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        let free = || self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = free().pop();
+        let mut mine = taken.unwrap_or_else(&self.new);
+        let result = work(&mut mine);
+        free().push(mine);
+        result
+    }
+}
+
 /// What the exposures of an item's users come to.
 struct Sums {
     /// Sum of A.
@@ -272,14 +292,10 @@ struct Sums {
 }
 
 impl Side<'_> {
-    fn rows(&self) -> usize {
-        self.table.len() / self.dim
-    }
-
     /// Rows of a block: whole groups, as many as there is room for, and enough blocks for all threads.
     fn block_rows(&self, width: usize) -> usize {
         let room = BLOCK_LINES / width;
-        let share = self.rows().div_ceil(4 * rayon::current_num_threads());
+        let share = self.positives.rows().div_ceil(4 * rayon::current_num_threads());
         room.min(share).clamp(1, MOST_ROWS).next_multiple_of(ROWS)
     }
 
@@ -287,53 +303,61 @@ impl Side<'_> {
         self.logits.map_or(0.0, |logits| logits[row])
     }
 
-    /// E-step and M-step: the new rows, `[N, D]`.
+    /// E-step and M-step: the rows of `table`, `[N, D]`, become the new ones.
     ///
     /// # Errors
     /// A row whose normal equations cannot be solved.
-    fn solve(&self, other: &Other<'_>, density: &Density, ridge: f32) -> Result<Vec<f32>, usize> {
+    fn solve(
+        &self,
+        table: &mut [f32],
+        other: &Other<'_>,
+        density: &Density,
+        ridge: f32,
+    ) -> Result<(), usize> {
         let dim = self.dim;
         let layout = Layout::new(dim);
         let rows = self.block_rows(layout.width);
-        let mut solved = vec![0f32; self.table.len()];
-        let blocks = solved.par_chunks_mut(rows * dim).zip(self.table.par_chunks(rows * dim)).enumerate();
-        let new = || (Scratch::new(rows, dim), Normal::new(rows, &layout), Systems::new(dim));
-        let bad = blocks.map_init(new, |(scratch, normal, systems), (b, (out, block))| {
-            let first = b * rows;
-            scratch.begin(block, dim);
-            normal.matrices.fill(Line::ZERO);
-            for tile in (0..other.rows).step_by(DEPTH) {
-                scratch.score(other, tile);
-                for (r, row) in (first..).take(block.len() / dim).enumerate() {
-                    let (logit, logits) = (self.logit(row), &other.logits[tile..][..DEPTH]);
-                    expose(&mut scratch.tile[r], logit, logits, density);
-                    for &positive in scratch.positives(r, self.positives.row(row as u32), tile) {
-                        flat_mut(&mut scratch.tile[r])[positive as usize - tile] = 1.0;
+        let pool = Pool::new(|| (Scratch::new(rows, dim), Normal::new(rows, &layout), Systems::new(dim)));
+        let blocks = table.par_chunks_mut(rows * dim).enumerate();
+        let bad = blocks.map(|(b, block)| {
+            pool.with(|(scratch, normal, systems)| {
+                let first = b * rows;
+                scratch.begin(block, dim);
+                normal.matrices.fill(Line::ZERO);
+                for tile in (0..other.rows).step_by(DEPTH) {
+                    scratch.score(other, tile);
+                    for (r, row) in (first..).take(block.len() / dim).enumerate() {
+                        let (logit, logits) = (self.logit(row), &other.logits[tile..][..DEPTH]);
+                        expose(&mut scratch.tile[r], logit, logits, density);
+                        for &positive in scratch.positives(r, self.positives.row(row as u32), tile) {
+                            flat_mut(&mut scratch.tile[r])[positive as usize - tile] = 1.0;
+                        }
                     }
+                    normal.add(&scratch.tile, other, tile);
                 }
-                normal.add(&scratch.tile, other, tile);
-            }
-            let groups = out.chunks_mut(LANES * dim).zip(normal.matrices.chunks(LANES * layout.width));
-            (first..).step_by(LANES).zip(groups).find_map(|(first, (out, matrices))| {
-                let ids = first as u32..(first + out.len() / dim) as u32;
-                let positives = ids.map(|row| self.positives.row(row));
-                solve_group(systems, &layout, matrices, positives, other, ridge, out).map(|lane| first + lane)
+                let groups = block.chunks_mut(LANES * dim).zip(normal.matrices.chunks(LANES * layout.width));
+                (first..).step_by(LANES).zip(groups).find_map(|(first, (out, matrices))| {
+                    let ids = first as u32..(first + out.len() / dim) as u32;
+                    let positives = ids.map(|row| self.positives.row(row));
+                    solve_group(systems, &layout, matrices, positives, other, ridge, out)
+                        .map(|lane| first + lane)
+                })
             })
         });
         match bad.flatten().min() {
-            None => Ok(solved),
+            None => Ok(()),
             Some(row) => Err(row),
         }
     }
 
     /// E-step: what the exposures of each row come to, `[N]`.
-    fn sums(&self, other: &Other<'_>, density: &Density) -> Vec<Sums> {
+    fn sums(&self, table: &[f32], other: &Other<'_>, density: &Density) -> Vec<Sums> {
         let dim = self.dim;
         let rows = self.block_rows(1);
-        let blocks = self.table.par_chunks(rows * dim).enumerate();
-        let sums = blocks.map_init(
-            || Scratch::new(rows, dim),
-            |scratch, (b, block)| {
+        let pool = Pool::new(|| Scratch::new(rows, dim));
+        let blocks = table.par_chunks(rows * dim).enumerate();
+        let sums = blocks.map(|(b, block)| {
+            pool.with(|scratch| {
                 scratch.begin(block, dim);
                 let mut sums: Vec<Sums> =
                     block.chunks_exact(dim).map(|_| Sums { exposure: 0.0, ln_likelihood: 0.0 }).collect();
@@ -359,8 +383,8 @@ impl Side<'_> {
                     }
                 }
                 sums
-            },
-        );
+            })
+        });
         sums.flatten_iter().collect()
     }
 }
