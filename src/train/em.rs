@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use super::observer::Epoch;
+#[cfg(feature = "cuda")]
+use crate::backend::cuda;
 use crate::{
     backend::{
         cpu::expomf::ExpoMf,
@@ -25,14 +27,8 @@ pub(super) fn engine<'a>(
     match device {
         Resolved::Cpu => Ok(Box::new(ExpoMf::new(data, settings, state))),
         #[cfg(feature = "cuda")]
-        Resolved::Cuda(_) => Err(cpu_only()),
+        Resolved::Cuda(device) => Ok(Box::new(cuda::expomf::ExpoMf::new(device, data, settings, &state)?)),
     }
-}
-
-/// The error of a GPU asked for.
-#[cfg(feature = "cuda")]
-pub(super) fn cpu_only() -> Error {
-    Error::config("objective", "expomf", "it trains on the CPU only", "use --device cpu")
 }
 
 /// One iteration. Its loss is the negative log posterior; its samples are all pairs, since each is looked at.

@@ -70,7 +70,7 @@ fn gpu_memory(data: &Interactions, config: &Config, device: &Resolved) -> Result
         return Err(Error::config("k", config.k, problem, "use --device cpu, or a smaller --k"));
     }
     if config.objective == objective::EXPOMF {
-        return Err(super::em::cpu_only());
+        return cuda::expomf::check(device, data, &config.expomf()?).map(Some);
     }
     let objective = objective::build(&config.objective, &config.objective_config())?;
     let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
