@@ -219,13 +219,15 @@ DEVICE void solve(const ExpomfSolve &p, float *lower, float *diagonal) {
     const uint32_t t = threadIdx.x, dim = p.dim, row = p.first + blockIdx.x;
     const float *matrix = p.matrices + uint64_t(blockIdx.x) * p.columns;
     float *right = lower + triangle(dim), ridge = p.ridge;
-    const uint64_t begin = p.offsets[row], end = p.offsets[row + 1];
+    float *own = p.table + uint64_t(row) * p.stride;
     for (uint32_t j = t; j < dim; j += EXPOMF_SOLVE_THREADS) {
+        const uint32_t *positives = p.positives + p.offsets[row];
+        const uint32_t count = uint32_t(p.offsets[row + 1] - p.offsets[row]);
         double sum = 0.0;
         UNROLL_4
-        for (uint64_t k = begin; k < end; k++) sum += p.other[uint64_t(p.positives[k]) * p.stride + j];
+        for (uint32_t k = 0; k < count; k++) sum += p.other[uint64_t(positives[k]) * p.stride + j];
         // Kept for the next try.
-        p.table[uint64_t(row) * p.stride + j] = float(sum);
+        own[j] = float(sum);
     }
     for (uint32_t tries = 0;; tries++) {
         __syncthreads();
@@ -236,7 +238,7 @@ DEVICE void solve(const ExpomfSolve &p, float *lower, float *diagonal) {
                 if (i == j) diagonal[i] = x;
             }
         }
-        for (uint32_t j = t; j < dim; j += EXPOMF_SOLVE_THREADS) right[j] = p.table[uint64_t(row) * p.stride + j];
+        for (uint32_t j = t; j < dim; j += EXPOMF_SOLVE_THREADS) right[j] = own[j];
         bool good = true;
         for (uint32_t k = 0; k < dim; k++) {
             __syncthreads();
@@ -275,7 +277,7 @@ DEVICE void solve(const ExpomfSolve &p, float *lower, float *diagonal) {
         }
     }
     __syncthreads();
-    for (uint32_t j = t; j < dim; j += EXPOMF_SOLVE_THREADS) p.table[uint64_t(row) * p.stride + j] = right[j];
+    for (uint32_t j = t; j < dim; j += EXPOMF_SOLVE_THREADS) own[j] = right[j];
 }
 
 // The lanes of sums took every pair for an unobserved one, which the observed ones make good here.

@@ -6,10 +6,15 @@ mod emulator;
 mod exposure;
 
 use exposure::{Oracle, SIZE, distance, settings, world};
-use macr::backend::{
-    cpu,
-    cuda::expomf::{ExpoMf, MOST_DIM, check},
-    expomf::{Em, ExposureConstant, Settings, State},
+use macr::{
+    Config, Edges, InteractionsBuilder, Split, Trainer,
+    backend::{
+        cpu,
+        cuda::expomf::{ExpoMf, MOST_DIM, check},
+        expomf::{Em, ExposureConstant, Settings, State},
+    },
+    device::Resolved,
+    objective::EXPOMF,
 };
 
 fn begin(settings: &Settings) -> State {
@@ -71,6 +76,34 @@ fn several_iterations_stay_with_the_cpu_and_raise_the_log_posterior() {
     let mut again = ExpoMf::new(&device, &data, settings, &engine.state().unwrap()).unwrap();
     assert_eq!(engine.iterate().unwrap().to_bits(), again.iterate().unwrap().to_bits());
     assert_eq!(engine.state().unwrap(), again.state().unwrap());
+}
+
+#[test]
+fn a_whole_training_runs_on_the_device() {
+    let Some(device) = emulator::device() else { return };
+    let pairs = || (0..40u32).flat_map(|u| (0..20u32).filter(move |i| (u + i) % 2 == 0).map(move |i| (u, i)));
+    let held_out = |&(u, i): &(u32, u32)| (u * 7 + i * 3) % 5 == 0;
+    let data = InteractionsBuilder::new(40, 20)
+        .split(Split::Train, Edges::from_pairs(pairs().filter(|pair| !held_out(pair))))
+        .split(Split::Test, Edges::from_pairs(pairs().filter(held_out)))
+        .build()
+        .unwrap();
+    let config = Config {
+        objective: EXPOMF.into(),
+        dim: 2,
+        epochs: 4,
+        eval_every: 1,
+        k: 2,
+        select: Split::Test,
+        ..Config::default()
+    };
+    let fit = |device: &Resolved| Trainer::on(device, &data, config.clone()).unwrap().fit(&mut ()).unwrap().1;
+    let (gpu, cpu) = (fit(&Resolved::Cuda(device)), fit(&Resolved::Cpu));
+    assert_eq!((gpu.epochs, gpu.samples), (cpu.epochs, cpu.samples));
+    assert!(
+        gpu.best.hit_rate > 0.99 && (gpu.best.hit_rate - cpu.best.hit_rate).abs() < 1e-9,
+        "{gpu:?}, {cpu:?}"
+    );
 }
 
 #[test]

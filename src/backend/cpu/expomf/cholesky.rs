@@ -9,6 +9,8 @@ use crate::simd::{LANES, Line, vectorised};
 pub type Lanes = [f32; LANES];
 /// Rows of a factor that are made together.
 const ROWS: usize = 4;
+/// Columns that are made together.
+const COLUMNS: usize = 2;
 /// The smallest pivot, as a part of its diagonal element, that is more than rounding.
 const SMALLEST_PIVOT: f32 = 4.0 * f32::EPSILON;
 /// The least ridge that a system is tried again with, and what it grows by from one try to the next.
@@ -75,74 +77,93 @@ impl Systems {
 }
 
 vectorised! {
-    /// Cholesky, row by row, in place; false in the lanes where a pivot is not positive beyond rounding.
-    fn factor(lower: &mut [Lanes], size: usize) -> [bool; LANES] {
-        let mut good = [true; LANES];
-        for i in (0..size).step_by(ROWS) {
-            let (above, rows) = lower[..start(i + ROWS)].split_at_mut(start(i));
-            let at = |a: usize| start(i + a) - start(i);
-            for j in (0..i).step_by(2) {
-                let mut sum = [[[0f32; LANES]; 2]; ROWS];
-                let partner: [&[Lanes]; 2] = [&above[start(j)..][..j], &above[start(j + 1)..][..j]];
-                let own: [&[Lanes]; ROWS] = std::array::from_fn(|a| &rows[at(a)..][..j]);
-                for k in 0..j {
-                    for a in 0..ROWS {
-                        for b in 0..2 {
-                            for lane in 0..LANES {
-                                sum[a][b][lane] = own[a][k][lane].mul_add(partner[b][k][lane], sum[a][b][lane]);
-                            }
-                        }
-                    }
-                }
-                let (first, second) = (&above[start(j) + j], &above[start(j + 1) + j + 1]);
-                let between = &above[start(j + 1) + j];
-                for a in 0..ROWS {
-                    let out = &mut rows[at(a) + j..][..2];
+    /// `out[a][b]`: the dot product of row a of one block of rows with row b of another, over the first `partner[0].len()`
+    /// elements. A function of its own, so that the sums stay in registers.
+    fn dots(own: [&[Lanes]; ROWS], partner: [&[Lanes]; COLUMNS], out: &mut [[Lanes; COLUMNS]; ROWS]) {
+        let length = partner[0].len();
+        let (own, partner) = (own.map(|row| &row[..length]), partner.map(|row| &row[..length]));
+        let mut sum = [[[0f32; LANES]; COLUMNS]; ROWS];
+        for k in 0..length {
+            for a in 0..ROWS {
+                for b in 0..COLUMNS {
                     for lane in 0..LANES {
-                        let x = (out[0][lane] - sum[a][0][lane]) * first[lane];
-                        out[0][lane] = x;
-                        out[1][lane] = (out[1][lane] - x.mul_add(between[lane], sum[a][1][lane])) * second[lane];
+                        sum[a][b][lane] = own[a][k][lane].mul_add(partner[b][k][lane], sum[a][b][lane]);
                     }
                 }
-            }
-            // The block on the diagonal.
-            let mut sum = [[[0f32; LANES]; ROWS]; ROWS];
-            let own: [&[Lanes]; ROWS] = std::array::from_fn(|a| &rows[at(a)..][..i]);
-            for k in 0..i {
-                for a in 0..ROWS {
-                    for b in 0..=a {
-                        for lane in 0..LANES {
-                            sum[a][b][lane] = own[a][k][lane].mul_add(own[b][k][lane], sum[a][b][lane]);
-                        }
-                    }
-                }
-            }
-            for b in 0..ROWS {
-                let mut inverse = [0f32; LANES];
-                for lane in 0..LANES {
-                    let diagonal = rows[at(b) + i + b][lane];
-                    let mut pivot = diagonal - sum[b][b][lane];
-                    for k in 0..b {
-                        let x = rows[at(b) + i + k][lane];
-                        pivot = x.mul_add(-x, pivot);
-                    }
-                    let enough = pivot > SMALLEST_PIVOT * diagonal && pivot < f32::INFINITY;
-                    good[lane] &= enough;
-                    inverse[lane] = if enough { 1.0 / pivot.sqrt() } else { 0.0 };
-                }
-                for a in b + 1..ROWS {
-                    for lane in 0..LANES {
-                        let mut x = rows[at(a) + i + b][lane] - sum[a][b][lane];
-                        for k in 0..b {
-                            x = (-rows[at(a) + i + k][lane]).mul_add(rows[at(b) + i + k][lane], x);
-                        }
-                        rows[at(a) + i + b][lane] = x * inverse[lane];
-                    }
-                }
-                rows[at(b) + i + b] = inverse;
             }
         }
-        good
+        *out = sum;
+    }
+}
+
+/// Cholesky, row by row, in place; false in the lanes where a pivot is not positive beyond rounding.
+fn factor(lower: &mut [Lanes], size: usize) -> [bool; LANES] {
+    let mut good = [true; LANES];
+    let mut sum = [[[0f32; LANES]; COLUMNS]; ROWS];
+    for i in (0..size).step_by(ROWS) {
+        let (above, rows) = lower[..start(i + ROWS)].split_at_mut(start(i));
+        let at = |a: usize| start(i + a) - start(i);
+        for j in (0..i).step_by(COLUMNS) {
+            let own = std::array::from_fn(|a| &rows[at(a)..][..j]);
+            dots(own, std::array::from_fn(|b| &above[start(j + b)..][..j]), &mut sum);
+            let partner = std::array::from_fn(|b| &above[start(j + b) + j..][..b + 1]);
+            for (a, sum) in sum.iter().enumerate() {
+                finish(&mut rows[at(a) + j..][..COLUMNS], sum, partner);
+            }
+        }
+        // The block on the diagonal.
+        let mut sums = [[[0f32; LANES]; ROWS]; ROWS];
+        for j in (0..ROWS).step_by(COLUMNS) {
+            let own: [&[Lanes]; ROWS] = std::array::from_fn(|a| &rows[at(a)..][..i]);
+            dots(own, std::array::from_fn(|b| own[j + b]), &mut sum);
+            for (sums, sum) in sums.iter_mut().zip(&sum) {
+                sums[j..j + COLUMNS].copy_from_slice(sum);
+            }
+        }
+        corner(rows, std::array::from_fn(|a| at(a) + i), &sums, &mut good);
+    }
+    good
+}
+
+vectorised! {
+    /// Two elements of a row of the factor, from the matrix's, the products before them, and the rows that they are
+    /// multiplied with.
+    fn finish(out: &mut [Lanes], sum: &[Lanes; COLUMNS], partner: [&[Lanes]; COLUMNS]) {
+        for lane in 0..LANES {
+            let x = (out[0][lane] - sum[0][lane]) * partner[0][0][lane];
+            out[0][lane] = x;
+            out[1][lane] = (out[1][lane] - x.mul_add(partner[1][0][lane], sum[1][lane])) * partner[1][1][lane];
+        }
+    }
+}
+
+vectorised! {
+    /// The block on the diagonal, whose row a begins at `at[a]` of `rows`.
+    fn corner(rows: &mut [Lanes], at: [usize; ROWS], sum: &[[Lanes; ROWS]; ROWS], good: &mut [bool; LANES]) {
+        for b in 0..ROWS {
+            let mut inverse = [0f32; LANES];
+            for lane in 0..LANES {
+                let diagonal = rows[at[b] + b][lane];
+                let mut pivot = diagonal - sum[b][b][lane];
+                for k in 0..b {
+                    let x = rows[at[b] + k][lane];
+                    pivot = x.mul_add(-x, pivot);
+                }
+                let enough = pivot > SMALLEST_PIVOT * diagonal && pivot < f32::INFINITY;
+                good[lane] &= enough;
+                inverse[lane] = if enough { 1.0 / pivot.sqrt() } else { 0.0 };
+            }
+            for a in b + 1..ROWS {
+                for lane in 0..LANES {
+                    let mut x = rows[at[a] + b][lane] - sum[a][b][lane];
+                    for k in 0..b {
+                        x = (-rows[at[a] + k][lane]).mul_add(rows[at[b] + k][lane], x);
+                    }
+                    rows[at[a] + b][lane] = x * inverse[lane];
+                }
+            }
+            rows[at[b] + b] = inverse;
+        }
     }
 }
 
