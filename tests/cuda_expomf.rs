@@ -101,7 +101,7 @@ fn a_whole_training_runs_on_the_device() {
     let (gpu, cpu) = (fit(&Resolved::Cuda(device)), fit(&Resolved::Cpu));
     assert_eq!((gpu.epochs, gpu.samples), (cpu.epochs, cpu.samples));
     assert!(
-        gpu.best.hit_rate > 0.99 && (gpu.best.hit_rate - cpu.best.hit_rate).abs() < 1e-9,
+        gpu.best.hit_rate > 0.7 && (gpu.best.hit_rate - cpu.best.hit_rate).abs() < 1e-9,
         "{gpu:?}, {cpu:?}"
     );
 }
