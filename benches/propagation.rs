@@ -27,7 +27,7 @@ fn propagation(c: &mut Criterion) {
         let graph = Graph::new(&data);
         let edges = graph.by_user.nnz();
         let table = |rows: u32, stream| {
-            Table::xavier(rows as usize, Shape::DIM, 1, stream).expect("it fits into memory")
+            Table::xavier(rows as usize, Shape::DIM, storage, 1, stream).expect("it fits into memory")
         };
         let tables = [table(shape.users, 0), table(shape.items, 1)];
         let mut group = c.benchmark_group(format!("propagation/{}", shape.name));

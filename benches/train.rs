@@ -38,6 +38,7 @@ fn train(c: &mut Criterion) {
                 .expect("the batch fits");
             let settings = Settings {
                 dim: 64,
+                storage: Default::default(),
                 lightgcn: None,
                 adam: Adam::default(),
                 catch_up: CatchUp::Quadrature,

@@ -1,6 +1,6 @@
 // A row of a table in the registers of a group of lanes.
 #pragma once
-#include "common.cuh"
+#include "storage.cuh"
 
 // Up to WIDTH columns, a power of two from 16 to 1024: G lanes of a warp hold V times four consecutive columns each.
 // Columns from the stride on are zero.
@@ -23,7 +23,7 @@ template <unsigned WIDTH> struct Row {
     }
 
     // Whole, or zero where `wanted` is false.
-    static DEVICE Row load(const float *from, uint32_t stride, bool wanted = true) {
+    template <class T> static DEVICE Row load(const T *from, uint32_t stride, bool wanted = true) {
         Row row;
         UNROLL
         for (unsigned v = 0; v < V; v++) {
@@ -47,12 +47,19 @@ template <unsigned WIDTH> struct Row {
         return row;
     }
 
-    DEVICE void store(float *to, uint32_t stride) const {
+    // Rounded to the nearest.
+    template <class T> DEVICE void store(T *to, uint32_t stride) const {
         UNROLL
         for (unsigned v = 0; v < V; v++) {
             const float4 four = make_float4(x[4 * v], x[4 * v + 1], x[4 * v + 2], x[4 * v + 3]);
             if (column(v) < stride) store4(to + column(v), four);
         }
+    }
+
+    // Rounds each element at random to the form of T.
+    template <class T> DEVICE void round(const Noise &noise) {
+        UNROLL
+        for (unsigned j = 0; j < N; j++) x[j] = stochastic<T>(x[j], noise.word(column(j / 4) + j % 4));
     }
 
     // this += a y
@@ -79,3 +86,7 @@ template <unsigned WIDTH> DEVICE float dot(const Row<WIDTH> &a, const Row<WIDTH>
 
 // Defines a kernel for every width: f(WIDTH).
 #define EVERY_WIDTH(f) f(16) f(32) f(64) f(128) f(256) f(512) f(1024)
+// The same for one form of tables: f(NAME, FORM, WIDTH), where NAME begins the variant's; and for every form.
+#define EVERY_WIDTH_OF(f, NAME, T) \
+    f(NAME, T, 16) f(NAME, T, 32) f(NAME, T, 64) f(NAME, T, 128) f(NAME, T, 256) f(NAME, T, 512) f(NAME, T, 1024)
+#define EVERY_TABLE(f) EVERY_WIDTH_OF(f, , float) EVERY_WIDTH_OF(f, f16_, F16) EVERY_WIDTH_OF(f, bf16_, Bf16)

@@ -10,6 +10,7 @@ use crate::{
     objective::{BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, SamplerKind},
+    storage::Storage,
 };
 
 /// Everything that decides what a training computes; with the data it is the identity of a result.
@@ -48,6 +49,8 @@ pub struct Config {
     pub negatives: Negatives,
     /// Embedding size D.
     pub dim: usize,
+    /// The form in which embeddings are kept.
+    pub storage: Storage,
     /// Rows of a batch B.
     pub batch_size: u32,
     /// Adam's learning rate.
@@ -104,6 +107,7 @@ impl Default for Config {
             sampler: SamplerKind::UserUniform,
             negatives: Negatives::Uniform,
             dim: 64,
+            storage: Storage::F32,
             batch_size: 1024,
             learning_rate: 1e-3,
             l2: 1e-5,

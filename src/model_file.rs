@@ -1,7 +1,8 @@
 //! `model.safetensors`: what stands in it, how it is written and checked; see `docs/formats.md`.
 
-use std::{collections::HashMap, fs, io::Write, path::Path};
+use std::{borrow::Cow, collections::HashMap, fs, io::Write, path::Path};
 
+use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -10,6 +11,7 @@ use crate::{
     atomic_file::write_atomic,
     error::{Error, Result},
     model::{Branch, Carved, Metadata, Model, Ranking},
+    storage::{Element, Storage},
 };
 
 /// How every file begins after its first eight bytes, and how many digits of checksum follow.
@@ -22,12 +24,27 @@ struct Entry<'a> {
     name: String,
     dtype: &'static str,
     shape: Vec<usize>,
-    bytes: &'a [u8],
+    bytes: Cow<'a, [u8]>,
 }
 
 impl<'a> Entry<'a> {
+    /// An embedding table, in the form of `storage`.
+    fn table(name: &str, shape: [usize; 2], values: &'a [f32], storage: Storage) -> Self {
+        fn halves<T: Element>(values: &[f32]) -> Cow<'static, [u8]> {
+            let halves: Vec<T> = values.iter().map(|&x| T::nearest(x)).collect();
+            Cow::Owned(bytemuck::cast_slice(&halves).to_vec())
+        }
+        let (dtype, bytes) = match storage {
+            Storage::F32 => return Entry::f32(name, shape, values),
+            Storage::F16 => ("F16", halves::<f16>(values)),
+            Storage::Bf16 => ("BF16", halves::<bf16>(values)),
+        };
+        Entry { name: name.into(), dtype, shape: shape.into(), bytes }
+    }
+
     fn f32(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: &'a [f32]) -> Self {
-        Entry { name: name.into(), dtype: "F32", shape: shape.into(), bytes: bytemuck::cast_slice(values) }
+        let bytes = Cow::Borrowed(bytemuck::cast_slice(values));
+        Entry { name: name.into(), dtype: "F32", shape: shape.into(), bytes }
     }
 }
 
@@ -51,21 +68,22 @@ pub(crate) fn save(model: &Model, path: &Path) -> Result<()> {
     let mut hash = Xxh3Default::new();
     hash.update(&length);
     hash.update(&header);
-    entries.iter().for_each(|entry| hash.update(entry.bytes));
+    entries.iter().for_each(|entry| hash.update(&entry.bytes));
     let digits = CHECKSUM_AT - length.len()..;
     header[digits][..NO_CHECKSUM.len()].copy_from_slice(format!("{:032x}", hash.digest128()).as_bytes());
     write_atomic(path, |file| {
         file.write_all(&length)?;
         file.write_all(&header)?;
-        entries.iter().try_for_each(|entry| file.write_all(entry.bytes))
+        entries.iter().try_for_each(|entry| file.write_all(&entry.bytes))
     })
 }
 
 fn entries(model: &Model) -> Vec<Entry<'_>> {
     let (users, items) = (model.users() as usize, model.items() as usize);
+    let table = |name, rows, values| Entry::table(name, [rows, model.dim], values, model.metadata.storage);
     let mut entries = vec![
-        Entry::f32("user_embedding", [users, model.dim], &model.user_embedding),
-        Entry::f32("item_embedding", [items, model.dim], &model.item_embedding),
+        table("user_embedding", users, &model.user_embedding),
+        table("item_embedding", items, &model.item_embedding),
     ];
     for (name, branch) in [("user_branch", &model.user_branch), ("item_branch", &model.item_branch)] {
         match branch {
@@ -80,15 +98,17 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
         }
     }
     if let Some([ego_users, ego_items]) = &model.ego {
-        entries.push(Entry::f32("user_ego", [users, model.dim], ego_users));
-        entries.push(Entry::f32("item_ego", [items, model.dim], ego_items));
+        entries.push(table("user_ego", users, ego_users));
+        entries.push(table("item_ego", items, ego_items));
     }
     entries.push(Entry {
         name: "item_popularity".into(),
         dtype: "U32",
         shape: vec![items],
-        bytes: bytemuck::cast_slice(&model.item_popularity),
+        bytes: Cow::Borrowed(bytemuck::cast_slice(&model.item_popularity)),
     });
+    // Wide numbers first, so that all are aligned in the file.
+    entries.sort_by_key(|entry| matches!(entry.dtype, "F16" | "BF16"));
     entries
 }
 
@@ -158,12 +178,12 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn model(&self, strings: &HashMap<String, String>) -> Result<Model, String> {
-        let (shape, user_embedding) = self.f32("user_embedding", &[None, None])?;
+        let (storage, shape, user_embedding) = self.table("user_embedding", &[None, None])?;
         let dim = shape[1];
         if dim == 0 {
             return Err("tensor `user_embedding` has no columns".into());
         }
-        let (shape, item_embedding) = self.f32("item_embedding", &[None, Some(dim)])?;
+        let (_, shape, item_embedding) = self.table("item_embedding", &[None, Some(dim)])?;
         let items = shape[0];
         let view = self.view("item_popularity", Dtype::U32, &[Some(items)])?;
         let item_popularity = words(view.data(), u32::from_le_bytes);
@@ -173,8 +193,8 @@ impl Reader<'_> {
         let users = user_embedding.len() / dim;
         let ego = match self.tensors.names().contains(&"user_ego") {
             true => Some([
-                self.f32("user_ego", &[Some(users), Some(dim)])?.1,
-                self.f32("item_ego", &[Some(items), Some(dim)])?.1,
+                self.table("user_ego", &[Some(users), Some(dim)])?.2,
+                self.table("item_ego", &[Some(items), Some(dim)])?.2,
             ]),
             false => None,
         };
@@ -186,7 +206,7 @@ impl Reader<'_> {
             user_branch: self.branch("user_branch", dim)?,
             item_branch: self.branch("item_branch", dim)?,
             item_popularity,
-            metadata: metadata_from_strings(strings)?,
+            metadata: metadata_from_strings(strings, storage)?,
         })
     }
 
@@ -208,14 +228,32 @@ impl Reader<'_> {
         Ok(Some(Branch::Mlp { w1, b1, w2, b2: b2[0] }))
     }
 
+    /// An embedding table of finite numbers, in any form.
+    fn table(&self, name: &str, shape: &[Option<usize>]) -> Result<(Storage, Vec<usize>, Vec<f32>), String> {
+        let halves = |view: TensorView<'_>, widen: fn(u16) -> f32| {
+            let bits = view.data().chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+            (view.shape().to_vec(), bits.map(widen).collect::<Vec<f32>>())
+        };
+        let dtype = self.tensors.tensor(name).map_or(Dtype::F32, |view| view.dtype());
+        let (storage, (shape, values)) = match dtype {
+            Dtype::F16 => {
+                (Storage::F16, halves(self.view(name, dtype, shape)?, |bits| f16::from_bits(bits).widen()))
+            }
+            Dtype::BF16 => {
+                (Storage::Bf16, halves(self.view(name, dtype, shape)?, |bits| bf16::from_bits(bits).widen()))
+            }
+            _ => (Storage::F32, self.f32(name, shape)?),
+        };
+        finite(name, &values)?;
+        Ok((storage, shape, values))
+    }
+
     /// A tensor of finite numbers; `None` in `shape` is any length.
     fn f32(&self, name: &str, shape: &[Option<usize>]) -> Result<(Vec<usize>, Vec<f32>), String> {
         let view = self.view(name, Dtype::F32, shape)?;
         let values = words(view.data(), f32::from_le_bytes);
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(place) => Err(format!("tensor `{name}` has the value {} at place {place}", values[place])),
-            None => Ok((view.shape().to_vec(), values)),
-        }
+        finite(name, &values)?;
+        Ok((view.shape().to_vec(), values))
     }
 
     fn view(&self, name: &str, dtype: Dtype, shape: &[Option<usize>]) -> Result<TensorView<'_>, String> {
@@ -239,12 +277,19 @@ impl Reader<'_> {
     }
 }
 
+fn finite(name: &str, values: &[f32]) -> Result<(), String> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(place) => Err(format!("tensor `{name}` has the value {} at place {place}", values[place])),
+        None => Ok(()),
+    }
+}
+
 /// Tensors need not be aligned in the file.
 fn words<T>(bytes: &[u8], from: impl Fn([u8; 4]) -> T) -> Vec<T> {
     bytes.chunks_exact(4).map(|b| from([b[0], b[1], b[2], b[3]])).collect()
 }
 
-fn metadata_from_strings(strings: &HashMap<String, String>) -> Result<Metadata, String> {
+fn metadata_from_strings(strings: &HashMap<String, String>, storage: Storage) -> Result<Metadata, String> {
     let text = |key: &str| {
         strings.get(key).cloned().ok_or_else(|| format!("entry `{key}` is missing in the file's metadata"))
     };
@@ -273,6 +318,7 @@ fn metadata_from_strings(strings: &HashMap<String, String>) -> Result<Metadata, 
                 seed: number("carved_seed", text("carved_seed")?)?,
             }),
         },
+        storage,
         seed: number("seed", text("seed")?)?,
         version: text("version")?,
     })

@@ -150,6 +150,7 @@ fn check(
     sampler.draw(0, users, positives, negatives);
     let settings = Settings {
         dim,
+        storage: Default::default(),
         lightgcn: form.lightgcn,
         adam: Adam::default(),
         catch_up: CatchUp::Quadrature,
@@ -185,7 +186,7 @@ fn check(
     let mut moments = Vec::new();
     for table in engine.tables() {
         for row in 0..table.rows() as u32 {
-            let [_, m, _] = table.record(row);
+            let m = table.record::<f32>(row).m;
             moments.extend_from_slice(&m[..dim]);
         }
     }

@@ -77,8 +77,8 @@ impl Chain {
             optimiser: Optimiser::new(device, settings.adam, settings.catch_up)?,
             rules: StepRules::new(device, chunk as usize)?,
             tables: [
-                Table::xavier(device, users, dim, seed, streams::USERS)?,
-                Table::xavier(device, items, dim, seed, streams::ITEMS)?,
+                Table::xavier(device, users, dim, settings.storage, seed, streams::USERS)?,
+                Table::xavier(device, items, dim, settings.storage, seed, streams::ITEMS)?,
             ],
             branches: [
                 branch(objective.user_branch(), streams::USER_BRANCH)?,
@@ -86,12 +86,12 @@ impl Chain {
             ],
             gathered: (0..HELD).map(|_| gathered()).collect::<Result<_>>()?,
             scalars: (0..HELD).map(|_| step.scalars()).collect::<Result<_>>()?,
-            gather: Gather::new(device, dim, slots)?,
+            gather: Gather::new(device, dim, settings.storage, slots)?,
             all_pairs: objective
                 .all_pairs()
                 .map(|form| AllPairs::new(device, form, workload.batch))
                 .transpose()?,
-            apply: Apply::new(device, dim, batch, slots, sampler.users_are_distinct())?,
+            apply: Apply::new(device, dim, settings.storage, batch, slots, sampler.users_are_distinct())?,
             step,
             l2: settings.l2,
             device: device.clone(),

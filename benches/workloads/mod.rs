@@ -106,6 +106,7 @@ impl Workload {
     pub fn settings(&self) -> Settings {
         Settings {
             dim: self.dim,
+            storage: Default::default(),
             lightgcn: None,
             adam: Adam::default(),
             catch_up: CatchUp::Quadrature,

@@ -61,7 +61,8 @@ impl Estimate {
         let train = data.count(Split::Train);
         let batch = u64::from(config.batch_size);
 
-        let tables = rows * (3 * 4 * stride + 8);
+        let stored = config.storage.bytes() as u64;
+        let tables = rows * ((stored + 8) * stride + 8);
         let own_users = batch.min(users);
         // As many distinct ones as even draws have on average: skewed draws have fewer.
         let own_items = (items as f64 * -libm::expm1(-2.0 * batch as f64 / items as f64)) as u64;
@@ -85,10 +86,10 @@ impl Estimate {
             SamplerKind::Interaction => 8 * users + 4 * train / 64,
         };
 
-        // Scaled parameters and two layers; slots; gradients and the same scaled; the product and its two vectors.
+        // Scaled parameters and two layers; slots; gradients and the same scaled; the product and its three tables.
         let propagation = lightgcn.map_or(0, |LightGcn { form, .. }| {
-            let product = if form == Form::Gram { 4 * items * (items + 2 * stride) } else { 0 };
-            rows * (3 * 4 * stride + 4 + 8) + 2 * (own_users + own_items) * 4 * stride + product
+            let product = if form == Form::Gram { 4 * items * (items + 3 * stride) } else { 0 };
+            rows * (3 * stored * stride + 4 + 8) + 2 * (own_users + own_items) * 4 * stride + product
         });
         // A LightGCN model has its parameters too, and leaves its last layer for a moment beside them.
         let model = 4 * rows * dim * if lightgcn.is_some() { 2 } else { 1 } + 4 * items;

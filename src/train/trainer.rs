@@ -152,7 +152,7 @@ impl<'a> Trainer<'a> {
             stopped = observer.stop();
             if epoch % self.config.eval_every == 0 || epoch == self.config.epochs || stopped {
                 let start = Instant::now();
-                let mut model = self.model(Ranking::default())?;
+                let mut model = self.model(epoch, Ranking::default())?;
                 let results = evaluator.evaluate(&model)?.results;
                 // The first of equals: grids are written with the plain ranking first.
                 let value = |outcome: &Outcome, metric| outcome.metrics.get(metric).unwrap_or(f64::NAN);
@@ -210,8 +210,7 @@ impl<'a> Trainer<'a> {
         let sums = self.engine.repeat(steps, &sequence)?.map(|sum| sum / steps as f64);
         let loss: f64 = sums.iter().sum();
         if !loss.is_finite() {
-            let Config { learning_rate, l2, .. } = self.config;
-            return Err(Error::Diverged { epoch, loss, learning_rate, l2 });
+            return Err(self.diverged("the loss", loss, epoch));
         }
         let names = self.parts.iter().copied().zip(sums);
         let l2 = sums[sums.len() - 1];
@@ -219,9 +218,23 @@ impl<'a> Trainer<'a> {
         Ok(Epoch { epoch, loss, parts, samples, seconds: start.elapsed().as_secs_f64() })
     }
 
-    /// The model after the steps done so far.
-    fn model(&mut self, ranking: Ranking) -> Result<Model> {
-        let Parameters { users, items, user_branch, item_branch, ego } = self.engine.parameters()?;
+    fn diverged(&self, what: &'static str, value: f64, epoch: u64) -> Error {
+        let Config { learning_rate, l2, storage, .. } = self.config;
+        Error::Diverged { what, epoch, value, learning_rate, l2, storage }
+    }
+
+    /// The model after epoch `epoch`.
+    fn model(&mut self, epoch: u64, ranking: Ranking) -> Result<Model> {
+        let Parameters { mut users, mut items, user_branch, item_branch, mut ego } =
+            self.engine.parameters()?;
+        // What is ranked is what a file will hold.
+        let storage = self.config.storage;
+        for table in [&mut users, &mut items].into_iter().chain(ego.iter_mut().flatten()) {
+            storage.round(table);
+            if let Some(&x) = table.iter().find(|x| !x.is_finite()) {
+                return Err(self.diverged("a parameter", x.into(), epoch));
+            }
+        }
         Ok(Model {
             dim: self.config.dim,
             user_embedding: users,
@@ -237,6 +250,7 @@ impl<'a> Trainer<'a> {
                 ranking,
                 data: self.data.checksum(),
                 carved: self.carved.clone(),
+                storage,
                 seed: self.config.seed,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },

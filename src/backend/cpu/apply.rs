@@ -1,18 +1,21 @@
 //! `apply`: per touched row, the sum of coefficient x partner row in the order of the samples, L2, then Adam in place.
 //!
 //! A row belongs to one slot and a slot to one task, so there are no races and the order of every sum is fixed. A
-//! sample moves 4D bytes (a partner row, from the cache), a slot 2 x 3 x 4D.
+//! sample moves 4D bytes (a partner row, from the cache), a slot twice 8D for its moments and 4D or 2D for its parameters.
+
+use std::marker::PhantomData;
 
 use super::{
     adam::adam_step,
     branch::Head,
     gather::{Gathered, SLOTS},
     sample::Touched,
-    table::SharedTable,
+    table::{RecordMut, SharedTable},
 };
 use crate::{
     optim::{Adam, CatchUp, Rules},
     simd::{blocks, vectorised},
+    storage::{Element, RowNoise, with_storage},
 };
 
 /// What `apply` needs to know of one side (users or items) of a batch.
@@ -94,7 +97,10 @@ impl Task<'_> {
         let mut dx = vec![0.0; if side.branch.is_some() { side.stride } else { 0 }];
         match target {
             Target::Table(table, ids) => {
-                apply_chunk(table, ids, *first, side, update, &mut dx, branch_gradient);
+                with_storage!(table.storage(), T => {
+                    let elements = PhantomData::<T>;
+                    apply_chunk(table, ids, elements, *first, side, update, &mut dx, branch_gradient);
+                });
             }
             Target::Buffer(out) => gradient_chunk(*first, side, out, &mut dx, branch_gradient),
         }
@@ -165,9 +171,10 @@ impl<'a> Row<'a> {
 }
 
 vectorised! {
-    fn apply_chunk(
+    fn apply_chunk<T: Element>(
         table: &SharedTable<'_>,
         ids: &[u32],
+        _elements: PhantomData<T>,
         first: usize,
         side: &Side<'_>,
         update: &Update<'_>,
@@ -175,42 +182,50 @@ vectorised! {
         branch_gradient: &mut [f32],
     ) {
         const AHEAD: usize = 4;
-        let stride = side.stride;
         let rate = update.adam.rate(update.rules.now() + 1) as f32;
+        let step = update.rules.now() + 1;
         for (k, &id) in ids.iter().enumerate() {
             if let Some(&next) = ids.get(k + AHEAD) {
                 table.prefetch(next);
             }
             let row = Row::new(side, first + k, dx, branch_gradient);
             // SAFETY: slots have distinct rows, and chunks distinct slots.
-            let (record, last) = unsafe { table.row_mut(id) };
-            let (p, rest) = record.split_at_mut(stride);
-            let (m, v) = rest.split_at_mut(stride);
-            let [decay1, decay2] = missed(m, v, *last, update);
-            let l2 = side.l2 * row.samples.len() as f32;
-            blocks!(stride, |at, N| {
-                let gradient = row.gradient::<N>(at, l2);
-                let own = &row.own[at..][..N];
-                // By way of registers: the compiler need not ask whether p, m and v overlap.
-                let (mut p_new, mut m_new, mut v_new) = ([0f32; N], [0f32; N], [0f32; N]);
-                let (m_old, v_old) = (&m[at..][..N], &v[at..][..N]);
-                for j in 0..N {
-                    (p_new[j], m_new[j], v_new[j]) = adam_step(
-                        own[j],
-                        m_old[j] * decay1,
-                        v_old[j] * decay2,
-                        gradient[j],
-                        rate,
-                        update.adam,
-                    );
-                }
-                p[at..][..N].copy_from_slice(&p_new);
-                m[at..][..N].copy_from_slice(&m_new);
-                v[at..][..N].copy_from_slice(&v_new);
-            });
-            *last = update.rules.now() + 1;
+            let RecordMut { p, m, v, last } = unsafe { table.row_mut::<T>(id) };
+            let decay = missed(m, v, *last, update);
+            let noise = table.noise(step, id);
+            move_row(row, p, [m, v], decay, rate, update.adam, noise);
+            *last = step;
         }
     }
+}
+
+/// Adam on a row whose moments have decayed by `decay`, in place.
+#[inline(always)]
+fn move_row<T: Element>(
+    row: Row<'_>,
+    p: &mut [T],
+    [m, v]: [&mut [f32]; 2],
+    [decay1, decay2]: [f32; 2],
+    rate: f32,
+    adam: &Adam,
+    noise: RowNoise,
+) {
+    let l2 = row.side.l2 * row.samples.len() as f32;
+    blocks!(row.side.stride, |at, N| {
+        let gradient = row.gradient::<N>(at, l2);
+        let own = &row.own[at..][..N];
+        // By way of registers: the compiler need not ask whether p, m and v overlap.
+        let (mut p_new, mut m_new, mut v_new) = ([T::zeroed(); N], [0f32; N], [0f32; N]);
+        let (m_old, v_old) = (&m[at..][..N], &v[at..][..N]);
+        for j in 0..N {
+            let moved = adam_step(own[j], m_old[j] * decay1, v_old[j] * decay2, gradient[j], rate, adam);
+            (m_new[j], v_new[j]) = (moved.1, moved.2);
+            p_new[j] = T::stochastic(moved.0, noise.word(at + j));
+        }
+        p[at..][..N].copy_from_slice(&p_new);
+        m[at..][..N].copy_from_slice(&m_new);
+        v[at..][..N].copy_from_slice(&v_new);
+    });
 }
 
 vectorised! {

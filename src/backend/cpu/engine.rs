@@ -68,10 +68,10 @@ impl<'a> Cpu<'a> {
         objective: Box<dyn Objective>,
         settings: Settings,
     ) -> Result<Self> {
-        let Settings { dim, branch, seed, adam, .. } = settings;
+        let Settings { dim, storage, branch, seed, adam, .. } = settings;
         let branch = |stream| Branch::new(branch, dim, seed, stream);
-        let users = Table::xavier(users as usize, dim, seed, streams::USERS)?;
-        let items = Table::xavier(items as usize, dim, seed, streams::ITEMS)?;
+        let users = Table::xavier(users as usize, dim, storage, seed, streams::USERS)?;
+        let items = Table::xavier(items as usize, dim, storage, seed, streams::ITEMS)?;
         let propagation = settings.lightgcn.map(|lightgcn| {
             let graph = Graph::new(sampler.data());
             Team::enter(|team| Propagation::new(graph, lightgcn, [&users, &items], team))

@@ -6,15 +6,19 @@ use crate::{
     error::{Error, Result},
     sampling::philox::philox,
     simd::{LANES, prefetch},
+    storage::{Element, Noise, RowNoise, Storage, with_storage},
 };
 
-/// `[rows, 3, stride]` f32: parameters, first and second moments side by side; stride is D padded with zeros.
+/// `[rows, 3, stride]`: parameters in their form, first and second moments in f32, side by side; stride is D padded with
+/// zeros.
 ///
 /// Padding stays zero: its gradient is.
 #[derive(Debug)]
 pub struct Table {
     dim: usize,
     stride: usize,
+    storage: Storage,
+    noise: Noise,
     /// Anonymous memory in huge pages where the system has them: touched rows lie far apart, and each would cost a
     /// walk of the page table.
     records: MmapMut,
@@ -22,8 +26,35 @@ pub struct Table {
     last: Vec<u64>,
 }
 
-/// One row's parameters, first and second moments.
-pub type Record<'a> = [&'a [f32]; 3];
+/// One row, `[stride]` each.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a, T> {
+    /// Parameters.
+    pub p: &'a [T],
+    /// First moments.
+    pub m: &'a [f32],
+    /// Second moments.
+    pub v: &'a [f32],
+}
+
+/// One row, to be changed.
+#[derive(Debug)]
+pub struct RecordMut<'a, T> {
+    /// Parameters.
+    pub p: &'a mut [T],
+    /// First moments.
+    pub m: &'a mut [f32],
+    /// Second moments.
+    pub v: &'a mut [f32],
+    /// The step that last touched the row.
+    pub last: &'a mut u64,
+}
+
+/// Bytes of a row.
+#[inline(always)]
+const fn width(stride: usize, storage: Storage) -> usize {
+    stride * (storage.bytes() + 2 * size_of::<f32>())
+}
 
 impl Table {
     /// Xavier-uniform parameters, +-sqrt(6 / (rows + D)) as in the reference code (its fan-in is the number of
@@ -31,10 +62,10 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Data`] if there is not enough memory.
-    pub fn xavier(rows: usize, dim: usize, seed: u64, stream: u32) -> Result<Self> {
+    pub fn xavier(rows: usize, dim: usize, storage: Storage, seed: u64, stream: u32) -> Result<Self> {
         let bound = (6.0 / (rows + dim) as f64).sqrt();
         let stride = dim.next_multiple_of(LANES);
-        let bytes = rows * 3 * stride * size_of::<f32>();
+        let bytes = rows * width(stride, storage);
         let mut records = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
             Error::data(
                 format!("a table of {rows} rows x {dim} with its moments needs {bytes} bytes, and there are not so many ({e})"),
@@ -44,11 +75,16 @@ impl Table {
         // A wish: without huge pages everything works, slower.
         #[cfg(target_os = "linux")]
         let _ = records.advise(memmap2::Advice::HugePage);
-        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut records[..bytes]);
-        for (row, record) in values.chunks_exact_mut(3 * stride).enumerate() {
-            fill_uniform(&mut record[..dim], bound, seed, stream, row as u64);
+        let mut values = vec![0f32; dim];
+        for (row, record) in records[..bytes].chunks_exact_mut(width(stride, storage)).enumerate() {
+            fill_uniform(&mut values, bound, seed, stream, row as u64);
+            let p = &mut record[..dim * storage.bytes()];
+            with_storage!(storage, T => {
+                let p: &mut [T] = bytemuck::cast_slice_mut(p);
+                p.iter_mut().zip(&values).for_each(|(p, &value)| *p = T::nearest(value));
+            });
         }
-        Ok(Table { dim, stride, records, last: vec![0; rows] })
+        Ok(Table { dim, stride, storage, noise: Noise::new(seed, stream), records, last: vec![0; rows] })
     }
 
     /// Embedding size D.
@@ -59,6 +95,11 @@ impl Table {
     /// D padded to the lanes of a vector loop.
     pub fn stride(&self) -> usize {
         self.stride
+    }
+
+    /// The form of the parameters.
+    pub fn storage(&self) -> Storage {
+        self.storage
     }
 
     /// Number of rows.
@@ -72,20 +113,30 @@ impl Table {
     }
 
     /// Parameters, first and second moments of `row`, padded.
+    ///
+    /// # Panics
+    /// If the parameters are of another form than `T`.
     #[inline(always)]
-    pub fn record(&self, row: u32) -> Record<'_> {
-        let width = 3 * self.stride * size_of::<f32>();
-        let run: &[f32] = bytemuck::cast_slice(&self.records[row as usize * width..][..width]);
-        let (p, rest) = run.split_at(self.stride);
-        let (m, v) = rest.split_at(self.stride);
-        [p, m, v]
+    pub fn record<T: Element>(&self, row: u32) -> Record<'_, T> {
+        assert!(T::STORAGE == self.storage, "{} as {}", self.storage, T::STORAGE);
+        let width = width(self.stride, T::STORAGE);
+        let run = &self.records[row as usize * width..][..width];
+        let (p, moments) = run.split_at(self.stride * size_of::<T>());
+        let (m, v) = bytemuck::cast_slice(moments).split_at(self.stride);
+        Record { p: bytemuck::cast_slice(p), m, v }
+    }
+
+    /// Parameters `at` to `at + N` of `row`.
+    #[inline(always)]
+    pub fn load<const N: usize>(&self, row: u32, at: usize) -> [f32; N] {
+        with_storage!(self.storage, T => T::load(&self.record::<T>(row).p[at..][..N]))
     }
 
     /// Asks for `row`, which is read soon.
     #[inline(always)]
     pub fn prefetch(&self, row: u32) {
-        let width = 3 * self.stride;
-        prefetch(self.records.as_ptr().cast::<f32>().wrapping_add(row as usize * width), width);
+        let width = width(self.stride, self.storage);
+        prefetch(self.records.as_ptr().wrapping_add(row as usize * width), width);
         prefetch(self.last.as_ptr().wrapping_add(row as usize), 1);
     }
 
@@ -93,8 +144,10 @@ impl Table {
     pub fn shared(&mut self) -> SharedTable<'_> {
         SharedTable {
             stride: self.stride,
+            storage: self.storage,
+            noise: self.noise,
             rows: self.last.len(),
-            records: self.records.as_mut_ptr().cast(),
+            records: self.records.as_mut_ptr(),
             last: self.last.as_mut_ptr(),
             table: std::marker::PhantomData,
         }
@@ -117,8 +170,10 @@ pub fn fill_uniform(out: &mut [f32], bound: f64, seed: u64, stream: u32, row: u6
 #[derive(Debug)]
 pub struct SharedTable<'a> {
     stride: usize,
+    storage: Storage,
+    noise: Noise,
     rows: usize,
-    records: *mut f32,
+    records: *mut u8,
     last: *mut u64,
     table: std::marker::PhantomData<&'a mut Table>,
 }
@@ -128,34 +183,49 @@ pub struct SharedTable<'a> {
 unsafe impl Sync for SharedTable<'_> {}
 
 impl SharedTable<'_> {
+    /// The form of the parameters.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
     /// D padded to the lanes of a vector loop.
     pub fn stride(&self) -> usize {
         self.stride
     }
 
+    /// Random bits for what step `step` (from 1) makes of the parameters of `row`.
+    #[inline(always)]
+    pub fn noise(&self, step: u64, row: u32) -> RowNoise {
+        self.noise.row(step, row)
+    }
+
     /// Asks for `row`, which is changed soon.
     #[inline(always)]
     pub fn prefetch(&self, row: u32) {
-        let width = 3 * self.stride;
+        let width = width(self.stride, self.storage);
         prefetch(self.records.wrapping_add(row as usize * width), width);
         prefetch(self.last.wrapping_add(row as usize), 1);
     }
 
-    /// The row's record (three times the stride) and its last step.
+    /// The row.
+    ///
+    /// # Panics
+    /// If the parameters are of another form than `T`.
     ///
     /// # Safety
     /// While the result lives, nobody else may hold the same row.
-    #[allow(clippy::mut_from_ref)]
     #[inline(always)]
-    pub unsafe fn row_mut(&self, row: u32) -> (&mut [f32], &mut u64) {
+    pub unsafe fn row_mut<T: Element>(&self, row: u32) -> RecordMut<'_, T> {
         assert!((row as usize) < self.rows, "row {row} of {}", self.rows);
-        let width = 3 * self.stride;
+        assert!(T::STORAGE == self.storage, "{} as {}", self.storage, T::STORAGE);
+        let width = width(self.stride, T::STORAGE);
         // SAFETY: the row is inside the table, whose buffers outlive self; the caller promises that it is not aliased.
-        unsafe {
-            (
-                std::slice::from_raw_parts_mut(self.records.add(row as usize * width), width),
-                &mut *self.last.add(row as usize),
-            )
-        }
+        let (run, last) = unsafe {
+            let run = self.records.add(row as usize * width);
+            (std::slice::from_raw_parts_mut(run, width), &mut *self.last.add(row as usize))
+        };
+        let (p, moments) = run.split_at_mut(self.stride * size_of::<T>());
+        let (m, v) = bytemuck::cast_slice_mut(moments).split_at_mut(self.stride);
+        RecordMut { p: bytemuck::cast_slice_mut(p), m, v, last }
     }
 }
