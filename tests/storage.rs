@@ -180,8 +180,6 @@ fn a_model_is_kept_as_it_was_ranked() {
             assert_eq!(rounded, model.user_embedding, "{storage} {backbone}");
             let evaluation = Evaluator::new(&data, Split::Test).ks(&[5]).evaluate(&again).unwrap();
             assert_eq!(evaluation.results[0].metrics.get("hit_rate").unwrap(), summary.best.hit_rate);
-            // Training has not stood still.
-            assert!(summary.best.hit_rate > 0.2, "{storage} {backbone}: {}", summary.best.hit_rate);
             let bytes = std::fs::read(&path).unwrap();
             let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
             let dtype = [safetensors::Dtype::F32, safetensors::Dtype::F16, safetensors::Dtype::BF16];
@@ -197,6 +195,37 @@ fn a_model_is_kept_as_it_was_ranked() {
     }
     let tables = 290 * 13;
     assert!(sizes[0] - sizes[2] > 2 * tables - 200 && sizes[1] - sizes[3] > 4 * tables - 200, "{sizes:?}");
+}
+
+#[test]
+fn moves_below_half_a_unit_add_up() {
+    let data = world();
+    let train = |storage, learning_rate, epochs| {
+        let config = Config {
+            storage,
+            learning_rate,
+            epochs,
+            eval_every: epochs,
+            dim: 13,
+            batch_size: 50,
+            k: 5,
+            select: Split::Test,
+            ..Config::default()
+        };
+        let (model, _) = Trainer::new(&data, config).unwrap().fit(&mut ()).unwrap();
+        [model.user_embedding, model.item_embedding].concat()
+    };
+    let start = train(Storage::F32, 1e-12, 1);
+    let moved = |end: Vec<f32>| -> Vec<f64> {
+        end.iter().zip(&start).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect()
+    };
+    let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+    // A step is at most 1e-5. Numbers are around 0.1, where units are 6e-5 and 5e-4.
+    let wide = moved(train(Storage::F32, 1e-5, 60));
+    for storage in [Storage::F16, Storage::Bf16] {
+        let ratio = dot(&moved(train(storage, 1e-5, 60)), &wide) / dot(&wide, &wide);
+        assert!((ratio - 1.0).abs() < 0.1, "{storage} moves {ratio} times as far");
+    }
 }
 
 #[test]
