@@ -69,6 +69,33 @@ template <unsigned WIDTH> struct Row {
     }
 };
 
+// A row as it is stored, on its way: half the registers where numbers have 16 bits.
+template <class T, unsigned WIDTH> struct Fetched {
+    using R = Row<WIDTH>;
+
+    Four<T> four[R::V];
+
+    // Whole, or zero where `wanted` is false.
+    static DEVICE Fetched load(const T *from, uint32_t stride, bool wanted) {
+        Fetched row;
+        UNROLL
+        for (unsigned v = 0; v < R::V; v++) {
+            const bool inside = wanted && R::column(v) < stride;
+            row.four[v] = inside ? fetch4(from + R::column(v)) : Four<T>{};
+        }
+        return row;
+    }
+
+    // sum += this
+    DEVICE void add_to(R &sum) const {
+        UNROLL
+        for (unsigned v = 0; v < R::V; v++) {
+            const float4 x = widen(four[v]);
+            sum.x[4 * v] += x.x, sum.x[4 * v + 1] += x.y, sum.x[4 * v + 2] += x.z, sum.x[4 * v + 3] += x.w;
+        }
+    }
+};
+
 // Sum over the lanes of a group, in every lane. All groups of the warp take part.
 template <unsigned G, class T> DEVICE T group_sum(T value) {
     UNROLL

@@ -30,13 +30,15 @@ template <class X, unsigned WIDTH>
 DEVICE Row<WIDTH> sum_edges(const SpmmSide &side, uint32_t stride, uint64_t begin, uint32_t edges) {
     using R = Row<WIDTH>;
     constexpr uint32_t WANTED = R::V < 8 ? 8 / R::V : 1, AT_ONCE = WANTED < R::G ? WANTED : R::G;
+    // Rows of the batch take the registers of f32 whatever X is, and those of 16 bits have fewer to spare.
+    constexpr uint32_t OF_BATCH = sizeof(X) < sizeof(float) && AT_ONCE > 4 ? 4 : AT_ONCE;
     const bool sparse = side.x_slot != nullptr;
     const auto partner = [&](uint32_t k) -> uint32_t {
         if (k >= edges) return NO_SLOT;
         return side.narrow ? static_cast<const uint16_t *>(side.partners)[begin + k]
                            : static_cast<const uint32_t *>(side.partners)[begin + k];
     };
-    R sum = R::zero(), rows[AT_ONCE];
+    R sum = R::zero();
     uint32_t next = partner(R::lane());
     for (uint32_t first = 0; __any_sync(ALL_LANES, first < edges); first += R::G) {
         const uint32_t mine = next;
@@ -44,13 +46,15 @@ DEVICE Row<WIDTH> sum_edges(const SpmmSide &side, uint32_t stride, uint64_t begi
         if (!sparse) {
             for (uint32_t k = 0; k < R::G; k += AT_ONCE) {
                 if (k > 0 && !__any_sync(ALL_LANES, first + k < edges)) break;
+                Fetched<X, WIDTH> rows[AT_ONCE];
                 UNROLL
                 for (uint32_t i = 0; i < AT_ONCE; i++) {
                     const uint64_t row = __shfl_sync(ALL_LANES, mine, k + i, R::G);
-                    rows[i] = R::load(static_cast<const X *>(side.x) + row * stride, stride, first + k + i < edges);
+                    const X *from = static_cast<const X *>(side.x) + row * stride;
+                    rows[i] = Fetched<X, WIDTH>::load(from, stride, first + k + i < edges);
                 }
                 UNROLL
-                for (uint32_t i = 0; i < AT_ONCE; i++) sum.add(1.0f, rows[i]);
+                for (uint32_t i = 0; i < AT_ONCE; i++) rows[i].add_to(sum);
             }
             continue;
         }
@@ -59,9 +63,10 @@ DEVICE Row<WIDTH> sum_edges(const SpmmSide &side, uint32_t stride, uint64_t begi
         // Lanes of this group whose neighbour is in the batch.
         uint32_t left = (__ballot_sync(ALL_LANES, slot != NO_SLOT) & R::mask()) >> (lane_id() / R::G * R::G);
         while (__any_sync(ALL_LANES, left != 0)) {
-            float scales[AT_ONCE];
+            float scales[OF_BATCH];
+            R rows[OF_BATCH];
             UNROLL
-            for (uint32_t i = 0; i < AT_ONCE; i++) {
+            for (uint32_t i = 0; i < OF_BATCH; i++) {
                 const bool wanted = left != 0;
                 const int lane = wanted ? __ffs(int(left)) - 1 : 0;
                 left &= left - 1;
@@ -70,7 +75,7 @@ DEVICE Row<WIDTH> sum_edges(const SpmmSide &side, uint32_t stride, uint64_t begi
                 rows[i] = R::load(static_cast<const float *>(side.x) + row * stride, stride, wanted);
             }
             UNROLL
-            for (uint32_t i = 0; i < AT_ONCE; i++) sum.add(scales[i], rows[i]);
+            for (uint32_t i = 0; i < OF_BATCH; i++) sum.add(scales[i], rows[i]);
         }
     }
     return sum;

@@ -12,18 +12,31 @@ struct Bf16 {
 
 // ---- four columns: 64-bit loads and stores, rounded to the nearest; addresses are multiples of 8
 
-DEVICE float4 load4(const F16 *p) {
-    const uint2 words = *reinterpret_cast<const uint2 *>(p);
-    const float2 low = widen_f16x2(words.x), high = widen_f16x2(words.y);
+// Four numbers as they are stored: registers of rows that are on their way.
+template <class T> struct Four {
+    uint2 words;
+};
+template <> struct Four<float> {
+    float4 numbers;
+};
+
+template <class T> DEVICE Four<T> fetch4(const T *p) { return {*reinterpret_cast<const uint2 *>(p)}; }
+template <> DEVICE Four<float> fetch4(const float *p) { return {load4(p)}; }
+
+DEVICE float4 widen(Four<float> four) { return four.numbers; }
+DEVICE float4 widen(Four<F16> four) {
+    const float2 low = widen_f16x2(four.words.x), high = widen_f16x2(four.words.y);
     return make_float4(low.x, low.y, high.x, high.y);
 }
+DEVICE float4 widen(Four<Bf16> four) {
+    return make_float4(__uint_as_float(four.words.x << 16), __uint_as_float(four.words.x & 0xffff0000u),
+                       __uint_as_float(four.words.y << 16), __uint_as_float(four.words.y & 0xffff0000u));
+}
+
+DEVICE float4 load4(const F16 *p) { return widen(fetch4(p)); }
+DEVICE float4 load4(const Bf16 *p) { return widen(fetch4(p)); }
 DEVICE void store4(F16 *p, float4 v) {
     *reinterpret_cast<uint2 *>(p) = make_uint2(nearest_f16x2(v.x, v.y), nearest_f16x2(v.z, v.w));
-}
-DEVICE float4 load4(const Bf16 *p) {
-    const uint2 words = *reinterpret_cast<const uint2 *>(p);
-    return make_float4(__uint_as_float(words.x << 16), __uint_as_float(words.x & 0xffff0000u),
-                       __uint_as_float(words.y << 16), __uint_as_float(words.y & 0xffff0000u));
 }
 DEVICE void store4(Bf16 *p, float4 v) {
     *reinterpret_cast<uint2 *>(p) = make_uint2(nearest_bf16x2(v.x, v.y), nearest_bf16x2(v.z, v.w));
