@@ -36,12 +36,10 @@ fn train_with(
         alpha: 1e-2,
         beta: 1e-3,
         pairing,
-        user_branch: true,
-        item_branch: true,
-        eps_compat: false,
+        ..ObjectiveConfig::default()
     };
     let settings = Settings { dim: 24, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
-    let objective = objective::build(name, &config).unwrap();
+    let objective = objective::build(name, &config, &sampler).unwrap();
     let mut engine = Cpu::new((700, 211), sampler, objective, settings).unwrap();
     // An evaluation in between must not change what follows.
     let sequence = if lightgcn.is_some() { propagated_minibatch } else { minibatch };
