@@ -7,7 +7,9 @@ use crate::{
     data::{Interactions, Split},
     error::{Error, Result},
     model::Ranking,
-    objective::{BranchKind, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig, Pairing, RegForm, RegNorm},
+    objective::{
+        BranchKind, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig, Pairing, RegForm, RegNorm,
+    },
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
 };
@@ -224,15 +226,21 @@ impl Config {
         ] {
             weight(key, x)?;
         }
-        // Beyond these the catching up of rows would no longer be exact to the rounding of a parameter.
-        for (key, x, range) in [
-            ("adam-beta1", self.adam_beta1, 0.1..=0.9),
-            ("adam-beta2", self.adam_beta2, 0.9..=0.9999),
-        ] {
-            if !range.contains(&x) {
-                let remedy = format!("use a number from {} to {}", range.start(), range.end());
-                return Err(Error::config(key, x, "this decay is outside what Adam is offered with", remedy));
+        for (key, x) in [("adam-beta1", self.adam_beta1), ("adam-beta2", self.adam_beta2)] {
+            if !(0.0..1.0).contains(&x) {
+                return Err(Error::config(key, x, "a decay is from 0 to below 1", "use for example 0.9"));
             }
+        }
+        if self.catch_up == CatchUp::Quadrature && !self.adam().has_quadrature() {
+            let (b1, b2) = (self.adam_beta1, self.adam_beta2);
+            return Err(Error::config(
+                "catch-up",
+                self.catch_up,
+                format!(
+                    "with decays {b1} and {b2} the two-node rule is not exact to the rounding of a parameter"
+                ),
+                "use --catch-up replay",
+            ));
         }
         for (key, value) in [
             ("dim", self.dim as u64),
@@ -281,7 +289,8 @@ impl Config {
     /// The objective's part of the configuration.
     pub fn objective_config(&self) -> ObjectiveConfig {
         let &Config { alpha, beta, pairing, user_branch, item_branch, eps_compat, .. } = self;
-        let &Config { ipw_variant, ipw_scope, ipw_rescale, eta, smoothing, mu, reg_form, reg_norm, .. } = self;
+        let &Config { ipw_variant, ipw_scope, ipw_rescale, eta, smoothing, mu, reg_form, reg_norm, .. } =
+            self;
         let &Config { nu, lambda_int, lambda_pop, .. } = self;
         ObjectiveConfig {
             alpha,

@@ -43,6 +43,12 @@ impl Adam {
         if c1.max(c2) < SETTLED { rate } else { rate * (1.0 - c2).sqrt() / (1.0 - c1) }
     }
 
+    /// True if the two-node rule is exact to the rounding of a parameter: if b1^n ends within the longest gap with a
+    /// rule of its own, and sqrt(b2)^n hardly changes before it does.
+    pub fn has_quadrature(&self) -> bool {
+        (0.1..=0.9).contains(&self.beta1) && 1.0 - self.beta2 <= 0.025 * (1.0 - self.beta1)
+    }
+
     /// True if every step from `t` on has the same rate.
     fn settled(&self, t: u64) -> bool {
         power(f64::from(self.beta1.max(self.beta2)), t) < SETTLED
@@ -213,11 +219,7 @@ impl Rules {
             moment = [moment[0] + w, moment[1] + w * x, moment[2] + w * x * x, moment[3] + w * x * x * x];
         }
         let n = self.now - last;
-        Rule {
-            decay1: first_decay(b1, n),
-            decay2: power(b2, n) as f32,
-            ..self.rule(LONGEST as u64, moment)
-        }
+        Rule { decay1: first_decay(b1, n), decay2: power(b2, n) as f32, ..self.rule(LONGEST as u64, moment) }
     }
 
     /// Gauss rule of two nodes from the first four moments, through mean, variance and third central moment.

@@ -32,12 +32,7 @@ fn train_with(
 ) -> Parameters {
     let data = world();
     let sampler = Sampler::new(&data, kind, Negatives::Popularity(0.5), 130, 3).unwrap();
-    let config = ObjectiveConfig {
-        alpha: 1e-2,
-        beta: 1e-3,
-        pairing,
-        ..ObjectiveConfig::default()
-    };
+    let config = ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing, ..ObjectiveConfig::default() };
     let settings = Settings { dim: 24, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
     let objective = objective::build(name, &config, &sampler).unwrap();
     let mut engine = Cpu::new((700, 211), sampler, objective, settings).unwrap();

@@ -1,9 +1,11 @@
 //! CausE (Bonner and Vasile, RecSys 2018): item vectors of a biased and of a debiased set of interactions, tied.
 
-use super::{
-    Layout, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, Penalty, TILE, Tile, bce::Bce,
+use super::{Layout, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, Penalty, TILE, Tile, bce::Bce};
+use crate::{
+    data::popularity::item_counts,
+    sampling::{Sampler, philox::philox_lanes},
+    simd::vectorised,
 };
-use crate::{data::popularity::item_counts, sampling::{Sampler, philox::philox_lanes}, simd::vectorised};
 
 /// Share of the interactions that are expected to be treatment.
 const TREATMENT_SHARE: f64 = 0.1;

@@ -1,8 +1,6 @@
 //! DICE (Zheng et al., WWW 2021): one half of every embedding for interest, one for conformity.
 
-use super::{
-    Layout, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, Penalty, TILE, Tile, scalar::bce,
-};
+use super::{Layout, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, Penalty, TILE, Tile, scalar::bce};
 use crate::{data::popularity::item_counts, optim::power, sampling::Sampler, simd::vectorised};
 
 /// Factor of the two weights from epoch to epoch.

@@ -188,7 +188,10 @@ mod tests {
         // Inverse propensities 1, 2, 8, 8, 4 with median 4.
         let counts = [8, 4, 1, 0, 2];
         let of = |ipw_variant, smoothing| {
-            weights(&ObjectiveConfig { ipw_variant, eta: 1.0, smoothing, ..ObjectiveConfig::default() }, &counts)
+            weights(
+                &ObjectiveConfig { ipw_variant, eta: 1.0, smoothing, ..ObjectiveConfig::default() },
+                &counts,
+            )
         };
         assert_eq!(of(IpwVariant::Ips, 1.0), [1.0, 2.0, 8.0, 8.0, 4.0]);
         assert_eq!(of(IpwVariant::C, 1.0), [1.0, 2.0, 4.0, 4.0, 4.0]);

@@ -244,7 +244,9 @@ type Build = fn(&ObjectiveConfig, &Sampler<'_>) -> Box<dyn Objective>;
 
 /// Every objective: name, what it is, constructor. To add one, add its file and its line here.
 pub const REGISTRY: &[(&str, &str, Build)] = &[
-    ("bce", "binary cross-entropy on the match score", |c, _| Box::new(bce::Bce { eps_compat: c.eps_compat })),
+    ("bce", "binary cross-entropy on the match score", |c, _| {
+        Box::new(bce::Bce { eps_compat: c.eps_compat })
+    }),
     ("bpr", "Bayesian personalised ranking", |_, _| Box::new(bpr::Bpr)),
     ("macr", "MACR: match score gated by a user and an item branch, three BCE losses", |c, _| {
         Box::new(macr::Macr::new(c))

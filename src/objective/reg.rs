@@ -75,14 +75,13 @@ impl Reg {
         let scale = counts.len() as f64 / total.max(1.0);
         let (penalty, constants) = match config.reg_form {
             RegForm::Cross => (Penalty::Across(mu * pairs(popular, rest)), None),
-            RegForm::Same => {
-                (Penalty::Within([mu * pairs(rest, rest), mu * pairs(popular, popular)]), None)
-            }
+            RegForm::Same => (Penalty::Within([mu * pairs(rest, rest), mu * pairs(popular, popular)]), None),
             RegForm::Decay => {
                 (Penalty::Decay(mu), Some(counts.iter().map(|&n| (f64::from(n) * scale) as f32).collect()))
             }
         };
-        let constants = constants.unwrap_or_else(|| head.into_iter().map(|x| f32::from(u8::from(x))).collect());
+        let constants =
+            constants.unwrap_or_else(|| head.into_iter().map(|x| f32::from(u8::from(x))).collect());
         Reg { bce: Bce { eps_compat: config.eps_compat }, penalty, constants }
     }
 }

@@ -186,15 +186,17 @@ impl<'a> Sampler<'a> {
             eligible,
         };
         match kind {
-            SamplerKind::UserUniform if sampler.positives() as usize > sampler.eligible.len() => Err(Error::config(
-                "batch-size",
-                batch,
-                format!(
-                    "the user-uniform sampler draws distinct users, and only {} users have training items",
-                    sampler.eligible.len()
-                ),
-                "lower --batch-size or use --sampler interaction",
-            )),
+            SamplerKind::UserUniform if sampler.positives() as usize > sampler.eligible.len() => {
+                Err(Error::config(
+                    "batch-size",
+                    batch,
+                    format!(
+                        "the user-uniform sampler draws distinct users, and only {} users have training items",
+                        sampler.eligible.len()
+                    ),
+                    "lower --batch-size or use --sampler interaction",
+                ))
+            }
             SamplerKind::Interaction if sampler.positions.count() > u64::from(u32::MAX) => {
                 Err(Error::config(
                     "sampler",

@@ -306,7 +306,16 @@ mod tests {
         for text in ["uniform", "popularity:0.5", "margin:40:4"] {
             assert_eq!(text.parse::<Negatives>().unwrap().to_string(), text);
         }
-        for text in ["popular", "popularity", "popularity:x", "popularity:-1", "popularity:NaN", "margin", "margin:-1:4", "margin:40:0"] {
+        for text in [
+            "popular",
+            "popularity",
+            "popularity:x",
+            "popularity:-1",
+            "popularity:NaN",
+            "margin",
+            "margin:-1:4",
+            "margin:40:0",
+        ] {
             assert!(text.parse::<Negatives>().is_err(), "{text}");
         }
     }

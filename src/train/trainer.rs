@@ -111,7 +111,16 @@ impl<'a> Trainer<'a> {
             }
         };
         let device = device.clone();
-        Ok(Trainer { engine, device, popularity: item_counts(data), data, config, parts, penalised, carved: None })
+        Ok(Trainer {
+            engine,
+            device,
+            popularity: item_counts(data),
+            data,
+            config,
+            parts,
+            penalised,
+            carved: None,
+        })
     }
 
     /// Has the model say where the data's validation split came from.
@@ -218,7 +227,8 @@ impl<'a> Trainer<'a> {
         let names = self.parts.iter().copied().zip(sums);
         let [.., penalty, l2] = sums;
         let penalty = self.penalised.then_some(("penalty", penalty));
-        let parts = names.chain(penalty).chain([("l2", l2)]).map(|(name, value)| (name.to_owned(), value)).collect();
+        let parts =
+            names.chain(penalty).chain([("l2", l2)]).map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Epoch { epoch, loss, parts, samples, seconds: start.elapsed().as_secs_f64() })
     }
 

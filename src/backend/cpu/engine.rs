@@ -154,7 +154,8 @@ impl Backend for Cpu<'_> {
             None => (own, None),
             Some(propagation) => (Team::enter(|team| propagation.export(team, tables)), Some(own)),
         };
-        let mut kept = Kept { item_bias: self.item_bias.as_ref().map(|bias| bias.values().to_vec()), ..Kept::default() };
+        let mut kept =
+            Kept { item_bias: self.item_bias.as_ref().map(|bias| bias.values().to_vec()), ..Kept::default() };
         let (mut users, mut items, mut ego) = (users, items, ego);
         if self.objective.layout() == Layout::Twins {
             // What is ranked by is the first vectors.
@@ -249,8 +250,18 @@ impl Operations for Lead<'_, '_> {
     }
 
     fn step(&mut self) -> Result<()> {
-        let Cpu { sampler, objective, users, items, step, plans, gathered_users, gathered_items, scalars, .. } =
-            &mut *self.engine;
+        let Cpu {
+            sampler,
+            objective,
+            users,
+            items,
+            step,
+            plans,
+            gathered_users,
+            gathered_items,
+            scalars,
+            ..
+        } = &mut *self.engine;
         let rows = Rows {
             plan: plan(plans, *step),
             users: (gathered_users, users.parts()),
@@ -301,10 +312,7 @@ impl Operations for Lead<'_, '_> {
                 let rows = penalty::Rows { parts: table.parts(), touched, gathered, constants };
                 penalty.pull(self.team, rows, plan.rows)
             };
-            [
-                of(users, &plan.users, gathered_users, &[]),
-                of(items, &plan.items, gathered_items, constants),
-            ]
+            [of(users, &plan.users, gathered_users, &[]), of(items, &plan.items, gathered_items, constants)]
         });
         let pulls = pulls.unwrap_or([None, None]);
         let penalty_loss: f64 = pulls.iter().flatten().map(|(value, _)| value).sum();
@@ -372,7 +380,9 @@ impl Operations for Lead<'_, '_> {
             bias.update(self.team, &plan.items, item_gradient, &adam, *step + 1);
         }
         let (of_parts, others) = losses.split_at_mut(PARTS);
-        for (sum, part) in of_parts.iter_mut().zip(parts).chain(others.iter_mut().zip([penalty_loss, l2_loss])) {
+        for (sum, part) in
+            of_parts.iter_mut().zip(parts).chain(others.iter_mut().zip([penalty_loss, l2_loss]))
+        {
             *sum += part;
         }
         *step += u64::from(settings.lightgcn.is_none());

@@ -116,8 +116,7 @@ impl Penalty {
                 let strengths = strengths.map(f64::from);
                 let [(square0, mean0), (square1, mean1)] = sums.means();
                 let norm = |mean: &[f64]| mean.iter().map(|x| x * x).sum::<f64>();
-                let value =
-                    strengths[0] * (square0 - norm(&mean0)) + strengths[1] * (square1 - norm(&mean1));
+                let value = strengths[0] * (square0 - norm(&mean0)) + strengths[1] * (square1 - norm(&mean1));
                 (value, Pull::Point(sums.points(strengths, [mean0, mean1])))
             }
         })
