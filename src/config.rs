@@ -359,8 +359,15 @@ mod tests {
             toml::toml! { dim = 0 },
             toml::toml! { c = [nan] },
             toml::toml! { dim = "x" },
+            toml::toml! { nu = -0.1 },
+            toml::toml! { adam_beta1 = 1.0 },
+            toml::toml! { adam_beta2 = 0.9 },
+            toml::toml! { reg_form = "both" },
         ] {
             assert!(Config::default().with(bad).is_err());
         }
+        let replay = toml::toml! { adam_beta2 = 0.9
+        catch_up = "replay" };
+        assert!(Config::default().with(replay).is_ok());
     }
 }

@@ -1,17 +1,10 @@
 //! IPW: cross-entropy weighted by inverse propensities of the items (Liang et al. 2016; Bottou et al. 2013 and Gruson et
 //! al. 2019 for clipping, normalisation and smoothing).
 
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
 
 use super::{NEGATIVE, Objective, ObjectiveConfig, POSITIVE, TILE, Tile, bce::Bce};
-use crate::{
-    data::popularity::item_counts,
-    error::{Error, Result},
-    sampling::Sampler,
-    simd::vectorised,
-};
+use crate::{data::popularity::item_counts, sampling::Sampler, simd::vectorised};
 
 /// How weights come from inverse propensities; each form is the one before and one thing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -39,16 +32,6 @@ pub enum IpwScope {
     Positive,
     /// Each its own.
     Own,
-}
-
-impl IpwVariant {
-    /// Names as on the command line.
-    pub const NAMES: [&str; 4] = ["ips", "c", "cn", "cnsr"];
-}
-
-impl IpwScope {
-    /// Names as on the command line.
-    pub const NAMES: [&str; 3] = ["pair", "positive", "own"];
 }
 
 /// L = 1/B sum_r [w+_r softplus(-a+_r) + w-_r softplus(a-_r)].
@@ -136,45 +119,6 @@ vectorised! {
             tile.loss[0][r] = positive * positive_weight + negative * negative_weight;
             tile.score_gradient[POSITIVE][r] = d_positive * positive_weight;
             tile.score_gradient[NEGATIVE][r] = d_negative * negative_weight;
-        }
-    }
-}
-
-impl fmt::Display for IpwVariant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(IpwVariant::NAMES[*self as usize])
-    }
-}
-
-impl fmt::Display for IpwScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(IpwScope::NAMES[*self as usize])
-    }
-}
-
-impl FromStr for IpwVariant {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "ips" => Ok(IpwVariant::Ips),
-            "c" => Ok(IpwVariant::C),
-            "cn" => Ok(IpwVariant::Cn),
-            "cnsr" => Ok(IpwVariant::Cnsr),
-            _ => Err(Error::unknown("ipw-variant", text, IpwVariant::NAMES)),
-        }
-    }
-}
-
-impl FromStr for IpwScope {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "pair" => Ok(IpwScope::Pair),
-            "positive" => Ok(IpwScope::Positive),
-            "own" => Ok(IpwScope::Own),
-            _ => Err(Error::unknown("ipw-scope", text, IpwScope::NAMES)),
         }
     }
 }

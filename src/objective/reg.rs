@@ -1,14 +1,13 @@
 //! Reg: cross-entropy with a regulariser of the items by popularity (after Abdollahpouri et al., RecSys 2017, and
 //! Wasilewski and Hurley's LapDQ).
 
-use std::{cmp::Reverse, fmt, str::FromStr};
+use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Objective, ObjectiveConfig, Penalty, Tile, bce::Bce};
 use crate::{
     data::popularity::{head_size, item_counts},
-    error::{Error, Result},
     sampling::Sampler,
 };
 
@@ -34,16 +33,6 @@ pub enum RegNorm {
     PairMean,
     /// That mean times the catalogue's number of pairs.
     Sum,
-}
-
-impl RegForm {
-    /// Names as on the command line.
-    pub const NAMES: [&str; 3] = ["cross", "same", "decay"];
-}
-
-impl RegNorm {
-    /// Names as on the command line.
-    pub const NAMES: [&str; 2] = ["pair_mean", "sum"];
 }
 
 /// Share of the interactions that the popular items cover.
@@ -110,43 +99,6 @@ impl Objective for Reg {
 
     fn stage(&self, tile: &mut Tile) {
         self.bce.stage(tile);
-    }
-}
-
-impl fmt::Display for RegForm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(RegForm::NAMES[*self as usize])
-    }
-}
-
-impl fmt::Display for RegNorm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(RegNorm::NAMES[*self as usize])
-    }
-}
-
-impl FromStr for RegForm {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "cross" => Ok(RegForm::Cross),
-            "same" => Ok(RegForm::Same),
-            "decay" => Ok(RegForm::Decay),
-            _ => Err(Error::unknown("reg-form", text, RegForm::NAMES)),
-        }
-    }
-}
-
-impl FromStr for RegNorm {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text.replace('-', "_").as_str() {
-            "pair_mean" => Ok(RegNorm::PairMean),
-            "sum" => Ok(RegNorm::Sum),
-            _ => Err(Error::unknown("reg-norm", text, RegNorm::NAMES)),
-        }
     }
 }
 
