@@ -22,7 +22,6 @@ use crate::{
     eval::{Evaluator, Outcome},
     model::{Carved, Metadata, Model, Ranking},
     objective,
-    sampling::Sampler,
 };
 
 /// Trains one model on one dataset.
@@ -49,6 +48,7 @@ pub struct Trainer<'a> {
     device: Resolved,
     popularity: Vec<u32>,
     parts: Vec<&'static str>,
+    penalised: bool,
     carved: Option<Carved>,
 }
 
@@ -89,9 +89,11 @@ impl<'a> Trainer<'a> {
     /// As for [`Trainer::new`]; [`Error::Config`] for what only the CPU can do, [`Error::Device`] and
     /// [`Error::DeviceMemory`] if the device fails or is too small.
     pub fn on(device: &Resolved, data: &'a Interactions, config: Config) -> Result<Self> {
-        let objective = objective::build(&config.objective, &config.objective_config())?;
+        let sampler = config.sampler(data)?;
+        let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+        config.fits(objective.as_ref())?;
         let parts = objective.parts().to_vec();
-        let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
+        let penalised = objective.penalty().is_some();
         if data.count(config.select) == 0 {
             return Err(Error::data(
                 format!("the data has no {0} split to choose the epoch on", config.select),
@@ -109,7 +111,16 @@ impl<'a> Trainer<'a> {
             }
         };
         let device = device.clone();
-        Ok(Trainer { engine, device, popularity: item_counts(data), data, config, parts, carved: None })
+        Ok(Trainer {
+            engine,
+            device,
+            popularity: item_counts(data),
+            data,
+            config,
+            parts,
+            penalised,
+            carved: None,
+        })
     }
 
     /// Has the model say where the data's validation split came from.
@@ -214,14 +225,16 @@ impl<'a> Trainer<'a> {
             return Err(Error::Diverged { epoch, loss, learning_rate, l2 });
         }
         let names = self.parts.iter().copied().zip(sums);
-        let l2 = sums[sums.len() - 1];
-        let parts = names.chain([("l2", l2)]).map(|(name, value)| (name.to_owned(), value)).collect();
+        let [.., penalty, l2] = sums;
+        let penalty = self.penalised.then_some(("penalty", penalty));
+        let parts =
+            names.chain(penalty).chain([("l2", l2)]).map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Epoch { epoch, loss, parts, samples, seconds: start.elapsed().as_secs_f64() })
     }
 
     /// The model after the steps done so far.
     fn model(&mut self, ranking: Ranking) -> Result<Model> {
-        let Parameters { users, items, user_branch, item_branch, ego } = self.engine.parameters()?;
+        let Parameters { users, items, user_branch, item_branch, ego, kept } = self.engine.parameters()?;
         Ok(Model {
             dim: self.config.dim,
             user_embedding: users,
@@ -229,6 +242,7 @@ impl<'a> Trainer<'a> {
             user_branch,
             item_branch,
             ego,
+            kept,
             item_popularity: self.popularity.clone(),
             metadata: Metadata {
                 backbone: self.config.backbone.to_string(),

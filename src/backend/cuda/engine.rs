@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
     model,
     objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
-    sampling::Sampler,
+    sampling::{Sampler, negatives::NegativeSampler},
 };
 
 /// Most steps of a chunk, and most rows of its batches together: the samples of a chunk are drawn at once, with two
@@ -110,6 +110,12 @@ pub fn check(
     let refuse = |key, value: &dyn std::fmt::Display, remedy| {
         Err(Error::config(key, value, "no GPU can do this yet", remedy))
     };
+    if !objective.has_kernel() {
+        return refuse("objective", &objective.name(), "use --device cpu");
+    }
+    if let NegativeSampler::Margin(_) = sampler.tables().negatives {
+        return refuse("negatives", &"margin", "use --device cpu");
+    }
     let branched = objective.user_branch() || objective.item_branch();
     if branched && settings.branch != BranchKind::Linear {
         return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
@@ -235,7 +241,10 @@ impl Backend for Cuda<'_> {
         }
         self.step += steps;
         let mut losses = Losses::default();
-        losses.copy_from_slice(&self.apply.losses.read()?);
+        let read = self.apply.losses.read()?;
+        let (parts, l2) = read.split_at(PARTS);
+        losses[..PARTS].copy_from_slice(parts);
+        losses[PARTS + 1] = l2[0];
         Ok(losses)
     }
 
@@ -257,6 +266,7 @@ impl Backend for Cuda<'_> {
             user_branch: branch(&self.user_branch)?,
             item_branch: branch(&self.item_branch)?,
             ego,
+            kept: model::Kept::default(),
         })
     }
 }
