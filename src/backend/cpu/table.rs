@@ -3,6 +3,7 @@
 use memmap2::MmapMut;
 
 use crate::{
+    backend::state::{Exchange, Place, pad, unpadded},
     error::{Error, Result},
     sampling::philox::philox,
     simd::{LANES, prefetch},
@@ -89,6 +90,27 @@ impl Table {
         prefetch(self.last.as_ptr().wrapping_add(row as usize), 1);
     }
 
+    /// Shows `exchange` the table, which is called `name`.
+    ///
+    /// # Errors
+    /// As [`Exchange::tensor`].
+    pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
+        let shape = [self.rows(), self.dim];
+        for (part, first) in ["p", "m", "v"].into_iter().zip((0..).step_by(self.stride)) {
+            exchange.tensor(format!("{name}.{part}"), &shape, &mut Part { table: self, first })?;
+        }
+        exchange.tensor(format!("{name}.last"), &shape[..1], self.last.as_mut_slice())
+    }
+
+    fn records(&self) -> &[f32] {
+        bytemuck::cast_slice(&self.records[..self.rows() * 3 * self.stride * size_of::<f32>()])
+    }
+
+    fn records_mut(&mut self) -> &mut [f32] {
+        let bytes = self.rows() * 3 * self.stride * size_of::<f32>();
+        bytemuck::cast_slice_mut(&mut self.records[..bytes])
+    }
+
     /// Access to distinct rows from several threads at once.
     pub fn shared(&mut self) -> SharedTable<'_> {
         SharedTable {
@@ -98,6 +120,24 @@ impl Table {
             last: self.last.as_mut_ptr(),
             table: std::marker::PhantomData,
         }
+    }
+}
+
+/// One of the three parts of every record: the columns from `first` on.
+struct Part<'a> {
+    table: &'a mut Table,
+    first: usize,
+}
+
+impl Place<f32> for Part<'_> {
+    fn get(&self) -> Result<Vec<f32>> {
+        Ok(unpadded(self.table.records(), 3 * self.table.stride, self.first, self.table.dim))
+    }
+
+    fn set(&mut self, values: &[f32]) -> Result<()> {
+        let (stride, dim) = (self.table.stride, self.table.dim);
+        pad(values, self.table.records_mut(), 3 * stride, self.first, dim);
+        Ok(())
     }
 }
 
