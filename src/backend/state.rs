@@ -36,6 +36,16 @@ pub enum Values {
     U64(Vec<u64>),
 }
 
+impl Values {
+    /// The type's name in safetensors files, and the values' bytes.
+    pub fn raw(&self) -> (&'static str, &[u8]) {
+        match self {
+            Values::F32(values) => ("F32", bytemuck::cast_slice(values)),
+            Values::U64(values) => ("U64", bytemuck::cast_slice(values)),
+        }
+    }
+}
+
 /// A type that tensors hold.
 pub trait Element: Copy + Default + Send + Sync {
     /// As a tensor's values.
