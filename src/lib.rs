@@ -22,6 +22,7 @@ pub mod optim;
 pub mod recommend;
 pub mod sampling;
 mod simd;
+mod tensor_file;
 pub mod train;
 
 pub use config::Config;
@@ -31,4 +32,4 @@ pub use error::{Error, Result};
 pub use eval::{Evaluation, Evaluator};
 pub use model::{Branch, Metadata, Model, Ranking, Tables};
 pub use recommend::Recommender;
-pub use train::{Observer, Summary, Trainer};
+pub use train::{Checkpoint, Observer, Summary, Trainer};

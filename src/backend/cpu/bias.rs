@@ -4,7 +4,7 @@
 //! would take to keep account of those that were not touched.
 
 use super::{adam::adam_step, sample::Touched, team::Team};
-use crate::{optim::Adam, simd::vectorised};
+use crate::{backend::state::Exchange, error::Result, optim::Adam, simd::vectorised};
 
 /// Biases with their moments; they begin at 0.
 #[derive(Debug)]
@@ -35,6 +35,19 @@ impl Bias {
     /// `[I]`: first moments.
     pub fn first_moments(&self) -> &[f32] {
         &self.moments[0]
+    }
+
+    /// Shows `exchange` the biases, which are called `name`.
+    ///
+    /// # Errors
+    /// As [`Exchange::tensor`].
+    pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
+        let shape = [self.values.len()];
+        let [m, v] = &mut self.moments;
+        for (part, values) in [("p", &mut self.values), ("m", m), ("v", v)] {
+            exchange.tensor(format!("{name}.{part}"), &shape, values.as_mut_slice())?;
+        }
+        Ok(())
     }
 
     /// Step `step` (from 1) of Adam, where `upstream`, `[2B]`, is dL/db by sample.

@@ -17,7 +17,7 @@ use super::{
     team::Team,
 };
 use crate::{
-    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, streams},
+    backend::{Backend, Exchange, Losses, Operations, Parameters, Sequence, Settings, streams},
     data::graph::Graph,
     error::Result,
     model::{self, Kept},
@@ -63,7 +63,7 @@ pub struct Cpu<'a> {
     propagation: Option<Propagation<'a>>,
     /// Steps done.
     step: u64,
-    /// Losses of the steps since [`Backend::repeat`] began.
+    /// Sums of losses, while [`Backend::advance`] lasts.
     losses: Losses,
     /// Plans of steps up to `drawn`, that of step t at t modulo their number.
     plans: Vec<Plan>,
@@ -136,13 +136,36 @@ impl Backend for Cpu<'_> {
         &self.sampler
     }
 
-    fn repeat(&mut self, steps: u64, sequence: Sequence<'_>) -> Result<Losses> {
-        self.losses = Losses::default();
+    fn advance(&mut self, steps: u64, sequence: Sequence<'_>, losses: &mut Losses) -> Result<()> {
+        self.losses = *losses;
         Team::enter(|team| {
             let mut lead = Lead { engine: self, team };
             (0..steps).try_for_each(|_| sequence(&mut lead))
         })?;
-        Ok(self.losses)
+        *losses = self.losses;
+        Ok(())
+    }
+
+    fn exchange(&mut self, exchange: &mut Exchange<'_>) -> Result<()> {
+        exchange.step(&mut self.step);
+        self.users.exchange("users", exchange)?;
+        self.items.exchange("items", exchange)?;
+        for (name, branch) in [("user_branch", &mut self.user_branch), ("item_branch", &mut self.item_branch)]
+        {
+            if let Some(branch) = branch {
+                branch.exchange(name, exchange)?;
+            }
+        }
+        if let Some(bias) = &mut self.item_bias {
+            bias.exchange("item_bias", exchange)?;
+        }
+        if exchange.loads() {
+            self.drawn = self.step;
+            if let Some(propagation) = &mut self.propagation {
+                propagation.scale_parameters([&self.users, &self.items]);
+            }
+        }
+        Ok(())
     }
 
     fn parameters(&mut self) -> Result<Parameters> {

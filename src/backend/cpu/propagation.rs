@@ -231,17 +231,21 @@ impl<'a> Propagation<'a> {
             scaled: Default::default(),
             graph,
         };
+        propagation.scale_parameters(tables);
+        propagation
+    }
+
+    /// Takes over the parameters of `tables`, which were changed from outside.
+    pub fn scale_parameters(&mut self, tables: [&Table; 2]) {
         for side in [USERS, ITEMS] {
-            let mut ego = std::mem::take(&mut propagation.ego[side]);
-            for (row, (ego, &scale)) in ego.chunks_exact_mut(stride).zip(propagation.scale(side)).enumerate()
-            {
+            let mut ego = std::mem::take(&mut self.ego[side]);
+            for (row, (ego, &scale)) in ego.chunks_exact_mut(self.stride).zip(self.scale(side)).enumerate() {
                 for (ego, &p) in ego.iter_mut().zip(tables[side].record(row as u32)[0]) {
                     *ego = scale * p;
                 }
             }
-            propagation.ego[side] = ego;
+            self.ego[side] = ego;
         }
-        propagation
     }
 
     /// The form in use.

@@ -3,6 +3,7 @@
 use memmap2::MmapMut;
 
 use crate::{
+    backend::state::{Exchange, Place},
     error::{Error, Result},
     objective::Shape,
     sampling::philox::philox,
@@ -41,6 +42,13 @@ impl Parts {
     pub fn unpad(self, row: &[f32], out: &mut [f32]) {
         for (part, out) in row.chunks_exact(self.stride).zip(out.chunks_exact_mut(self.width)) {
             out.copy_from_slice(&part[..self.width]);
+        }
+    }
+
+    /// The reverse of [`Parts::unpad`]; the padding stays.
+    pub fn pad(self, values: &[f32], row: &mut [f32]) {
+        for (part, values) in row.chunks_exact_mut(self.stride).zip(values.chunks_exact(self.width)) {
+            part[..self.width].copy_from_slice(values);
         }
     }
 
@@ -138,6 +146,27 @@ impl Table {
         prefetch(self.last.as_ptr().wrapping_add(row as usize), 1);
     }
 
+    /// Shows `exchange` the table, which is called `name`.
+    ///
+    /// # Errors
+    /// As [`Exchange::tensor`].
+    pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
+        let shape = [self.rows(), self.parts.columns()];
+        for (part, first) in ["p", "m", "v"].into_iter().zip((0..).step_by(self.stride())) {
+            exchange.tensor(format!("{name}.{part}"), &shape, &mut Part { table: self, first })?;
+        }
+        exchange.tensor(format!("{name}.last"), &shape[..1], self.last.as_mut_slice())
+    }
+
+    fn records(&self) -> &[f32] {
+        bytemuck::cast_slice(&self.records[..self.rows() * 3 * self.stride() * size_of::<f32>()])
+    }
+
+    fn records_mut(&mut self) -> &mut [f32] {
+        let bytes = self.rows() * 3 * self.stride() * size_of::<f32>();
+        bytemuck::cast_slice_mut(&mut self.records[..bytes])
+    }
+
     /// Access to distinct rows from several threads at once.
     pub fn shared(&mut self) -> SharedTable<'_> {
         SharedTable {
@@ -147,6 +176,32 @@ impl Table {
             last: self.last.as_mut_ptr(),
             table: std::marker::PhantomData,
         }
+    }
+}
+
+/// One of the three parts of every record: the columns from `first` on.
+struct Part<'a> {
+    table: &'a mut Table,
+    first: usize,
+}
+
+impl Place<f32> for Part<'_> {
+    fn get(&self) -> Result<Vec<f32>> {
+        let (parts, rows) = (self.table.parts, self.table.records().chunks_exact(3 * self.table.stride()));
+        let mut out = vec![0f32; rows.len() * parts.columns()];
+        for (row, out) in rows.zip(out.chunks_exact_mut(parts.columns())) {
+            parts.unpad(&row[self.first..][..parts.stride()], out);
+        }
+        Ok(out)
+    }
+
+    fn set(&mut self, values: &[f32]) -> Result<()> {
+        let (parts, first) = (self.table.parts, self.first);
+        let rows = self.table.records_mut().chunks_exact_mut(3 * parts.stride());
+        for (row, values) in rows.zip(values.chunks_exact(parts.columns())) {
+            parts.pad(values, &mut row[first..][..parts.stride()]);
+        }
+        Ok(())
     }
 }
 
