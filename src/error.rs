@@ -126,11 +126,15 @@ pub enum Error {
         /// The setting that lowers the need.
         lower: &'static str,
     },
-    /// The user asked to stop; what was computed so far was saved.
-    #[error("interrupted; what was finished is in {}", saved.display())]
+    /// The user asked to stop.
+    #[error("interrupted after {epochs} epochs and {steps} steps{}", resume_hint(saved))]
     Interrupted {
-        /// Where the work was saved.
-        saved: PathBuf,
+        /// Epochs done.
+        epochs: u64,
+        /// Steps done of the epoch after them.
+        steps: u64,
+        /// The run folder in which the training was saved.
+        saved: Option<PathBuf>,
     },
 }
 
@@ -238,6 +242,11 @@ fn io_remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::NotADirectory => "; a part of the path is a file: check the path",
         _ => "",
     }
+}
+
+fn resume_hint(saved: &Option<PathBuf>) -> String {
+    let hint = |run: &PathBuf| format!("; continue with `macr train --resume {}`", run.display());
+    saved.as_ref().map(hint).unwrap_or_default()
 }
 
 fn nearest_hint(nearest: &Option<String>) -> String {

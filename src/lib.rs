@@ -23,6 +23,7 @@ pub mod recommend;
 pub mod sampling;
 mod simd;
 pub mod storage;
+mod tensor_file;
 pub mod train;
 
 pub use config::Config;
@@ -33,4 +34,4 @@ pub use eval::{Evaluation, Evaluator};
 pub use model::{Branch, Metadata, Model, Ranking, Tables};
 pub use recommend::Recommender;
 pub use storage::Storage;
-pub use train::{Observer, Summary, Trainer};
+pub use train::{Checkpoint, Observer, Summary, Trainer};

@@ -4,14 +4,15 @@ use std::{borrow::Cow, collections::HashMap, fs, io::Write, path::Path};
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::{
     atomic_file::write_atomic,
     error::{Error, Result},
-    model::{Branch, Carved, Metadata, Model, Ranking},
+    model::{Branch, Carved, Kept, Metadata, Model, Ranking},
     storage::{Element, Storage},
+    tensor_file::{Entry, header, words},
 };
 
 /// How every file begins after its first eight bytes, and how many digits of checksum follow.
@@ -19,60 +20,17 @@ const BEFORE_CHECKSUM: &[u8] = br#"{"__metadata__":{"checksum":""#;
 const CHECKSUM_AT: usize = 8 + BEFORE_CHECKSUM.len();
 const NO_CHECKSUM: &str = "00000000000000000000000000000000";
 
-/// A tensor to be written.
-struct Entry<'a> {
-    name: String,
-    dtype: &'static str,
-    shape: Vec<usize>,
-    bytes: Cow<'a, [u8]>,
-}
-
-impl<'a> Entry<'a> {
-    /// An embedding table, in the form of `storage`.
-    fn table(name: &str, shape: [usize; 2], values: &'a [f32], storage: Storage) -> Self {
-        fn halves<T: Element>(values: &[f32]) -> Cow<'static, [u8]> {
-            let halves: Vec<T> = values.iter().map(|&x| T::nearest(x)).collect();
-            Cow::Owned(bytemuck::cast_slice(&halves).to_vec())
-        }
-        let (dtype, bytes) = match storage {
-            Storage::F32 => return Entry::f32(name, shape, values),
-            Storage::F16 => ("F16", halves::<f16>(values)),
-            Storage::Bf16 => ("BF16", halves::<bf16>(values)),
-        };
-        Entry { name: name.into(), dtype, shape: shape.into(), bytes }
-    }
-
-    fn f32(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: &'a [f32]) -> Self {
-        let bytes = Cow::Borrowed(bytemuck::cast_slice(values));
-        Entry { name: name.into(), dtype: "F32", shape: shape.into(), bytes }
-    }
-}
-
-/// Writes `model`. The header is composed here, because the crate would write the metadata in the order of a hash
-/// map, which differs from process to process.
+/// Writes `model`.
 pub(crate) fn save(model: &Model, path: &Path) -> Result<()> {
     model.tables()?;
     let entries = entries(model);
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), metadata_to_json(&model.metadata));
-    let mut offset = 0;
-    for Entry { name, dtype, shape, bytes } in &entries {
-        let end = offset + bytes.len();
-        header.insert(name.clone(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [offset, end] }));
-        offset = end;
-    }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    // Tensors begin at a multiple of 8, as the format asks for.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let length = (header.len() as u64).to_le_bytes();
+    let mut header = header(metadata_to_map(&model.metadata), &entries);
     let mut hash = Xxh3Default::new();
-    hash.update(&length);
     hash.update(&header);
     entries.iter().for_each(|entry| hash.update(&entry.bytes));
-    let digits = CHECKSUM_AT - length.len()..;
-    header[digits][..NO_CHECKSUM.len()].copy_from_slice(format!("{:032x}", hash.digest128()).as_bytes());
+    let digits = &mut header[CHECKSUM_AT..][..NO_CHECKSUM.len()];
+    digits.copy_from_slice(format!("{:032x}", hash.digest128()).as_bytes());
     write_atomic(path, |file| {
-        file.write_all(&length)?;
         file.write_all(&header)?;
         entries.iter().try_for_each(|entry| file.write_all(&entry.bytes))
     })
@@ -101,6 +59,16 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
         entries.push(table("user_ego", users, ego_users));
         entries.push(table("item_ego", items, ego_items));
     }
+    let Kept { item_bias, second_user_embedding, second_item_embedding } = &model.kept;
+    if let Some(bias) = item_bias {
+        entries.push(Entry::f32("item_bias", [items], bias));
+    }
+    if let Some(embedding) = second_user_embedding {
+        entries.push(table("second_user_embedding", users, embedding));
+    }
+    if let Some(embedding) = second_item_embedding {
+        entries.push(table("second_item_embedding", items, embedding));
+    }
     entries.push(Entry {
         name: "item_popularity".into(),
         dtype: "U32",
@@ -113,7 +81,7 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
 }
 
 /// Strings in a fixed order; numbers as the shortest decimals that read back as the same number.
-fn metadata_to_json(metadata: &Metadata) -> Value {
+fn metadata_to_map(metadata: &Metadata) -> Map<String, Value> {
     let mut map = Map::new();
     let mut put = |key: &str, value: String| map.insert(key.into(), Value::String(value));
     // First, so that its place is known; zeros while the checksum is formed.
@@ -133,7 +101,7 @@ fn metadata_to_json(metadata: &Metadata) -> Value {
     }
     put("seed", metadata.seed.to_string());
     put("version", metadata.version.clone());
-    Value::Object(map)
+    map
 }
 
 /// Reads and checks a model.
@@ -191,7 +159,16 @@ impl Reader<'_> {
             return Err("an embedding table has more rows than ids can count".into());
         }
         let users = user_embedding.len() / dim;
-        let ego = match self.tensors.names().contains(&"user_ego") {
+        let has = |name: &str| self.tensors.names().contains(&name);
+        let optional = |name: &str, shape: &[Option<usize>]| {
+            if has(name) { self.table(name, shape).map(|(.., values)| Some(values)) } else { Ok(None) }
+        };
+        let kept = Kept {
+            item_bias: optional("item_bias", &[Some(items)])?,
+            second_user_embedding: optional("second_user_embedding", &[Some(users), Some(dim)])?,
+            second_item_embedding: optional("second_item_embedding", &[Some(items), Some(dim)])?,
+        };
+        let ego = match has("user_ego") {
             true => Some([
                 self.table("user_ego", &[Some(users), Some(dim)])?.2,
                 self.table("item_ego", &[Some(items), Some(dim)])?.2,
@@ -201,6 +178,7 @@ impl Reader<'_> {
         Ok(Model {
             dim,
             ego,
+            kept,
             user_embedding,
             item_embedding,
             user_branch: self.branch("user_branch", dim)?,
@@ -230,22 +208,19 @@ impl Reader<'_> {
 
     /// An embedding table of finite numbers, in any form.
     fn table(&self, name: &str, shape: &[Option<usize>]) -> Result<(Storage, Vec<usize>, Vec<f32>), String> {
-        let halves = |view: TensorView<'_>, widen: fn(u16) -> f32| {
-            let bits = view.data().chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-            (view.shape().to_vec(), bits.map(widen).collect::<Vec<f32>>())
-        };
         let dtype = self.tensors.tensor(name).map_or(Dtype::F32, |view| view.dtype());
-        let (storage, (shape, values)) = match dtype {
+        let view = self.view(name, dtype, shape)?;
+        let (storage, values) = match dtype {
             Dtype::F16 => {
-                (Storage::F16, halves(self.view(name, dtype, shape)?, |bits| f16::from_bits(bits).widen()))
+                (Storage::F16, words(view.data(), |b| f16::from_bits(u16::from_le_bytes(b)).widen()))
             }
             Dtype::BF16 => {
-                (Storage::Bf16, halves(self.view(name, dtype, shape)?, |bits| bf16::from_bits(bits).widen()))
+                (Storage::Bf16, words(view.data(), |b| bf16::from_bits(u16::from_le_bytes(b)).widen()))
             }
-            _ => (Storage::F32, self.f32(name, shape)?),
+            _ => (Storage::F32, self.f32(name, shape)?.1),
         };
         finite(name, &values)?;
-        Ok((storage, shape, values))
+        Ok((storage, view.shape().to_vec(), values))
     }
 
     /// A tensor of finite numbers; `None` in `shape` is any length.
@@ -282,11 +257,6 @@ fn finite(name: &str, values: &[f32]) -> Result<(), String> {
         Some(place) => Err(format!("tensor `{name}` has the value {} at place {place}", values[place])),
         None => Ok(()),
     }
-}
-
-/// Tensors need not be aligned in the file.
-fn words<T>(bytes: &[u8], from: impl Fn([u8; 4]) -> T) -> Vec<T> {
-    bytes.chunks_exact(4).map(|b| from([b[0], b[1], b[2], b[3]])).collect()
 }
 
 fn metadata_from_strings(strings: &HashMap<String, String>, storage: Storage) -> Result<Metadata, String> {

@@ -33,18 +33,15 @@ fn train_with(
     catch_up: CatchUp,
 ) -> Parameters {
     let data = world();
-    let sampler = Sampler::new(&data, kind, Negatives::Popularity(0.5), 130, 3).unwrap();
-    let config = ObjectiveConfig {
-        alpha: 1e-2,
-        beta: 1e-3,
-        pairing,
-        user_branch: true,
-        item_branch: true,
-        eps_compat: false,
+    let negatives = match name {
+        "dice" => Negatives::Margin { margin: 4, per_positive: 2 },
+        _ => Negatives::Popularity(0.5),
     };
+    let sampler = Sampler::new(&data, kind, negatives, 130, 3).unwrap();
+    let config = ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing, ..ObjectiveConfig::default() };
     let settings =
         Settings { dim: 24, storage, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
-    let objective = objective::build(name, &config).unwrap();
+    let objective = objective::build(name, &config, &sampler).unwrap();
     let mut engine = Cpu::new((700, 211), sampler, objective, settings).unwrap();
     // An evaluation in between must not change what follows.
     let sequence = if lightgcn.is_some() { propagated_minibatch } else { minibatch };
@@ -69,6 +66,22 @@ fn any_thread_count_gives_the_same_bits() {
                     assert_eq!(one, run(threads), "{name} {pairing} {kind}, {threads} threads");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn every_objective_gives_the_same_bits_with_the_propagation() {
+    for (name, ..) in objective::REGISTRY {
+        for storage in [Storage::F32, Storage::F16] {
+            let run = |threads| {
+                let lightgcn = Some(LightGcn { layers: 2, form: Form::Layers });
+                let (pairing, kind, catch_up) =
+                    (Pairing::Rows, SamplerKind::Interaction, CatchUp::Quadrature);
+                let branch = BranchKind::Linear;
+                on_threads(threads, || train_with(storage, lightgcn, branch, name, pairing, kind, catch_up))
+            };
+            assert_eq!(run(1), run(3), "{name}, {storage}");
         }
     }
 }

@@ -10,6 +10,7 @@ use macr::{
         team::Team,
     },
     data::graph::Graph,
+    objective::Shape,
     optim::Adam,
     storage::Storage,
 };
@@ -25,7 +26,11 @@ fn world(users: u32, items: u32) -> Interactions {
 
 /// A row without padding.
 fn parameters(table: &Table, row: u32) -> Vec<f32> {
-    (0..table.stride()).step_by(16).flat_map(|at| table.load::<16>(row, at)).take(table.dim()).collect()
+    (0..table.stride())
+        .step_by(16)
+        .flat_map(|at| table.load::<16>(row, at))
+        .take(table.parts().columns())
+        .collect()
 }
 
 fn first_moments(table: &Table, row: u32) -> &[f32] {
@@ -87,8 +92,8 @@ fn propagate(data: &Interactions, layers: usize, x: &[Vec<f64>]) -> Vec<Vec<f64>
 
 fn tables(data: &Interactions, dim: usize, storage: Storage) -> [Table; 2] {
     [
-        Table::xavier(data.users() as usize, dim, storage, 3, 0).unwrap(),
-        Table::xavier(data.items() as usize, dim, storage, 3, 1).unwrap(),
+        Table::xavier(data.users() as usize, dim, Shape { parts: 1, width: dim }, storage, 3, 0).unwrap(),
+        Table::xavier(data.items() as usize, dim, Shape { parts: 1, width: dim }, storage, 3, 1).unwrap(),
     ]
 }
 

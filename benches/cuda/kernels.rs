@@ -61,7 +61,7 @@ impl Chain {
     ) -> Result<Self> {
         let (sampler, settings, config) =
             (workload.sampler(data), workload.settings(), workload.config(loss));
-        let objective = workload.objective(loss);
+        let objective = workload.objective(data, loss);
         let (dim, seed, batch) = (settings.dim, settings.seed, workload.batch as usize);
         let (users, items) = (data.users() as usize, data.items() as usize);
         let slots = [batch.min(users), (2 * batch).min(items)];
@@ -248,6 +248,8 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
             (0..HELD).try_for_each(|k| chain.apply(k))?;
         }
         let (b, row) = (u64::from(workload.batch), 4 * chain.tables[0].stride() as u64);
+        // Of parameters.
+        let stored = row / 4 * workload.storage.bytes() as u64;
         let touched: u64 = [&chain.samples.touched_users, &chain.samples.touched_items]
             .into_iter()
             .map(|side| {
@@ -277,7 +279,7 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
         let name = |kernel: &str| format!("{kernel}/{objective}");
         if pairing == Pairing::Rows {
             // In: p, m, v, the last step, id and count; out: the row and its logit.
-            let bytes = touched * (3 * row + 16 + row + 4 * branched);
+            let bytes = touched * (stored + 2 * row + 16 + row + 4 * branched);
             print(&name("gather"), HELD, 1, (bytes, None, None), Chain::gather)?;
         }
         // Two dots, and with branches two rank-one updates; a multiply-add is two.
@@ -302,7 +304,7 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
         }
         if pairing == Pairing::Rows {
             // In: own row, p, m, v, last; out: p, m, v, last; per sample its number, partner and coefficients.
-            let state = touched * (7 * row + 16 + 8) + 4 * b * (12 + 4 * branched);
+            let state = touched * (2 * stored + 5 * row + 16 + 8) + 4 * b * (12 + 4 * branched);
             let flops = 2 * 4 * b * (row / 4);
             let requested = state + 4 * b * row;
             print(&name("apply"), HELD, 1, (state, Some(requested), Some(flops)), Chain::apply)?;

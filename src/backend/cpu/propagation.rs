@@ -242,14 +242,19 @@ impl<'a> Propagation<'a> {
             scaled: Default::default(),
             graph,
         };
-        for side in [USERS, ITEMS] {
-            let mut ego = std::mem::take(&mut propagation.ego[side]);
-            for_stored!(StoredMut, ego.view_mut(storage), |ego| {
-                scale_parameters(tables[side], propagation.scale(side), ego);
-            });
-            propagation.ego[side] = ego;
-        }
+        propagation.scale_parameters(tables);
         propagation
+    }
+
+    /// Takes over the parameters of `tables`, which were changed from outside.
+    pub fn scale_parameters(&mut self, tables: [&Table; 2]) {
+        for side in [USERS, ITEMS] {
+            let mut ego = std::mem::take(&mut self.ego[side]);
+            for_stored!(StoredMut, ego.view_mut(self.storage), |ego| {
+                scale_rows(tables[side], self.scale(side), ego);
+            });
+            self.ego[side] = ego;
+        }
     }
 
     /// The form in use.
@@ -307,14 +312,19 @@ impl<'a> Propagation<'a> {
         self.compute(team, half, Finish::Times(self.mean()), out);
     }
 
-    /// The final embeddings of all rows, `[U, D]` and `[I, D]`.
+    /// The final embeddings of all rows, without padding.
     pub fn export(&mut self, team: &Team, tables: [&Table; 2]) -> [Vec<f32>; 2] {
         self.forward(team, tables);
         [USERS, ITEMS].map(|side| {
             let (table, stride) = (tables[side], self.stride);
             let mut rows = vec![0f32; table.rows() * stride];
             self.last_layer(team, side, table, &self.whole[side], None, &mut rows);
-            rows.chunks_exact(stride).flat_map(|row| &row[..table.dim()]).copied().collect()
+            let parts = table.parts();
+            let mut out = vec![0f32; table.rows() * parts.columns()];
+            for (row, out) in rows.chunks_exact(stride).zip(out.chunks_exact_mut(parts.columns())) {
+                parts.unpad(row, out);
+            }
+            out
         })
     }
 
@@ -486,7 +496,7 @@ impl<'a> Propagation<'a> {
 }
 
 /// The parameters of all rows, scaled.
-fn scale_parameters<T: Element>(table: &Table, scale: &[f32], ego: &mut [T]) {
+fn scale_rows<T: Element>(table: &Table, scale: &[f32], ego: &mut [T]) {
     for (row, (ego, &scale)) in ego.chunks_exact_mut(table.stride()).zip(scale).enumerate() {
         for (ego, p) in ego.iter_mut().zip(table.record::<T>(row as u32).p) {
             *ego = T::nearest(scale * p.widen());

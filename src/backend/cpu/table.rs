@@ -3,20 +3,70 @@
 use memmap2::MmapMut;
 
 use crate::{
+    backend::state::{Exchange, Place},
     error::{Error, Result},
+    objective::Shape,
     sampling::philox::philox,
     simd::{LANES, prefetch},
     storage::{Element, Noise, RowNoise, Storage, with_storage},
 };
 
-/// `[rows, 3, stride]`: parameters in their form, first and second moments in f32, side by side; stride is D padded with
-/// zeros.
+/// How the padded rows of a table are divided into vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Vectors of a row, 1 or 2.
+    pub count: usize,
+    /// Components of a vector.
+    pub width: usize,
+    /// These padded to the lanes of a vector loop.
+    pub stride: usize,
+}
+
+impl Parts {
+    /// Of rows of this shape.
+    pub fn new(Shape { parts, width }: Shape) -> Self {
+        Parts { count: parts, width, stride: width.next_multiple_of(LANES) }
+    }
+
+    /// Length of a padded row.
+    #[inline(always)]
+    pub fn stride(self) -> usize {
+        self.count * self.stride
+    }
+
+    /// Length of a row without padding.
+    pub fn columns(self) -> usize {
+        self.count * self.width
+    }
+
+    /// The padded `row`, `[stride]`, without padding, `[columns]`.
+    pub fn unpad(self, row: &[f32], out: &mut [f32]) {
+        for (part, out) in row.chunks_exact(self.stride).zip(out.chunks_exact_mut(self.width)) {
+            out.copy_from_slice(&part[..self.width]);
+        }
+    }
+
+    /// The reverse of [`Parts::unpad`], of numbers stored `as_stored`; the padding stays.
+    pub fn pad<T>(self, values: &[f32], row: &mut [T], as_stored: impl Fn(f32) -> T) {
+        for (part, values) in row.chunks_exact_mut(self.stride).zip(values.chunks_exact(self.width)) {
+            part.iter_mut().zip(values).for_each(|(x, &value)| *x = as_stored(value));
+        }
+    }
+
+    /// Where the vector begins that is scored as the `part`-th: a row of one vector has it in both scores.
+    #[inline(always)]
+    pub fn start(self, part: usize) -> usize {
+        part.min(self.count - 1) * self.stride
+    }
+}
+
+/// `[rows, 3, stride]`: parameters in their form, first and second moments in f32, side by side; the stride is that of the
+/// row's vectors, each padded with zeros.
 ///
 /// Padding stays zero: its gradient is.
 #[derive(Debug)]
 pub struct Table {
-    dim: usize,
-    stride: usize,
+    parts: Parts,
     storage: Storage,
     noise: Noise,
     /// Anonymous memory in huge pages where the system has them: touched rows lie far apart, and each would cost a
@@ -58,43 +108,49 @@ const fn width(stride: usize, storage: Storage) -> usize {
 
 impl Table {
     /// Xavier-uniform parameters, +-sqrt(6 / (rows + D)) as in the reference code (its fan-in is the number of
-    /// rows), and moments of zero. `stream` tells tables of one seed apart.
+    /// rows), and moments of zero, for embeddings of size D = `dim`. `stream` tells tables of one seed apart.
     ///
     /// # Errors
     /// [`Error::Data`] if there is not enough memory.
-    pub fn xavier(rows: usize, dim: usize, storage: Storage, seed: u64, stream: u32) -> Result<Self> {
+    pub fn xavier(
+        rows: usize,
+        dim: usize,
+        shape: Shape,
+        storage: Storage,
+        seed: u64,
+        stream: u32,
+    ) -> Result<Self> {
         let bound = (6.0 / (rows + dim) as f64).sqrt();
-        let stride = dim.next_multiple_of(LANES);
-        let bytes = rows * width(stride, storage);
+        let parts = Parts::new(shape);
+        let bytes = rows * width(parts.stride(), storage);
         let mut records = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
             Error::data(
-                format!("a table of {rows} rows x {dim} with its moments needs {bytes} bytes, and there are not so many ({e})"),
+                format!("a table of {rows} rows x {} with its moments needs {bytes} bytes, and there are not so many ({e})", shape.columns()),
                 "lower --dim, or train on a machine with more memory",
             )
         })?;
         // A wish: without huge pages everything works, slower.
         #[cfg(target_os = "linux")]
         let _ = records.advise(memmap2::Advice::HugePage);
-        let mut values = vec![0f32; dim];
-        for (row, record) in records[..bytes].chunks_exact_mut(width(stride, storage)).enumerate() {
-            fill_uniform(&mut values, bound, seed, stream, row as u64);
-            let p = &mut record[..dim * storage.bytes()];
-            with_storage!(storage, T => {
-                let p: &mut [T] = bytemuck::cast_slice_mut(p);
-                p.iter_mut().zip(&values).for_each(|(p, &value)| *p = T::nearest(value));
-            });
-        }
-        Ok(Table { dim, stride, storage, noise: Noise::new(seed, stream), records, last: vec![0; rows] })
+        let mut table =
+            Table { parts, storage, noise: Noise::new(seed, stream), records, last: vec![0; rows] };
+        let mut drawn = vec![0f32; shape.columns()];
+        with_storage!(storage, T => for row in 0..rows as u32 {
+            fill_uniform(&mut drawn, bound, seed, stream, row.into());
+            parts.pad(&drawn, table.record_mut::<T>(row).p, T::nearest);
+        });
+        Ok(table)
     }
 
-    /// Embedding size D.
-    pub fn dim(&self) -> usize {
-        self.dim
+    /// How its rows are divided.
+    pub fn parts(&self) -> Parts {
+        self.parts
     }
 
-    /// D padded to the lanes of a vector loop.
+    /// Length of a padded row.
+    #[inline(always)]
     pub fn stride(&self) -> usize {
-        self.stride
+        self.parts.stride()
     }
 
     /// The form of the parameters.
@@ -119,11 +175,17 @@ impl Table {
     #[inline(always)]
     pub fn record<T: Element>(&self, row: u32) -> Record<'_, T> {
         assert!(T::STORAGE == self.storage, "{} as {}", self.storage, T::STORAGE);
-        let width = width(self.stride, T::STORAGE);
+        let (stride, width) = (self.stride(), width(self.stride(), T::STORAGE));
         let run = &self.records[row as usize * width..][..width];
-        let (p, moments) = run.split_at(self.stride * size_of::<T>());
-        let (m, v) = bytemuck::cast_slice(moments).split_at(self.stride);
+        let (p, moments) = run.split_at(stride * size_of::<T>());
+        let (m, v) = bytemuck::cast_slice(moments).split_at(stride);
         Record { p: bytemuck::cast_slice(p), m, v }
+    }
+
+    /// As [`Table::record`], to be changed.
+    fn record_mut<T: Element>(&mut self, row: u32) -> RecordMut<'_, T> {
+        // SAFETY: the table is borrowed for the result alone.
+        unsafe { self.shared().row_mut(row) }
     }
 
     /// Parameters `at` to `at + N` of `row`.
@@ -135,15 +197,27 @@ impl Table {
     /// Asks for `row`, which is read soon.
     #[inline(always)]
     pub fn prefetch(&self, row: u32) {
-        let width = width(self.stride, self.storage);
+        let width = width(self.stride(), self.storage);
         prefetch(self.records.as_ptr().wrapping_add(row as usize * width), width);
         prefetch(self.last.as_ptr().wrapping_add(row as usize), 1);
+    }
+
+    /// Shows `exchange` the table, which is called `name`.
+    ///
+    /// # Errors
+    /// As [`Exchange::tensor`].
+    pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
+        let shape = [self.rows(), self.parts.columns()];
+        for part in ["p", "m", "v"] {
+            exchange.tensor(format!("{name}.{part}"), &shape, &mut Part { table: self, part })?;
+        }
+        exchange.tensor(format!("{name}.last"), &shape[..1], self.last.as_mut_slice())
     }
 
     /// Access to distinct rows from several threads at once.
     pub fn shared(&mut self) -> SharedTable<'_> {
         SharedTable {
-            stride: self.stride,
+            stride: self.stride(),
             storage: self.storage,
             noise: self.noise,
             rows: self.last.len(),
@@ -151,6 +225,41 @@ impl Table {
             last: self.last.as_mut_ptr(),
             table: std::marker::PhantomData,
         }
+    }
+}
+
+/// One of the three parts of every record: `p`, `m` or `v`.
+struct Part<'a> {
+    table: &'a mut Table,
+    part: &'static str,
+}
+
+impl Place<f32> for Part<'_> {
+    fn get(&self) -> Result<Vec<f32>> {
+        let (table, parts) = (&*self.table, self.table.parts);
+        let mut out = vec![0f32; table.rows() * parts.columns()];
+        with_storage!(table.storage, T => for (row, out) in (0..).zip(out.chunks_exact_mut(parts.columns())) {
+            let Record { p, m, v } = table.record::<T>(row);
+            match self.part {
+                "p" => parts.unpad(&p.iter().map(|x| x.widen()).collect::<Vec<_>>(), out),
+                "m" => parts.unpad(m, out),
+                _ => parts.unpad(v, out),
+            }
+        });
+        Ok(out)
+    }
+
+    fn set(&mut self, values: &[f32]) -> Result<()> {
+        let (part, parts) = (self.part, self.table.parts);
+        with_storage!(self.table.storage, T => for (row, values) in (0..).zip(values.chunks_exact(parts.columns())) {
+            let RecordMut { p, m, v, .. } = self.table.record_mut::<T>(row);
+            match part {
+                "p" => parts.pad(values, p, T::nearest),
+                "m" => parts.pad(values, m, |x| x),
+                _ => parts.pad(values, v, |x| x),
+            }
+        });
+        Ok(())
     }
 }
 
@@ -182,13 +291,13 @@ pub struct SharedTable<'a> {
 // row is held twice.
 unsafe impl Sync for SharedTable<'_> {}
 
-impl SharedTable<'_> {
+impl<'a> SharedTable<'a> {
     /// The form of the parameters.
     pub fn storage(&self) -> Storage {
         self.storage
     }
 
-    /// D padded to the lanes of a vector loop.
+    /// Length of a padded row.
     pub fn stride(&self) -> usize {
         self.stride
     }
@@ -215,7 +324,7 @@ impl SharedTable<'_> {
     /// # Safety
     /// While the result lives, nobody else may hold the same row.
     #[inline(always)]
-    pub unsafe fn row_mut<T: Element>(&self, row: u32) -> RecordMut<'_, T> {
+    pub unsafe fn row_mut<T: Element>(&self, row: u32) -> RecordMut<'a, T> {
         assert!((row as usize) < self.rows, "row {row} of {}", self.rows);
         assert!(T::STORAGE == self.storage, "{} as {}", self.storage, T::STORAGE);
         let width = width(self.stride, T::STORAGE);

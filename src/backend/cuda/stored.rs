@@ -4,6 +4,7 @@ use std::ffi::c_void;
 
 use super::{Buffer, Device, Purpose};
 use crate::{
+    backend::state::Place,
     error::Result,
     storage::{Element, Storage, with_storage},
 };
@@ -31,11 +32,23 @@ impl Stored {
     /// [`crate::Error::DeviceMemory`] if there is not enough memory.
     pub fn upload(device: &Device, purpose: Purpose, storage: Storage, values: &[f32]) -> Result<Self> {
         let mut stored = Self::alloc(device, purpose, storage, values.len())?;
-        with_storage!(storage, T => {
-            let values: Vec<T> = values.iter().map(|&x| T::nearest(x)).collect();
-            stored.bytes.write(bytemuck::cast_slice(&values))?;
-        });
+        stored.write(values)?;
         Ok(stored)
+    }
+
+    /// Copies `values` to the device, rounded to the nearest.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device fails.
+    ///
+    /// # Panics
+    /// If they are not as many.
+    pub fn write(&mut self, values: &[f32]) -> Result<()> {
+        assert_eq!(values.len(), self.len, "another length");
+        with_storage!(self.storage, T => {
+            let values: Vec<T> = values.iter().map(|&x| T::nearest(x)).collect();
+            self.bytes.write(bytemuck::cast_slice(&values))
+        })
     }
 
     /// Number of numbers.
@@ -83,5 +96,15 @@ impl Stored {
             bytemuck::cast_slice_mut(&mut values).copy_from_slice(&self.bytes.read()?);
             Ok(values.into_iter().map(T::widen).collect())
         })
+    }
+}
+
+impl Place<f32> for Stored {
+    fn get(&self) -> Result<Vec<f32>> {
+        self.read()
+    }
+
+    fn set(&mut self, values: &[f32]) -> Result<()> {
+        self.write(values)
     }
 }

@@ -4,7 +4,10 @@ use rayon::prelude::*;
 
 use super::{Buffer, Device, Purpose, Stored, params::Rows};
 use crate::{
-    backend::cpu::table::fill_uniform,
+    backend::{
+        cpu::table::fill_uniform,
+        state::{Exchange, Place, pad, unpadded},
+    },
     error::{Error, Result},
     storage::{Noise, Storage},
 };
@@ -138,6 +141,20 @@ impl Table {
         self.p.storage()
     }
 
+    /// Shows `exchange` the table, which is called `name`.
+    ///
+    /// # Errors
+    /// As [`Exchange::tensor`].
+    pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
+        let (rows, dim) = (self.rows, self.dim);
+        let p = &mut Padded { buffer: &mut self.p, rows, dim };
+        exchange.tensor(format!("{name}.p"), &[rows, dim], p)?;
+        for (part, buffer) in [("m", &mut self.m), ("v", &mut self.v)] {
+            exchange.tensor(format!("{name}.{part}"), &[rows, dim], &mut Padded { buffer, rows, dim })?;
+        }
+        exchange.tensor(format!("{name}.last"), &[rows], &mut self.last)
+    }
+
     /// For a kernel that reads it.
     pub(super) fn params(&self) -> Rows {
         Rows {
@@ -158,6 +175,25 @@ impl Table {
             v: self.v.ptr_mut(),
             last: self.last.ptr_mut(),
         }
+    }
+}
+
+/// A `[rows, stride]` buffer.
+pub(super) struct Padded<'a, B> {
+    pub buffer: &'a mut B,
+    pub rows: usize,
+    pub dim: usize,
+}
+
+impl<B: Place<f32>> Place<f32> for Padded<'_, B> {
+    fn get(&self) -> Result<Vec<f32>> {
+        Ok(unpadded(&self.buffer.get()?, stride(self.dim), 0, self.dim))
+    }
+
+    fn set(&mut self, values: &[f32]) -> Result<()> {
+        let mut padded = vec![0f32; self.rows * stride(self.dim)];
+        pad(values, &mut padded, stride(self.dim), 0, self.dim);
+        self.buffer.set(&padded)
     }
 }
 
