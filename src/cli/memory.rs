@@ -122,13 +122,16 @@ impl Estimate {
         let lists = evaluated * (4 + 12 * variants) + data.count(config.select) * 8 * variants;
         let scratch = threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim);
 
+        // A better model is written from a copy of its tables in 16 bits.
+        let saved = if stored < 4 { model / 2 } else { 0 };
+
         let mut estimate = Estimate {
             data: data.file_bytes(),
             tables,
             batch: gathered + DRAWN_AHEAD * plan + scalars,
             propagation,
             sampler: 4 * users + 4 * items + slots + positions,
-            evaluation: 2 * model + ranker + lists + scratch,
+            evaluation: 2 * model + (ranker + lists + scratch).max(saved),
             program: PROGRAM,
             peak: 0,
         };

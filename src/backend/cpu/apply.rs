@@ -16,7 +16,7 @@ use super::{
 use crate::{
     optim::{Adam, CatchUp, Rules},
     simd::{blocks, vectorised},
-    storage::{Element, RowNoise, with_storage},
+    storage::{Element, with_storage},
 };
 
 /// What `apply` needs to know of one side (users or items) of a batch.

@@ -123,7 +123,7 @@ impl Table {
         let bound = (6.0 / (rows + dim) as f64).sqrt();
         let parts = Parts::new(shape);
         let bytes = rows * width(parts.stride(), storage);
-        let mut records = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
+        let records = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
             Error::data(
                 format!("a table of {rows} rows x {} with its moments needs {bytes} bytes, and there are not so many ({e})", shape.columns()),
                 "lower --dim, or train on a machine with more memory",
