@@ -20,6 +20,8 @@ const TASK_ROWS: u64 = 64;
 const PROGRAM: u64 = 6 << 20;
 /// What a thread needs to rank a block of users, apart from its users' packed embeddings.
 const RANKING_SCRATCH: u64 = 2 << 20;
+/// What the writing of a checkpoint needs beside its tensors.
+const CHECKPOINT_SCRATCH: u64 = 2 << 20;
 /// Users of such a block.
 const RANKED_USERS: u64 = 96;
 
@@ -28,7 +30,7 @@ const RANKED_USERS: u64 = 96;
 pub struct Estimate {
     /// The mapped interaction file; its pages can be taken back when memory is short.
     pub data: u64,
-    /// Embeddings, and Adam's two moments of each.
+    /// Embeddings and branches, and Adam's two moments of each.
     pub tables: u64,
     /// Samples drawn ahead, gathered rows, scalars.
     pub batch: u64,
@@ -40,7 +42,8 @@ pub struct Estimate {
     pub evaluation: u64,
     /// The program itself.
     pub program: u64,
-    /// All of these, or more if the gradients of large branches need more, or taking a validation split from train.
+    /// All of these, or more if a checkpoint and the gradients of large branches, which are there while nothing is
+    /// evaluated, need more, or taking a validation split from train.
     pub peak: u64,
 }
 
@@ -61,7 +64,6 @@ impl Estimate {
         let train = data.count(Split::Train);
         let batch = u64::from(config.batch_size);
 
-        let tables = rows * (3 * 4 * stride + 8);
         let own_users = batch.min(users);
         // As many distinct ones as even draws have on average: skewed draws have fewer.
         let own_items = (items as f64 * -libm::expm1(-2.0 * batch as f64 / items as f64)) as u64;
@@ -75,6 +77,7 @@ impl Estimate {
             hidden => hidden * (stride + 2) + 1,
         };
         let heads = [(objective.user_branch(), own_users), (objective.item_branch(), own_items)];
+        let branches: u64 = heads.iter().map(|&(has, _)| if has { 3 * 4 * head } else { 0 }).sum();
         let gradients = |(has, touched): (bool, u64)| {
             4 * touched.div_ceil(TASK_ROWS) * (stride + if has { head } else { 0 })
         };
@@ -100,6 +103,10 @@ impl Estimate {
         let lists = evaluated * (4 + 12 * variants) + data.count(config.select) * 8 * variants;
         let scratch = threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim);
 
+        let tables = rows * (3 * 4 * stride + 8) + branches;
+        // A copy of the tables without padding, while it is written.
+        let checkpoint = rows * (3 * 4 * dim + 8) + branches + CHECKPOINT_SCRATCH;
+
         let mut estimate = Estimate {
             data: data.file_bytes(),
             tables,
@@ -116,7 +123,7 @@ impl Estimate {
             original => original + estimate.data + 17 * train + PROGRAM,
         };
         let sum: u64 = estimate.parts().iter().map(|(_, bytes)| bytes).sum();
-        estimate.peak = sum.max(sum - estimate.evaluation + model + step).max(carving);
+        estimate.peak = sum.max(sum - estimate.evaluation + model + step + checkpoint).max(carving);
         estimate
     }
 

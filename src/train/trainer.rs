@@ -215,6 +215,7 @@ impl<'a> Trainer<'a> {
             piece = self.advance(piece, observer)?;
         }
         let Progress { epochs: done, samples, train_seconds, eval_seconds, best, .. } = self.progress;
+        drop(self.engine);
         let (Some(model), Some(evaluated)) = (self.best, best) else {
             return Err(Error::config("epochs", epochs, "no epoch was trained", "use at least 1"));
         };
@@ -276,6 +277,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn evaluate(&mut self, evaluator: &Evaluator<'_>, observer: &mut dyn Observer) -> Result<()> {
+        observer.evaluating()?;
         let start = Instant::now();
         let mut model = self.model(Ranking::default())?;
         let results = evaluator.evaluate(&model)?.results;
