@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use crate::{
     atomic_file::write_atomic,
     error::{Error, Result},
-    model::{Branch, Carved, Metadata, Model, Ranking},
+    model::{Branch, Carved, Kept, Metadata, Model, Ranking},
     tensor_file::{Entry, header, words},
 };
 
@@ -55,6 +55,16 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
     if let Some([ego_users, ego_items]) = &model.ego {
         entries.push(Entry::f32("user_ego", [users, model.dim], ego_users));
         entries.push(Entry::f32("item_ego", [items, model.dim], ego_items));
+    }
+    let Kept { item_bias, second_user_embedding, second_item_embedding } = &model.kept;
+    if let Some(bias) = item_bias {
+        entries.push(Entry::f32("item_bias", [items], bias));
+    }
+    if let Some(embedding) = second_user_embedding {
+        entries.push(Entry::f32("second_user_embedding", [users, model.dim], embedding));
+    }
+    if let Some(embedding) = second_item_embedding {
+        entries.push(Entry::f32("second_item_embedding", [items, model.dim], embedding));
     }
     entries.push(Entry {
         name: "item_popularity".into(),
@@ -144,7 +154,16 @@ impl Reader<'_> {
             return Err("an embedding table has more rows than ids can count".into());
         }
         let users = user_embedding.len() / dim;
-        let ego = match self.tensors.names().contains(&"user_ego") {
+        let has = |name: &str| self.tensors.names().contains(&name);
+        let optional = |name: &str, shape: &[Option<usize>]| {
+            if has(name) { self.f32(name, shape).map(|(_, values)| Some(values)) } else { Ok(None) }
+        };
+        let kept = Kept {
+            item_bias: optional("item_bias", &[Some(items)])?,
+            second_user_embedding: optional("second_user_embedding", &[Some(users), Some(dim)])?,
+            second_item_embedding: optional("second_item_embedding", &[Some(items), Some(dim)])?,
+        };
+        let ego = match has("user_ego") {
             true => Some([
                 self.f32("user_ego", &[Some(users), Some(dim)])?.1,
                 self.f32("item_ego", &[Some(items), Some(dim)])?.1,
@@ -154,6 +173,7 @@ impl Reader<'_> {
         Ok(Model {
             dim,
             ego,
+            kept,
             user_embedding,
             item_embedding,
             user_branch: self.branch("user_branch", dim)?,

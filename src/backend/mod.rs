@@ -16,7 +16,7 @@ pub use state::{Exchange, State};
 use crate::{
     backbone::LightGcn,
     error::Result,
-    model::Branch,
+    model::{Branch, Kept},
     objective::{BranchKind, PARTS},
     optim::{Adam, CatchUp},
     sampling::Sampler,
@@ -66,10 +66,12 @@ pub struct Parameters {
     pub item_branch: Option<Branch>,
     /// LightGCN: the parameters themselves, users `[U, D]` and items `[I, D]`.
     pub ego: Option<[Vec<f32>; 2]>,
+    /// What ranking does not use.
+    pub kept: Kept,
 }
 
-/// Sums over steps of the parts of the loss and, last, of its L2 term.
-pub type Losses = [f64; PARTS + 1];
+/// Sums over steps of the parts of the loss and, last, of its penalty and its L2 term.
+pub type Losses = [f64; PARTS + 2];
 
 /// The state of one training on one device.
 pub trait Backend: std::fmt::Debug {
@@ -146,7 +148,7 @@ pub trait Operations {
     fn propagate(&mut self) -> Result<()>;
 
     /// The final embeddings of the touched rows, side by side: caught up to the state before the step, or of LightGCN's
-    /// last layer; their branch logits and norms.
+    /// last layer; their logits and norms.
     ///
     /// # Errors
     /// If the device fails.
@@ -165,7 +167,7 @@ pub trait Operations {
     fn all_pairs(&mut self) -> Result<()>;
 
     /// Per touched row the sum of coefficient x partner row, then L2 and Adam in place, which ends the step; for LightGCN
-    /// only the sum, which is the gradient of the final embeddings. Adam on the branches.
+    /// only the sum, which is the gradient of the final embeddings. Adam on the heads.
     ///
     /// # Errors
     /// If the device fails.

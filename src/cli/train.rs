@@ -87,7 +87,7 @@ struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     propagation: Option<String>,
-    /// Objective: bce, bpr, macr.
+    /// Objective: bce, bpr, macr, bs, ipw, reg, cause, dice.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     objective: Option<String>,
@@ -115,6 +115,50 @@ struct Settings {
     #[arg(long, action = ArgAction::Set, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     item_branch: Option<bool>,
+    /// IPW: weights by inverse propensity (ips), clipped (c), normalised (cn) or smoothed (cnsr).
+    #[arg(long, value_parser = ["ips", "c", "cn", "cnsr"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipw_variant: Option<String>,
+    /// IPW: weight of a sample, that of the positive for both (pair), of the positive alone (positive), or each its own.
+    #[arg(long, value_parser = ["pair", "positive", "own"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipw_scope: Option<String>,
+    /// IPW: scale the weights to a mean of 1 over drawn positives.
+    #[arg(long, action = ArgAction::Set, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipw_rescale: Option<bool>,
+    /// IPW: exponent of the propensity.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eta: Option<f64>,
+    /// IPW: exponent of the smoothed weights.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    smoothing: Option<f64>,
+    /// Reg: weight of the regulariser.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mu: Option<f64>,
+    /// Reg: popular and unpopular items together (cross), each set together (same), or L2 by popularity (decay).
+    #[arg(long, value_parser = ["cross", "same", "decay"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reg_form: Option<String>,
+    /// Reg: the pairwise forms as a mean over pairs (pair_mean) or a sum over the catalogue (sum).
+    #[arg(long, value_parser = ["pair_mean", "sum"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reg_norm: Option<String>,
+    /// CausE: strength of the tie between the two sets' vectors; DICE: of what pushes the halves apart.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nu: Option<f64>,
+    /// DICE: weight of the interest loss.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lambda_int: Option<f64>,
+    /// DICE: weight of the conformity loss.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lambda_pop: Option<f64>,
     /// Counterfactual reference score, or several to choose from.
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,7 +171,7 @@ struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     sampler: Option<String>,
-    /// Negatives: uniform (the paper's) or popularity:A.
+    /// Negatives: uniform (the paper's), popularity:A, or margin:M:N (DICE's).
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     negatives: Option<String>,
@@ -143,6 +187,14 @@ struct Settings {
     #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     learning_rate: Option<f64>,
+    /// Adam's decay of the first moment.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adam_beta1: Option<f64>,
+    /// Adam's decay of the second moment.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adam_beta2: Option<f64>,
     /// L2 coefficient.
     #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

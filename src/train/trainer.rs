@@ -23,7 +23,6 @@ use crate::{
     eval::{Evaluator, Outcome},
     model::{Carved, Metadata, Model, Ranking},
     objective,
-    sampling::Sampler,
 };
 
 /// Trains one model on one dataset.
@@ -50,6 +49,7 @@ pub struct Trainer<'a> {
     device: Resolved,
     popularity: Vec<u32>,
     parts: Vec<&'static str>,
+    penalised: bool,
     carved: Option<Carved>,
     progress: Progress,
     best: Option<Arc<Model>>,
@@ -93,9 +93,11 @@ impl<'a> Trainer<'a> {
     /// As for [`Trainer::new`]; [`Error::Config`] for what only the CPU can do, [`Error::Device`] and
     /// [`Error::DeviceMemory`] if the device fails or is too small.
     pub fn on(device: &Resolved, data: &'a Interactions, config: Config) -> Result<Self> {
-        let objective = objective::build(&config.objective, &config.objective_config())?;
+        let sampler = config.sampler(data)?;
+        let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+        config.fits(objective.as_ref())?;
         let parts = objective.parts().to_vec();
-        let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
+        let penalised = objective.penalty().is_some();
         if data.count(config.select) == 0 {
             return Err(Error::data(
                 format!("the data has no {0} split to choose the epoch on", config.select),
@@ -120,6 +122,7 @@ impl<'a> Trainer<'a> {
             data,
             config,
             parts,
+            penalised,
             carved: None,
             progress: Progress::default(),
             best: None,
@@ -249,17 +252,13 @@ impl<'a> Trainer<'a> {
         if self.progress.steps == steps {
             let sums = std::mem::take(&mut self.progress.losses).map(|sum| sum / steps as f64);
             let first = epochs * steps;
+            let [.., penalty, l2] = sums;
+            let penalty = self.penalised.then_some(("penalty", penalty));
+            let parts = self.parts.iter().copied().zip(sums).chain(penalty).chain([("l2", l2)]);
             let epoch = Epoch {
                 epoch: epochs + 1,
                 loss: sums.iter().sum(),
-                parts: self
-                    .parts
-                    .iter()
-                    .copied()
-                    .zip(sums)
-                    .chain([("l2", sums[sums.len() - 1])])
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .collect(),
+                parts: parts.map(|(name, value)| (name.to_owned(), value)).collect(),
                 samples: (first..first + steps).map(|s| u64::from(self.engine.sampler().rows(s))).sum(),
                 seconds: std::mem::take(&mut self.progress.seconds),
             };
@@ -309,7 +308,7 @@ impl<'a> Trainer<'a> {
 
     /// The model after the steps done so far.
     fn model(&mut self, ranking: Ranking) -> Result<Model> {
-        let Parameters { users, items, user_branch, item_branch, ego } = self.engine.parameters()?;
+        let Parameters { users, items, user_branch, item_branch, ego, kept } = self.engine.parameters()?;
         Ok(Model {
             dim: self.config.dim,
             user_embedding: users,
@@ -317,6 +316,7 @@ impl<'a> Trainer<'a> {
             user_branch,
             item_branch,
             ego,
+            kept,
             item_popularity: self.popularity.clone(),
             metadata: Metadata {
                 backbone: self.config.backbone.to_string(),

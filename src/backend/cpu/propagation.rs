@@ -301,14 +301,19 @@ impl<'a> Propagation<'a> {
         self.compute(team, half, Finish::Times(self.mean()), out);
     }
 
-    /// The final embeddings of all rows, `[U, D]` and `[I, D]`.
+    /// The final embeddings of all rows, without padding.
     pub fn export(&mut self, team: &Team, tables: [&Table; 2]) -> [Vec<f32>; 2] {
         self.forward(team, tables);
         [USERS, ITEMS].map(|side| {
             let (table, stride) = (tables[side], self.stride);
             let mut rows = vec![0f32; table.rows() * stride];
             self.last_layer(team, side, table, &self.whole[side], None, &mut rows);
-            rows.chunks_exact(stride).flat_map(|row| &row[..table.dim()]).copied().collect()
+            let parts = table.parts();
+            let mut out = vec![0f32; table.rows() * parts.columns()];
+            for (row, out) in rows.chunks_exact(stride).zip(out.chunks_exact_mut(parts.columns())) {
+                parts.unpad(row, out);
+            }
+            out
         })
     }
 

@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
     model,
     objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
-    sampling::Sampler,
+    sampling::{Sampler, negatives::NegativeSampler},
 };
 
 /// Most steps of a chunk, and most rows of its batches together: the samples of a chunk are drawn at once, with two
@@ -110,6 +110,12 @@ pub fn check(
     let refuse = |key, value: &dyn std::fmt::Display, remedy| {
         Err(Error::config(key, value, "no GPU can do this yet", remedy))
     };
+    if !objective.has_kernel() {
+        return refuse("objective", &objective.name(), "use --device cpu");
+    }
+    if let NegativeSampler::Margin(_) = sampler.tables().negatives {
+        return refuse("negatives", &"margin", "use --device cpu");
+    }
     let branched = objective.user_branch() || objective.item_branch();
     if branched && settings.branch != BranchKind::Linear {
         return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
@@ -226,7 +232,9 @@ impl Backend for Cuda<'_> {
     /// `sequence` is recorded at its first use, for each number of steps that is left over once, and must be the same
     /// for the whole training.
     fn advance(&mut self, steps: u64, sequence: Sequence<'_>, losses: &mut Losses) -> Result<()> {
-        self.apply.losses.write(losses)?;
+        let [parts @ .., _penalty, l2] = *losses;
+        let device_losses = [parts.as_slice(), &[l2]].concat();
+        self.apply.losses.write(&device_losses)?;
         let chunk = u64::from(self.chunk);
         for (length, times) in [(chunk, steps / chunk), (steps % chunk, 1)] {
             if length > 0 && times > 0 {
@@ -234,7 +242,10 @@ impl Backend for Cuda<'_> {
             }
         }
         self.step += steps;
-        losses.copy_from_slice(&self.apply.losses.read()?);
+        let read = self.apply.losses.read()?;
+        let (parts, l2) = read.split_at(PARTS);
+        losses[..PARTS].copy_from_slice(parts);
+        losses[PARTS + 1] = l2[0];
         Ok(())
     }
 
@@ -275,6 +286,7 @@ impl Backend for Cuda<'_> {
             user_branch: branch(&self.user_branch)?,
             item_branch: branch(&self.item_branch)?,
             ego,
+            kept: model::Kept::default(),
         })
     }
 }
