@@ -247,11 +247,6 @@ impl RunWriter {
         Ok(())
     }
 
-    /// True while a checkpoint is being written.
-    pub fn is_saving(&self) -> bool {
-        self.saving.as_ref().is_some_and(|thread| !thread.is_finished())
-    }
-
     /// Waits for the checkpoint that is being written.
     ///
     /// # Errors
@@ -315,10 +310,13 @@ pub fn look(folder: &Path) -> Result<()> {
         settle(folder)?;
     }
     if folder.is_dir() && folder.join(CONFIG_FILE).is_file() && !folder.join(MODEL_FILE).exists() {
-        let run = folder.display();
+        let (run, model) = (folder.display(), folder.join(MODEL_FILE));
         return Err(Error::data(
-            format!("the run {run} has no model yet: it was stopped before its first evaluation"),
-            format!("continue it with `macr train --resume {run}`"),
+            format!(
+                "there is no {} yet: the run was stopped before its first evaluation, or the file was removed",
+                model.display()
+            ),
+            format!("continue the run with `macr train --resume {run}`"),
         ));
     }
     Ok(())

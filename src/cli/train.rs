@@ -463,6 +463,11 @@ impl Observer for Run<'_> {
         self.writer.log(epoch)
     }
 
+    /// The memory of a checkpoint and that of an evaluation are not needed at the same time.
+    fn evaluating(&mut self) -> Result<()> {
+        self.writer.finish_saving()
+    }
+
     fn evaluated(&mut self, e: &Evaluated) -> Result<()> {
         if !self.output.is_terminal() {
             self.output.remark(format_args!(

@@ -218,6 +218,7 @@ impl<'a> Trainer<'a> {
             piece = self.advance(piece, observer)?;
         }
         let Progress { epochs: done, samples, train_seconds, eval_seconds, best, .. } = self.progress;
+        drop(self.engine);
         let (Some(model), Some(evaluated)) = (self.best, best) else {
             return Err(Error::config("epochs", epochs, "no epoch was trained", "use at least 1"));
         };
@@ -254,6 +255,9 @@ impl<'a> Trainer<'a> {
             let penalty = self.penalised.then_some(("penalty", penalty));
             let parts = self.parts.iter().copied().zip(sums).chain(penalty).chain([("l2", l2)]);
             let first = epochs * steps;
+            let [.., penalty, l2] = sums;
+            let penalty = self.penalised.then_some(("penalty", penalty));
+            let parts = self.parts.iter().copied().zip(sums).chain(penalty).chain([("l2", l2)]);
             let epoch = Epoch {
                 epoch: epochs + 1,
                 loss: sums.iter().sum(),
@@ -275,6 +279,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn evaluate(&mut self, evaluator: &Evaluator<'_>, observer: &mut dyn Observer) -> Result<()> {
+        observer.evaluating()?;
         let start = Instant::now();
         let mut model = self.model(Ranking::default())?;
         let results = evaluator.evaluate(&model)?.results;

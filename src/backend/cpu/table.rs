@@ -1,6 +1,7 @@
 //! A parameter table with its optimiser state, laid out so that one touched row is one run of memory.
 
 use memmap2::MmapMut;
+use rayon::prelude::*;
 
 use crate::{
     backend::state::{Exchange, Place},
@@ -42,13 +43,6 @@ impl Parts {
     pub fn unpad(self, row: &[f32], out: &mut [f32]) {
         for (part, out) in row.chunks_exact(self.stride).zip(out.chunks_exact_mut(self.width)) {
             out.copy_from_slice(&part[..self.width]);
-        }
-    }
-
-    /// The reverse of [`Parts::unpad`]; the padding stays.
-    pub fn pad(self, values: &[f32], row: &mut [f32]) {
-        for (part, values) in row.chunks_exact_mut(self.stride).zip(values.chunks_exact(self.width)) {
-            part[..self.width].copy_from_slice(values);
         }
     }
 
@@ -152,19 +146,10 @@ impl Table {
     /// As [`Exchange::tensor`].
     pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
         let shape = [self.rows(), self.parts.columns()];
-        for (part, first) in ["p", "m", "v"].into_iter().zip((0..).step_by(self.stride())) {
-            exchange.tensor(format!("{name}.{part}"), &shape, &mut Part { table: self, first })?;
+        for (k, kind) in ["p", "m", "v"].into_iter().enumerate() {
+            exchange.tensor(format!("{name}.{kind}"), &shape, &mut Third { table: self, k })?;
         }
         exchange.tensor(format!("{name}.last"), &shape[..1], self.last.as_mut_slice())
-    }
-
-    fn records(&self) -> &[f32] {
-        bytemuck::cast_slice(&self.records[..self.rows() * 3 * self.stride() * size_of::<f32>()])
-    }
-
-    fn records_mut(&mut self) -> &mut [f32] {
-        let bytes = self.rows() * 3 * self.stride() * size_of::<f32>();
-        bytemuck::cast_slice_mut(&mut self.records[..bytes])
     }
 
     /// Access to distinct rows from several threads at once.
@@ -179,27 +164,31 @@ impl Table {
     }
 }
 
-/// One of the three parts of every record: the columns from `first` on.
-struct Part<'a> {
+/// The `k`-th third of every record: parameters, first or second moments.
+struct Third<'a> {
     table: &'a mut Table,
-    first: usize,
+    k: usize,
 }
 
-impl Place<f32> for Part<'_> {
+impl Place<f32> for Third<'_> {
     fn get(&self) -> Result<Vec<f32>> {
-        let (parts, rows) = (self.table.parts, self.table.records().chunks_exact(3 * self.table.stride()));
-        let mut out = vec![0f32; rows.len() * parts.columns()];
-        for (row, out) in rows.zip(out.chunks_exact_mut(parts.columns())) {
-            parts.unpad(&row[self.first..][..parts.stride()], out);
-        }
-        Ok(out)
+        let parts = self.table.parts;
+        let mut values = vec![0f32; self.table.rows() * parts.columns()];
+        let rows = values.par_chunks_exact_mut(parts.columns()).enumerate().with_min_len(256);
+        rows.for_each(|(row, out)| parts.unpad(self.table.record(row as u32)[self.k], out));
+        Ok(values)
     }
 
     fn set(&mut self, values: &[f32]) -> Result<()> {
-        let (parts, first) = (self.table.parts, self.first);
-        let rows = self.table.records_mut().chunks_exact_mut(3 * parts.stride());
-        for (row, values) in rows.zip(values.chunks_exact(parts.columns())) {
-            parts.pad(values, &mut row[first..][..parts.stride()]);
+        let (parts, stride) = (self.table.parts, self.table.stride());
+        let bytes = self.table.rows() * 3 * stride * size_of::<f32>();
+        let records: &mut [f32] = bytemuck::cast_slice_mut(&mut self.table.records[..bytes]);
+        let rows = records.chunks_exact_mut(3 * stride).zip(values.chunks_exact(parts.columns()));
+        for (record, values) in rows {
+            let vectors = record[self.k * stride..].chunks_exact_mut(parts.stride);
+            for (vector, values) in vectors.zip(values.chunks_exact(parts.width)) {
+                vector[..parts.width].copy_from_slice(values);
+            }
         }
         Ok(())
     }

@@ -147,12 +147,12 @@ pub(super) struct Padded<'a> {
 
 impl Place<f32> for Padded<'_> {
     fn get(&self) -> Result<Vec<f32>> {
-        Ok(unpadded(&self.buffer.read()?, stride(self.dim), 0, self.dim))
+        Ok(unpadded(&self.buffer.read()?, stride(self.dim), self.dim))
     }
 
     fn set(&mut self, values: &[f32]) -> Result<()> {
         let mut padded = vec![0f32; self.rows * stride(self.dim)];
-        pad(values, &mut padded, stride(self.dim), 0, self.dim);
+        pad(values, &mut padded, stride(self.dim), self.dim);
         self.buffer.write(&padded)
     }
 }
