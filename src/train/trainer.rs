@@ -251,9 +251,6 @@ impl<'a> Trainer<'a> {
         self.progress.seconds += seconds;
         if self.progress.steps == steps {
             let sums = std::mem::take(&mut self.progress.losses).map(|sum| sum / steps as f64);
-            let [.., penalty, l2] = sums;
-            let penalty = self.penalised.then_some(("penalty", penalty));
-            let parts = self.parts.iter().copied().zip(sums).chain(penalty).chain([("l2", l2)]);
             let first = epochs * steps;
             let [.., penalty, l2] = sums;
             let penalty = self.penalised.then_some(("penalty", penalty));
