@@ -20,6 +20,7 @@ mod model_file;
 pub mod objective;
 pub mod optim;
 pub mod recommend;
+pub mod report;
 pub mod sampling;
 mod simd;
 pub mod train;

@@ -10,6 +10,7 @@ pub mod output;
 pub mod plan;
 pub mod recipes;
 pub mod recommend;
+pub mod reproduce;
 pub mod run_folder;
 pub mod split;
 pub mod synth;
@@ -74,6 +75,7 @@ enum Command {
     Train(train::Args),
     Evaluate(evaluate::Args),
     Recommend(recommend::Args),
+    Reproduce(reproduce::Args),
     Import(import::Args),
     Split(split::Args),
     Synth(synth::Args),
@@ -121,6 +123,7 @@ fn run(cli: Cli, output: &Output) -> Result<()> {
         Command::Train(args) => train::run(args, output),
         Command::Evaluate(args) => evaluate::run(args, output),
         Command::Recommend(args) => recommend::run(args, output),
+        Command::Reproduce(args) => reproduce::run(args, output),
         Command::Import(args) => import::run(args, output),
         Command::Split(args) => split::run(args, output),
         Command::Synth(args) => synth::run(args, output),

@@ -8,4 +8,4 @@ pub mod trainer;
 
 pub use observer::{Epoch, Evaluated, Observer};
 pub use placement::Placement;
-pub use trainer::{Summary, Trainer};
+pub use trainer::{Rehearsal, Summary, Trainer};

@@ -73,6 +73,15 @@ pub struct Summary {
     pub best: Evaluated,
 }
 
+/// How long the parts of a training take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rehearsal {
+    /// Seconds for the steps of an epoch.
+    pub epoch_seconds: f64,
+    /// Seconds for an evaluation.
+    pub evaluation_seconds: f64,
+}
+
 impl<'a> Trainer<'a> {
     /// A training of `config` on the train split of `data`, at its first step, on the CPU.
     ///
@@ -217,6 +226,31 @@ impl<'a> Trainer<'a> {
         let l2 = sums[sums.len() - 1];
         let parts = names.chain([("l2", l2)]).map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Epoch { epoch, loss, parts, samples, seconds: start.elapsed().as_secs_f64() })
+    }
+
+    /// Takes a few steps and one evaluation, and says how long they took; the training is used up.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`].
+    pub fn rehearse(mut self) -> Result<Rehearsal> {
+        const STEPS: u64 = 4;
+        let sequence = match self.config.backbone {
+            Backbone::Mf => minibatch,
+            Backbone::LightGcn => propagated_minibatch,
+        };
+        // The first step also touches memory for the first time.
+        self.engine.repeat(1, &sequence)?;
+        let start = Instant::now();
+        self.engine.repeat(STEPS, &sequence)?;
+        let step_seconds = start.elapsed().as_secs_f64() / STEPS as f64;
+        let start = Instant::now();
+        let model = self.model(Ranking::default())?;
+        let evaluator = Evaluator::new(self.data, self.config.select).ks(&[self.config.k]);
+        evaluator.rankings(&self.config.rankings()).device(&self.device).evaluate(&model)?;
+        Ok(Rehearsal {
+            epoch_seconds: step_seconds * self.steps_per_epoch() as f64,
+            evaluation_seconds: start.elapsed().as_secs_f64(),
+        })
     }
 
     /// The model after the steps done so far.
