@@ -54,9 +54,8 @@ pub fn find(name: &str, users: u32, items: u32) -> Result<Recipe> {
 /// [`Error::Config`] if the recipes are broken, which a test rules out.
 pub fn of_size(users: u32, items: u32) -> Result<Option<(&'static str, String)>> {
     let found = parsed()?.into_iter().find(|(_, table)| fits(table, users, items));
-    Ok(found.map(|(key, table)| {
-        (key, table.get("name").and_then(toml::Value::as_str).unwrap_or(key).to_owned())
-    }))
+    Ok(found
+        .map(|(key, table)| (key, table.get("name").and_then(toml::Value::as_str).unwrap_or(key).to_owned())))
 }
 
 fn fits(dataset: &toml::Table, users: u32, items: u32) -> bool {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use self::{
     cache::Found,
-    outputs::{Outputs, Reporter},
+    outputs::Reporter,
     plan::{Dataset, Plan, Protocol, Request, Training},
     targets::Target,
 };
@@ -110,10 +110,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     output.remark("measuring the models, drawing the figures");
     let outputs = Reporter::new(&plan, &device)?.outputs()?;
     let costs = costs(&plan);
-    let mut files = write(&outputs, &args.out)?;
-    for (name, text) in forms(&costs) {
-        files.push(save(&args.out, &name, text.as_bytes())?);
-    }
+    let made = outputs.tables.iter().map(|(_, table)| table).chain([&costs]);
+    let mut files = write(made, outputs.figures.iter().map(|(_, figure)| figure), &args.out)?;
     let page = Reporter::page(&plan, &outputs, &costs)?;
     files.push(save(&args.out, "index.html", page.html().as_bytes())?);
     if args.json {
@@ -129,7 +127,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         for (_, table) in &outputs.tables {
             output.result(table.markdown());
         }
-        output.result(format_args!("{} files; begin with {}", files.len(), args.out.join("index.html").display()));
+        output.result(format_args!(
+            "{} files; begin with {}",
+            files.len(),
+            args.out.join("index.html").display()
+        ));
     }
     failed.into_iter().next().map_or(Ok(()), Err)
 }
@@ -155,15 +157,19 @@ fn forms(table: &Table) -> Vec<(String, String)> {
 ///
 /// # Errors
 /// If a figure cannot be drawn or a file not be written.
-pub fn write(outputs: &Outputs, folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn write<'a>(
+    tables: impl Iterator<Item = &'a Table>,
+    figures: impl Iterator<Item = &'a Figure>,
+    folder: &Path,
+) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for (_, table) in &outputs.tables {
+    for table in tables {
         for (name, text) in forms(table) {
             files.push(save(folder, &name, text.as_bytes())?);
         }
     }
-    for (_, figure) in &outputs.figures {
-        let Figure { name, .. } = figure;
+    for figure in figures {
+        let name = &figure.name;
         files.push(save(folder, &format!("{name}.svg"), figure.svg()?.as_bytes())?);
         files.push(save(folder, &format!("{name}.png"), &figure.png()?)?);
         files.push(save(folder, &format!("{name}.json"), format!("{:#}\n", figure.json()).as_bytes())?);
@@ -236,8 +242,14 @@ fn print_plan(plan: &Plan, as_json: bool, output: &Output) {
 
 /// What each finished training took.
 fn costs(plan: &Plan) -> Table {
-    let columns =
-        [("training", 0), ("best epoch", 0), ("epochs", 0), ("seconds", 1), ("of it evaluating", 1), ("threads", 0)];
+    let columns = [
+        ("training", 0),
+        ("best epoch", 0),
+        ("epochs", 0),
+        ("seconds", 1),
+        ("of it evaluating", 1),
+        ("threads", 0),
+    ];
     let mut columns: Vec<Column> = columns.into_iter().map(|(name, n)| Column::new(name, n)).collect();
     columns.push(Column::new("device", 0));
     let mut table = Table::new("trainings", "The trainings and what they cost", columns);

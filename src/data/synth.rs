@@ -214,7 +214,8 @@ impl Truth {
         };
         let bytes = fs::read(path).map_err(Error::io("read", path))?;
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| wrong(&e.to_string()))?;
-        let text = header.metadata().as_ref().and_then(|m| m.get("synth")).ok_or_else(|| wrong("no `synth`"))?;
+        let text =
+            header.metadata().as_ref().and_then(|m| m.get("synth")).ok_or_else(|| wrong("no `synth`"))?;
         let spec: Spec = serde_json::from_str(text).map_err(|e| wrong(&e.to_string()))?;
         let tensors = SafeTensors::deserialize(&bytes).map_err(|e| wrong(&e.to_string()))?;
         let (users, items) = (spec.users as usize, spec.items as usize);

@@ -181,7 +181,11 @@ pub fn group_means(groups: &Groups, values: impl IntoIterator<Item = Option<f64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Edges, InteractionsBuilder, eval::Evaluator, model::{Metadata, Ranking}};
+    use crate::{
+        Edges, InteractionsBuilder,
+        eval::Evaluator,
+        model::{Metadata, Ranking},
+    };
 
     fn data() -> Interactions {
         InteractionsBuilder::new(3, 3)

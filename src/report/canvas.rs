@@ -5,6 +5,7 @@
 
 use std::sync::Once;
 
+pub use plotters::style::RGBColor;
 use plotters::{
     coord::Shift,
     prelude::*,
@@ -13,7 +14,6 @@ use plotters::{
         text_anchor::{HPos, Pos, VPos},
     },
 };
-pub use plotters::style::RGBColor;
 
 use crate::error::{Error, Result};
 
@@ -222,7 +222,8 @@ impl Drawing {
                         Align::Right => HPos::Right,
                     };
                     let style = font.color(color).pos(Pos::new(align, VPos::Center));
-                    area.draw_text(&label.text, &style, (unit(label.at.0), unit(label.at.1))).map_err(failed)?;
+                    area.draw_text(&label.text, &style, (unit(label.at.0), unit(label.at.1)))
+                        .map_err(failed)?;
                 }
             }
         }

@@ -276,8 +276,14 @@ impl Panel {
         let (top, bottom) = (y0 + 6.0, y0 + PANEL.1 - BOTTOM);
         if let Some(title) = &self.title {
             let at = (0.5 * (left + right), y0 - 0.5 * TITLE + 3.0);
-            let label =
-                Label { text: title.clone(), at, size: TEXT, align: Align::Center, bold: true, upright: false };
+            let label = Label {
+                text: title.clone(),
+                at,
+                size: TEXT,
+                align: Align::Center,
+                bold: true,
+                upright: false,
+            };
             drawing.text(label, INK);
         }
         let points = || self.series.iter().flat_map(|series| &series.points);
@@ -333,7 +339,8 @@ impl Panel {
 }
 
 fn upright(drawing: &mut Drawing, words: &str, at: (f64, f64), color: RGBColor) {
-    let label = Label { text: words.into(), at, size: TEXT, align: Align::Center, bold: false, upright: true };
+    let label =
+        Label { text: words.into(), at, size: TEXT, align: Align::Center, bold: false, upright: true };
     drawing.text(label, color);
 }
 
@@ -386,7 +393,10 @@ mod tests {
         let scale = Scale::over([0.03, 0.14].into_iter(), 6.0);
         assert_eq!((scale.from, scale.step), (0.0, 0.05));
         assert!((scale.to - 0.15).abs() < 1e-12);
-        assert_eq!(scale.marks().iter().map(|&m| scale.name(m)).collect::<Vec<_>>(), ["0.00", "0.05", "0.10", "0.15"]);
+        assert_eq!(
+            scale.marks().iter().map(|&m| scale.name(m)).collect::<Vec<_>>(),
+            ["0.00", "0.05", "0.10", "0.15"]
+        );
         let scale = Scale::over([12_000.0, 7.0].into_iter(), 6.0);
         assert_eq!(scale.name(scale.to), "12\u{a0}000");
         for values in [vec![], vec![0.0], vec![3.0, 3.0], vec![-2.0, 5.0], vec![0.91, 0.93]] {

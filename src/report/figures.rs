@@ -95,7 +95,12 @@ pub fn frequency(
 }
 
 /// How well items of each group are found.
-pub fn item_recall(name: &str, title: &str, grouping: &Grouping, panels: &[(Option<&str>, &[Shown<'_>])]) -> Figure {
+pub fn item_recall(
+    name: &str,
+    title: &str,
+    grouping: &Grouping,
+    panels: &[(Option<&str>, &[Shown<'_>])],
+) -> Figure {
     let panel = |(title, shown): &(Option<&str>, &[Shown<'_>])| Panel {
         title: title.map(str::to_owned),
         x: items_axis(grouping),

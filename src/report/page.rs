@@ -1,6 +1,9 @@
 //! One page of HTML that needs nothing else: tables, figures and words.
 
-use super::{figure::Figure, table::{Table, html_escaped}};
+use super::{
+    figure::Figure,
+    table::{Table, html_escaped},
+};
 use crate::error::Result;
 
 /// A page in the making.

@@ -14,7 +14,12 @@ impl Paper {
     pub fn load() -> Result<Self> {
         let text = include_str!("../../datasets/paper.toml");
         text.parse().map(Paper).map_err(|e: toml::de::Error| {
-            Error::config("paper.toml", "built in", e.to_string(), "report this: the published numbers are broken")
+            Error::config(
+                "paper.toml",
+                "built in",
+                e.to_string(),
+                "report this: the published numbers are broken",
+            )
         })
     }
 

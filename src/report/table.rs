@@ -43,8 +43,7 @@ impl Column {
 
     fn number(&self, value: f64) -> String {
         let decimals = self.decimals;
-        let text =
-            if self.signed { format!("{value:+.decimals$}") } else { format!("{value:.decimals$}") };
+        let text = if self.signed { format!("{value:+.decimals$}") } else { format!("{value:.decimals$}") };
         // No minus before what rounds to nothing.
         let zero = text.strip_prefix('-').filter(|rest| rest.bytes().all(|b| matches!(b, b'0' | b'.')));
         zero.map_or(text.clone(), |rest| if self.signed { format!("+{rest}") } else { rest.to_owned() })
@@ -140,12 +139,9 @@ impl Table {
                 let [before, after] = if *best { style.best } else { ["", ""] };
                 let number = format!("{before}{}{after}", (style.escape)(&as_number(*value)));
                 match spread {
-                    Some(spread) => format!(
-                        "{number}{}{:.*}",
-                        style.plus_minus,
-                        self.columns[column].decimals,
-                        spread
-                    ),
+                    Some(spread) => {
+                        format!("{number}{}{:.*}", style.plus_minus, self.columns[column].decimals, spread)
+                    }
                     None => number,
                 }
             }
@@ -233,12 +229,8 @@ impl Table {
 
     /// A `table` of LaTeX with the rules of the package `booktabs`.
     pub fn latex(&self) -> String {
-        let style = Style {
-            plus_minus: " $\\pm$ ",
-            best: ["\\textbf{", "}"],
-            missing: "--",
-            escape: latex_escaped,
-        };
+        let style =
+            Style { plus_minus: " $\\pm$ ", best: ["\\textbf{", "}"], missing: "--", escape: latex_escaped };
         let columns = 0..self.columns.len();
         let layout: String = columns.clone().map(|c| if self.is_numeric(c) { 'r' } else { 'l' }).collect();
         let mut text = format!(
@@ -381,10 +373,13 @@ mod tests {
     fn every_form_says_the_same() {
         let table = sample();
         let markdown = table.markdown();
-        assert!(markdown.starts_with("### Title_1\n\n| System | HR | difference |\n| :--- | ---: | ---: |\n"));
+        assert!(
+            markdown.starts_with("### Title_1\n\n| System | HR | difference |\n| :--- | ---: | ---: |\n")
+        );
         assert!(markdown.contains("| a\\_b | 0.2500 ± 0.5000 | +0.0000 |\n"), "{markdown}");
         assert!(markdown.contains("| c, d | **0.5000** | - |\n"), "{markdown}");
-        let csv = "block,System,HR,HR sd,difference\nas trained,a_b,0.25,0.5,-0.00001\nas trained,\"c, d\",0.5,,\n";
+        let csv =
+            "block,System,HR,HR sd,difference\nas trained,a_b,0.25,0.5,-0.00001\nas trained,\"c, d\",0.5,,\n";
         assert_eq!(table.csv(), csv);
         let latex = table.latex();
         assert!(latex.contains("a\\_b & 0.2500 $\\pm$ 0.5000 & +0.0000 \\\\\n"), "{latex}");
@@ -393,6 +388,9 @@ mod tests {
         assert!(html.contains("<b>0.5000</b>") && html.contains("One seed &amp; no more."), "{html}");
         let json = table.json();
         assert_eq!(json["rows"][0]["HR"]["spread"], 0.5);
-        assert_eq!((&json["rows"][1]["difference"], &json["rows"][1]["block"]), (&Value::Null, &"as trained".into()));
+        assert_eq!(
+            (&json["rows"][1]["difference"], &json["rows"][1]["block"]),
+            (&Value::Null, &"as trained".into())
+        );
     }
 }

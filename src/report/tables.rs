@@ -202,7 +202,8 @@ pub fn exposure(name: &str, title: &str, entries: &[Entry<'_>]) -> Table {
         ("gini", "Gini", 4),
     ];
     let columns = metrics.iter().map(|&(_, name, decimals)| Column::new(name, decimals));
-    let mut table = Table::new(name, title, std::iter::once(Column::new("system", 0)).chain(columns).collect());
+    let mut table =
+        Table::new(name, title, std::iter::once(Column::new("system", 0)).chain(columns).collect());
     for Entry { heading, label, results, .. } in entries {
         let cell = |metric| results.map_or(Cell::Missing, |r| r.cell(metric, r.longest()));
         let cells = metrics.iter().map(|&(metric, ..)| cell(metric));
@@ -257,10 +258,8 @@ pub fn groups(data: &Interactions, grouping: &Grouping) -> Table {
     let columns = [("group", 0), ("members", 0), ("training interactions", 0)];
     let columns = columns.map(|(name, decimals)| Column::new(name, decimals)).to_vec();
     let mut table = Table::new("groups", "The groups of items and users", columns);
-    let sides = [
-        ("items", &grouping.items, item_counts(data)),
-        ("users", &grouping.users, user_counts(data)),
-    ];
+    let sides =
+        [("items", &grouping.items, item_counts(data)), ("users", &grouping.users, user_counts(data))];
     for (side, groups, counts) in sides {
         let (sizes, totals) = (groups.sizes(), groups.totals(&counts));
         for (k, name) in groups.names.iter().enumerate() {

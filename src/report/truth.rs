@@ -56,7 +56,8 @@ pub fn correlations(model: &Model, data: &Interactions, truth: &Truth) -> Result
 fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     let (a, b) = (ranks(a), ranks(b));
     let middle = (a.len() as f64 - 1.0) / 2.0;
-    let sum = |x: &[f64], y: &[f64]| -> f64 { x.iter().zip(y).map(|(x, y)| (x - middle) * (y - middle)).sum() };
+    let sum =
+        |x: &[f64], y: &[f64]| -> f64 { x.iter().zip(y).map(|(x, y)| (x - middle) * (y - middle)).sum() };
     let spread = sum(&a, &a) * sum(&b, &b);
     (spread > 0.0).then(|| sum(&a, &b) / spread.sqrt())
 }

@@ -233,16 +233,24 @@ impl<'a> Trainer<'a> {
     /// # Errors
     /// As [`Trainer::fit`].
     pub fn rehearse(mut self) -> Result<Rehearsal> {
-        const STEPS: u64 = 4;
+        const MOST_STEPS: u64 = 64;
+        const ENOUGH_SECONDS: f64 = 0.25;
         let sequence = match self.config.backbone {
             Backbone::Mf => minibatch,
             Backbone::LightGcn => propagated_minibatch,
         };
         // The first step also touches memory for the first time.
         self.engine.repeat(1, &sequence)?;
-        let start = Instant::now();
-        self.engine.repeat(STEPS, &sequence)?;
-        let step_seconds = start.elapsed().as_secs_f64() / STEPS as f64;
+        let mut steps = 4;
+        let step_seconds = loop {
+            let start = Instant::now();
+            self.engine.repeat(steps, &sequence)?;
+            let seconds = start.elapsed().as_secs_f64();
+            if steps >= MOST_STEPS || seconds >= ENOUGH_SECONDS {
+                break seconds / steps as f64;
+            }
+            steps *= 4;
+        };
         let start = Instant::now();
         let model = self.model(Ranking::default())?;
         let evaluator = Evaluator::new(self.data, self.config.select).ks(&[self.config.k]);

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    plan::{Plan, Protocol, Training},
+    plan::{Plan, Protocol, Training, grouping},
     targets::{SYSTEMS, System, Target, Variant},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     eval::{Evaluator, Mask},
     model::{Model, Ranking},
     report::{
-        Behaviour, Figure, Grouping, Page, Table,
+        Behaviour, Figure, Page, Table,
         figures::{self, Shown, Side},
         paper::Paper,
         tables::{self, Entry, METRICS, Pair, Results, lengths},
@@ -65,8 +65,11 @@ impl<'a> Reporter<'a> {
     /// If a model cannot be read or evaluated.
     pub fn outputs(mut self) -> Result<Outputs> {
         for target in self.plan.targets.clone() {
-            let on =
-                if target == Target::Table2 { 0..self.plan.datasets.len() } else { self.plan.main..self.plan.main + 1 };
+            let on = if target == Target::Table2 {
+                0..self.plan.datasets.len()
+            } else {
+                self.plan.main..self.plan.main + 1
+            };
             for dataset in on {
                 for (recipe, variant) in target.needs() {
                     self.measure(dataset, recipe, &variant, target)?;
@@ -84,14 +87,22 @@ impl<'a> Reporter<'a> {
                         }
                     }
                 }
-                Target::Table3 | Target::Table4 | Target::Table5 => outputs.tables.push((target, self.variants(target))),
-                _ => outputs.figures.extend(self.figure(target).map(|figure| (target, figure))),
+                Target::Table3 | Target::Table4 | Target::Table5 => {
+                    outputs.tables.push((target, self.variants(target)))
+                }
+                _ => outputs.figures.extend(self.figure(target)?.map(|figure| (target, figure))),
             }
         }
         Ok(outputs)
     }
 
-    fn measure(&mut self, dataset: usize, recipe: &'static str, variant: &Variant, target: Target) -> Result<()> {
+    fn measure(
+        &mut self,
+        dataset: usize,
+        recipe: &'static str,
+        variant: &Variant,
+        target: Target,
+    ) -> Result<()> {
         let key = (dataset, recipe, variant.name.clone());
         let mut measured = self.measured.remove(&key).unwrap_or_default();
         let plan = self.plan;
@@ -189,7 +200,8 @@ impl<'a> Reporter<'a> {
             text += " This is no dataset of the paper; the settings are Adressa's.";
         }
         if !overrides.is_empty() {
-            text += &format!(" Settings changed by hand: {}.", overrides.to_string().trim().replace('\n', ", "));
+            text +=
+                &format!(" Settings changed by hand: {}.", overrides.to_string().trim().replace('\n', ", "));
         }
         text
     }
@@ -197,8 +209,7 @@ impl<'a> Reporter<'a> {
     fn table1(&self) -> Table {
         let key = |of_paper: bool, recipes| of_paper.then_some(recipes);
         let datasets = self.plan.datasets.iter();
-        let rows: Vec<_> =
-            datasets.map(|d| (d.name.clone(), key(d.of_paper, d.recipes), &d.data)).collect();
+        let rows: Vec<_> = datasets.map(|d| (d.name.clone(), key(d.of_paper, d.recipes), &d.data)).collect();
         tables::datasets(&rows, &self.paper)
     }
 
@@ -220,7 +231,11 @@ impl<'a> Reporter<'a> {
                     heading: begins.then(|| format!("{}, {}", system.backbone, variant.label)),
                     label: system.name.into(),
                     results: measured.map(|m| &m.results),
-                    published: if position == 0 { self.published("table2", dataset, system.recipe) } else { none },
+                    published: if position == 0 {
+                        self.published("table2", dataset, system.recipe)
+                    } else {
+                        none
+                    },
                 });
             }
         }
@@ -234,6 +249,17 @@ impl<'a> Reporter<'a> {
              numbers that are not known to this project are missing."
                 .into(),
         );
+        for system in &SYSTEMS {
+            if let [Some(hit_rate), Some(recall), Some(ndcg)] =
+                self.published("authors", dataset, system.recipe)
+            {
+                table.notes.push(format!(
+                    "{} in the README of the authors' repository (c = 40): HR {hit_rate:.4}, Recall {recall:.4}, NDCG \
+                     {ndcg:.4}.",
+                    system.name
+                ));
+            }
+        }
         let end = variants[1].changes["tau"].as_array().and_then(|grid| grid.last()?.as_float());
         let at_end = entries.iter().filter(|entry| {
             let taus = entry.results.into_iter().flat_map(|r| r.evaluations.iter().map(|e| e.results[0].tau));
@@ -292,7 +318,11 @@ impl<'a> Reporter<'a> {
             let rivals = [
                 (Variant::plain(), "MACR and its backbone", String::from(backbone)),
                 (Variant::adjusted(), "MACR and its backbone with τ chosen", format!("{backbone}, τ chosen")),
-                (Variant::negatives(), "MACR and its backbone with negatives by popularity", format!("{backbone}, negatives")),
+                (
+                    Variant::negatives(),
+                    "MACR and its backbone with negatives by popularity",
+                    format!("{backbone}, negatives"),
+                ),
             ];
             for (variant, heading, name) in rivals {
                 if let (Some(a), Some(b)) = (&macr, find(base, variant, name)) {
@@ -330,7 +360,7 @@ impl<'a> Reporter<'a> {
         table
     }
 
-    fn figure(&self, target: Target) -> Option<Figure> {
+    fn figure(&self, target: Target) -> Result<Option<Figure>> {
         let (dataset, plain) = (self.plan.main, Variant::plain());
         let known = &self.plan.datasets[dataset];
         let shown = |recipe: &'static str| -> Option<Shown<'_>> {
@@ -350,16 +380,15 @@ impl<'a> Reporter<'a> {
         let gated = of(&["macr_mf", "macr_lightgcn"]);
         let everything = of(&["mf", "macr_mf", "lightgcn", "macr_lightgcn"]);
         if everything.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let grouping = if known.of_paper && known.recipes == "adressa" {
-            Grouping::adressa(&known.data)
-        } else {
-            Grouping::quantiles(&known.data)
-        };
+        let grouping = grouping(&known.data)?;
         let name = &known.name;
         let panels: Vec<(Option<&str>, &[Shown<'_>])> =
-            [(Some("MF"), &mf[..]), (Some("LightGCN"), &lightgcn[..])].into_iter().filter(|p| !p.1.is_empty()).collect();
+            [(Some("MF"), &mf[..]), (Some("LightGCN"), &lightgcn[..])]
+                .into_iter()
+                .filter(|p| !p.1.is_empty())
+                .collect();
         let mut figure = match target {
             Target::Figure1 => {
                 let title = format!("Figure 1: popularity and recommendation frequency on {name}");
@@ -395,10 +424,14 @@ impl<'a> Reporter<'a> {
                 let title = format!("Figure 11: item gates by popularity on {name}");
                 figures::gates("figure11", &title, &grouping, Side::Items, &gated)
             }
-            _ => figures::over_k("figure12", &format!("Figure 12: metrics over the length of the lists on {name}"), &everything),
+            _ => figures::over_k(
+                "figure12",
+                &format!("Figure 12: metrics over the length of the lists on {name}"),
+                &everything,
+            ),
         };
         figure.caption = format!("{} {}", figure.caption, self.protocol(dataset));
-        Some(figure)
+        Ok(Some(figure))
     }
 
     /// The page of `outputs`.

@@ -13,14 +13,15 @@ use super::{
     targets::{SYSTEMS, Target, Variant},
 };
 use crate::{
-    cli::{memory::Estimate, output::Output, recipes},
     backbone::{Backbone, LightGcn},
+    cli::{memory::Estimate, output::Output, recipes},
     config::Config,
     data::{Interactions, Split, split::carve_valid},
     device::{DeviceChoice, Resolved},
     error::{Error, Result},
     model::Carved,
     objective,
+    report::Grouping,
     train::{Placement, Rehearsal, Trainer},
 };
 
@@ -71,13 +72,13 @@ impl Dataset {
                 }
                 let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 let known = recipes::of_size(data.users(), data.items())?;
-                let (recipes, name) = known.clone().unwrap_or(("adressa", stem.clone()));
-                let mut file = known.map_or(stem, |(key, _)| key.to_owned());
+                let of_paper = known.is_some();
+                let mut file = known.as_ref().map_or(stem.clone(), |(key, _)| (*key).to_owned());
+                let (recipes, name) = known.unwrap_or(("adressa", stem));
                 file.retain(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));
                 while datasets.iter().any(|other| other.file == file) {
                     file.push('x');
                 }
-                let of_paper = recipes::of_size(data.users(), data.items())?.is_some();
                 datasets.push(Dataset { name, file, recipes, of_paper, data });
             }
         }
@@ -97,6 +98,18 @@ impl Dataset {
         let interactions = data.count(Split::Valid);
         Ok(Some((data, Carved { from: self.data.checksum(), interactions, seed: config.seed })))
     }
+}
+
+/// Items and users in groups: by the authors' cuts for Adressa, else of equally many members.
+///
+/// # Errors
+/// As [`recipes::of_size`].
+pub fn grouping(data: &Interactions) -> Result<Grouping> {
+    let known = recipes::of_size(data.users(), data.items())?;
+    Ok(match known {
+        Some(("adressa", _)) => Grouping::adressa(data),
+        _ => Grouping::quantiles(data),
+    })
 }
 
 /// `path` itself if it is data, else the folders in it that have a train file.
@@ -300,10 +313,15 @@ impl Plan {
             }
         };
         let data = &self.datasets[dataset].data;
-        let device = match Placement::new(data, &config, device)?.device {
-            Resolved::Cpu => "cpu",
+        let device = match Placement::new(data, &config, device) {
+            Ok(Placement { device: Resolved::Cpu, .. }) => "cpu",
             #[cfg(feature = "cuda")]
-            Resolved::Cuda(_) => "cuda",
+            Ok(Placement { device: Resolved::Cuda(_), .. }) => "cuda",
+            Err(error @ (Error::Config { .. } | Error::Unknown { .. })) => {
+                self.lacks(dataset, recipe, error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         };
         let identity = format!(
             "engine {}\ndevice {device}\ndata {}\n{}",
@@ -311,10 +329,10 @@ impl Plan {
             data.checksum(),
             config.to_toml()?
         );
-        if self.trainings.iter().any(|training| training.identity == identity) {
+        let key = format!("{:032x}", xxh3_128(identity.as_bytes()));
+        if self.trainings.iter().any(|training| training.identity == key) {
             return Ok(());
         }
-        let key = format!("{:032x}", xxh3_128(identity.as_bytes()));
         let file = &self.datasets[dataset].file;
         let folder = runs.join(format!("{file}-{recipe}-{seed}-{}", &key[..12]));
         let found = cache::look(&folder, &key);
