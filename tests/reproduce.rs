@@ -122,7 +122,18 @@ fn the_whole_paper_and_then_from_the_cache() {
 fn a_dry_run_plans_and_writes_nothing() {
     let place = place();
     let before = place.files();
-    let plan = ["reproduce", "table2", "--data", "world.macr", "--seeds", "2", "--dry-run", "-q"];
+    let plan = [
+        "reproduce",
+        "table2",
+        "--data",
+        "world.macr",
+        "--config",
+        "quick.toml",
+        "--seeds",
+        "2",
+        "--dry-run",
+        "-q",
+    ];
     let document = json(&place.works(&plan, &["--json"]));
     let trainings = document["trainings"].as_array().unwrap();
     assert!(trainings.len() >= 24, "four systems, three ways, two seeds: {}", trainings.len());
@@ -205,7 +216,7 @@ fn a_report_of_own_runs() {
     place.works(&["train", "world.macr", "--out", "plain"], &quick);
     place.works(&["train", "world.macr", "--out", "macr", "--objective", "macr", "--c", "10"], &quick);
     let report = ["report", "plain", "macr", "--data", "world.macr", "-o", "page", "-q"];
-    let truth = ["--truth", "world.macr.truth.safetensors"];
+    let truth = ["--truth", "world.truth.safetensors"];
     let document = json(&place.works(&[&report[..], &truth].concat(), &["--json"]));
     let table = |name: &str| {
         let tables = document["tables"].as_array().unwrap();

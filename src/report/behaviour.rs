@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde::Serialize;
-
 use crate::{
     backend::lists::ranker,
     data::{
@@ -74,7 +72,7 @@ impl Grouping {
 }
 
 /// What a model does, item by item and user by user.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Behaviour {
     /// `[I]`: in how many of all users' lists each item is.
     pub frequency: Vec<u32>,
@@ -85,7 +83,7 @@ pub struct Behaviour {
 }
 
 /// Gates sigma(y), where the model has the branch. The `ego` ones of LightGCN are of the parameters before propagation.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Gates {
     /// `[U]`.
     pub users: Option<Vec<f64>>,

@@ -159,7 +159,7 @@ impl Drawing {
     pub fn svg(&self) -> Result<String> {
         let (width, height) = self.units();
         let mut text = String::new();
-        self.draw(&SVGBackend::with_string(&mut text, (width, height)).into_drawing_area())?;
+        self.draw(&SVGBackend::with_string(&mut text, (width, height)).into_drawing_area(), 0.0)?;
         // The backend's own size is in its units; the view box keeps them.
         let size = format!("width=\"{width}\" height=\"{height}\"");
         Ok(text.replacen(&size, &format!("width=\"{}\" height=\"{}\"", self.width, self.height), 1))
@@ -172,7 +172,10 @@ impl Drawing {
     pub fn png(&self) -> Result<Vec<u8>> {
         let (width, height) = self.units();
         let mut pixels = vec![255; 3 * width as usize * height as usize];
-        self.draw(&BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area())?;
+        let area = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+        // The backend takes the middle of the line, SVG that of the small letters.
+        self.draw(&area, 0.1)?;
+        drop(area);
         let mut file = Vec::new();
         let mut encoder = png::Encoder::new(&mut file, width, height);
         encoder.set_color(png::ColorType::Rgb);
@@ -192,7 +195,8 @@ impl Drawing {
         ((self.width * UNITS).ceil() as u32, (self.height * UNITS).ceil() as u32)
     }
 
-    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<()> {
+    /// `lower` is how far text is set below its point, in heights of its letters.
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>, lower: f64) -> Result<()> {
         with_fonts();
         let unit = |length: f64| (length * UNITS).round() as i32;
         let units = |points: &[Point]| points.iter().map(|&(x, y)| (unit(x), unit(y))).collect::<Vec<_>>();
@@ -222,8 +226,10 @@ impl Drawing {
                         Align::Right => HPos::Right,
                     };
                     let style = font.color(color).pos(Pos::new(align, VPos::Center));
-                    area.draw_text(&label.text, &style, (unit(label.at.0), unit(label.at.1)))
-                        .map_err(failed)?;
+                    let lower = lower * label.size;
+                    let [x, y] = if label.upright { [lower, 0.0] } else { [0.0, lower] };
+                    let at = (unit(label.at.0 + x), unit(label.at.1 + y));
+                    area.draw_text(&label.text, &style, at).map_err(failed)?;
                 }
             }
         }

@@ -13,8 +13,11 @@ const BARS_INK: RGBColor = RGBColor(110, 120, 132);
 /// Size of letters.
 const TEXT: f64 = 11.0;
 const SMALL: f64 = 10.0;
-/// Outer size of a panel, and what is left of it around the plot.
-const PANEL: (f64, f64) = (340.0, 236.0);
+/// Outer width of a panel: two fill a page of 7 inches, and so do three narrow ones.
+const WIDE: f64 = 340.0;
+const NARROW: f64 = 227.0;
+/// Height of a panel, and what is left of it around the plot.
+const HEIGHT: f64 = 236.0;
 const LEFT: f64 = 54.0;
 const RIGHT: f64 = 14.0;
 const RIGHT_WITH_BARS: f64 = 48.0;
@@ -143,17 +146,20 @@ impl Figure {
     }
 
     fn drawing(&self) -> Drawing {
-        let total = PANEL.0 * self.panels.len() as f64;
+        let each = if self.panels.len() > 2 { NARROW } else { WIDE };
+        let total = each * self.panels.len() as f64;
         let mut legend: Vec<(&str, Option<usize>)> = Vec::new();
         for series in self.panels.iter().flat_map(|panel| &panel.series) {
             if !legend.iter().any(|(name, _)| *name == series.name) {
                 legend.push((&series.name, series.style));
             }
         }
+        // What is no system comes last.
+        legend.sort_by_key(|(_, style)| style.is_none());
         let lines = legend_lines(&legend, total - LEFT - RIGHT);
         let titles = if self.panels.iter().any(|panel| panel.title.is_some()) { TITLE } else { 0.0 };
         let above = TOP + LEGEND_LINE * lines.len() as f64 + titles;
-        let mut drawing = Drawing::new(total, above + PANEL.1);
+        let mut drawing = Drawing::new(total, above + HEIGHT);
         for (row, line) in lines.iter().enumerate() {
             let y = TOP + LEGEND_LINE * (row as f64 + 0.35);
             let mut x = LEFT;
@@ -163,14 +169,15 @@ impl Figure {
             }
         }
         for (position, panel) in self.panels.iter().enumerate() {
-            panel.draw(&mut drawing, (position as f64 * PANEL.0, above));
+            panel.draw(&mut drawing, (position as f64 * each, above), each);
         }
         drawing
     }
 }
 
+/// Room for an entry, with some to spare: SVG is shown in a font of the reader's, which may be wider.
 fn entry_width(name: &str) -> f64 {
-    28.0 + width(name, SMALL) + 14.0
+    28.0 + 1.15 * width(name, SMALL) + 12.0
 }
 
 /// Entries in as many lines as they need.
@@ -270,10 +277,10 @@ impl Scale {
 }
 
 impl Panel {
-    fn draw(&self, drawing: &mut Drawing, (x0, y0): (f64, f64)) {
+    fn draw(&self, drawing: &mut Drawing, (x0, y0): (f64, f64), width: f64) {
         let right = if self.bars.is_some() { RIGHT_WITH_BARS } else { RIGHT };
-        let (left, right) = (x0 + LEFT, x0 + PANEL.0 - right);
-        let (top, bottom) = (y0 + 6.0, y0 + PANEL.1 - BOTTOM);
+        let (left, right) = (x0 + LEFT, x0 + width - right);
+        let (top, bottom) = (y0 + 6.0, y0 + HEIGHT - BOTTOM);
         if let Some(title) = &self.title {
             let at = (0.5 * (left + right), y0 - 0.5 * TITLE + 3.0);
             let label = Label {

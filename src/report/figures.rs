@@ -131,8 +131,8 @@ pub enum Side {
 /// Mean gate of each group of users or items, with those of LightGCN's parameters before propagation beside.
 pub fn gates(name: &str, title: &str, grouping: &Grouping, side: Side, shown: &[Shown<'_>]) -> Figure {
     let (groups, letter, label, share) = match side {
-        Side::Users => (&grouping.users, "u", "user group: training interactions of a user", "users"),
-        Side::Items => (&grouping.items, "i", "item group: training interactions of an item", "items"),
+        Side::Users => (&grouping.users, "user", "user group: training interactions of a user", "users"),
+        Side::Items => (&grouping.items, "item", "item group: training interactions of an item", "items"),
     };
     let optional = |values: &Option<Vec<f64>>| -> Vec<Option<f64>> {
         values.iter().flatten().map(|&value| Some(value)).collect()
@@ -154,7 +154,7 @@ pub fn gates(name: &str, title: &str, grouping: &Grouping, side: Side, shown: &[
         name: name.into(),
         title: title.into(),
         caption: format!(
-            "Mean of the gate sigma(y_{letter}) over the group's {share}. Branches of LightGCN are trained on the \
+            "Mean over the group's {share} of the {letter} gate, the sigmoid of the {letter} branch. Branches of LightGCN are trained on the \
              propagated embeddings; the authors' program draws the gates of the parameters before propagation, so both \
              are shown. Bars: size of the group. {}",
             grouping.note
@@ -162,7 +162,7 @@ pub fn gates(name: &str, title: &str, grouping: &Grouping, side: Side, shown: &[
         panels: vec![Panel {
             title: None,
             x: Horizontal::Groups { label: label.into(), names: groups.names.clone() },
-            y: format!("mean gate σ(y_{letter})"),
+            y: format!("mean {letter} gate"),
             series,
             bars: shares(groups, &format!("share of the {share} (%)")),
         }],

@@ -139,6 +139,10 @@ fn one(
         Some((data, carved)) => (data, Some(carved.clone())),
         None => (&dataset.data, None),
     };
+    // Another command may have come first.
+    if let Found::Finished(record) = cache::look(folder, &training.identity) {
+        return Ok(record);
+    }
     if folder.exists() {
         fs::remove_dir_all(folder).map_err(Error::io("replace", folder))?;
     }
