@@ -24,6 +24,7 @@ pub mod recommend;
 pub mod report;
 pub mod sampling;
 mod simd;
+mod tensor_file;
 pub mod train;
 
 pub use config::Config;
@@ -33,4 +34,4 @@ pub use error::{Error, Result};
 pub use eval::{Evaluation, Evaluator};
 pub use model::{Branch, Metadata, Model, Ranking, Tables};
 pub use recommend::Recommender;
-pub use train::{Observer, Summary, Trainer};
+pub use train::{Checkpoint, Observer, Summary, Trainer};

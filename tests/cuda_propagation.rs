@@ -63,14 +63,7 @@ impl Training {
     }
 
     fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig {
-            alpha: 1e-2,
-            beta: 1e-3,
-            pairing: self.pairing,
-            user_branch: true,
-            item_branch: true,
-            eps_compat: false,
-        }
+        ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing: self.pairing, ..ObjectiveConfig::default() }
     }
 
     fn settings(&self) -> Settings {
@@ -86,13 +79,13 @@ impl Training {
     }
 
     fn cpu<'a>(&self, data: &'a Interactions) -> Cpu<'a> {
-        let objective = objective::build(self.objective, &self.config()).unwrap();
+        let objective = objective::build(self.objective, &self.config(), &self.sampler(data)).unwrap();
         Cpu::new(SIZE, self.sampler(data), objective, self.settings()).unwrap()
     }
 
     fn cuda<'a>(&self, data: &'a Interactions, device: &Device) -> Cuda<'a> {
         let config = self.config();
-        let objective = objective::build(self.objective, &config).unwrap();
+        let objective = objective::build(self.objective, &config, &self.sampler(data)).unwrap();
         Cuda::new(device, SIZE, self.sampler(data), objective.as_ref(), &config, self.settings()).unwrap()
     }
 }

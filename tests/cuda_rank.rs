@@ -265,6 +265,7 @@ fn tables_on_the_device_are_ranked_where_they_are() {
             item_branch: gated.then_some(Branch::Linear { weight }),
             item_popularity: case.popularity.clone(),
             ego: None,
+            kept: macr::model::Kept::default(),
             metadata: metadata(),
         };
         let downloaded = model.tables().unwrap();
@@ -381,6 +382,7 @@ fn evaluations_and_recommendations_are_the_same_on_both_devices() {
         item_branch: Some(Branch::Linear { weight: case.items[..16].to_vec() }),
         item_popularity: case.popularity.clone(),
         ego: None,
+        kept: macr::model::Kept::default(),
         metadata: metadata(),
     };
     for (mask, rankings) in [(Mask::Train, vec![]), (Mask::TrainAndValid, sweep())] {

@@ -69,14 +69,7 @@ impl<'a> Training<'a> {
     }
 
     fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig {
-            alpha: 1e-2,
-            beta: 1e-3,
-            pairing: self.pairing,
-            user_branch: true,
-            item_branch: true,
-            eps_compat: false,
-        }
+        ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing: self.pairing, ..ObjectiveConfig::default() }
     }
 
     fn settings(&self) -> Settings {
@@ -92,13 +85,13 @@ impl<'a> Training<'a> {
     }
 
     fn cpu(&self) -> Cpu<'a> {
-        let objective = objective::build(self.objective, &self.config()).unwrap();
+        let objective = objective::build(self.objective, &self.config(), &self.sampler()).unwrap();
         Cpu::new(SIZE, self.sampler(), objective, self.settings()).unwrap()
     }
 
     fn cuda(&self, device: &Device) -> Cuda<'a> {
         let config = self.config();
-        let objective = objective::build(self.objective, &config).unwrap();
+        let objective = objective::build(self.objective, &config, &self.sampler()).unwrap();
         Cuda::new(device, SIZE, self.sampler(), objective.as_ref(), &config, self.settings()).unwrap()
     }
 }
@@ -282,7 +275,7 @@ fn what_cannot_be_done_is_said() {
     let data = world();
     let training = Training::new(&data);
     let config = training.config();
-    let objective = objective::build("macr", &config).unwrap();
+    let objective = objective::build("macr", &config, &training.sampler()).unwrap();
     let build = |users, settings| {
         Cuda::new(&device, (users, ITEMS), training.sampler(), objective.as_ref(), &config, settings)
     };
@@ -292,6 +285,26 @@ fn what_cannot_be_done_is_said() {
     assert!(error.to_string().contains("--device cpu"), "{error}");
     let error = build(u32::MAX, Settings { dim: 1024, ..training.settings() }).unwrap_err();
     assert!(matches!(error, Error::DeviceMemory { .. }) && error.to_string().contains("--dim"), "{error}");
+    for (name, ..) in objective::REGISTRY {
+        let objective = objective::build(name, &config, &training.sampler()).unwrap();
+        let settings = training.settings();
+        let built = Cuda::new(&device, SIZE, training.sampler(), objective.as_ref(), &config, settings);
+        match built {
+            Ok(_) => assert!(objective.has_kernel(), "{name}"),
+            Err(error) => {
+                assert!(!objective.has_kernel(), "{name}: {error}");
+                assert!(
+                    error.to_string().contains(name) && error.to_string().contains("--device cpu"),
+                    "{error}"
+                );
+            }
+        }
+    }
+    let margin = Negatives::Margin { margin: 40, per_positive: 1 };
+    let sampler = Sampler::new(&data, SamplerKind::UserUniform, margin, 130, 3).unwrap();
+    let error =
+        Cuda::new(&device, SIZE, sampler, objective.as_ref(), &config, training.settings()).unwrap_err();
+    assert!(error.to_string().contains("--device cpu"), "{error}");
 }
 
 #[test]

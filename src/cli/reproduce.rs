@@ -31,7 +31,7 @@ use crate::{
 
 /// Make the paper's tables and figures, training what they need.
 ///
-/// Finished runs are kept in the folder and used again; a command that was interrupted goes on with what is missing.
+/// Finished runs are kept in the folder and used again; a command that was interrupted goes on where it was.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to make.
@@ -67,7 +67,7 @@ pub struct Args {
 ///
 /// # Errors
 /// What stands in the way of the whole; the first error of a training, after everything else was made;
-/// [`Error::Interrupted`] after Ctrl-C, with what is finished kept.
+/// [`Error::Stopped`] after Ctrl-C, with what is finished kept.
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let overrides = match &args.config {
         None => toml::Table::new(),

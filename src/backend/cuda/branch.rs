@@ -1,7 +1,13 @@
 //! A linear branch's vector with its moments on the device.
 
-use super::{Buffer, Device, Purpose, table::stride};
-use crate::error::Result;
+use super::{
+    Buffer, Device, Purpose,
+    table::{Padded, stride},
+};
+use crate::{
+    backend::state::{Exchange, Place},
+    error::Result,
+};
 
 const BRANCH: Purpose = Purpose { what: "the branches", lower: "--dim" };
 
@@ -41,5 +47,36 @@ impl Branch {
     pub fn read(&self, steps: u64) -> Result<Vec<f32>> {
         let first = (steps % 2) as usize * stride(self.dim);
         Ok(self.values.read()?[first..first + self.dim].to_vec())
+    }
+
+    /// Shows `exchange` the branch after `steps` steps, which is called `name`.
+    ///
+    /// # Errors
+    /// As [`Exchange::tensor`].
+    pub fn exchange(&mut self, name: &str, steps: u64, exchange: &mut Exchange<'_>) -> Result<()> {
+        let dim = self.dim;
+        exchange.tensor(format!("{name}.p"), &[dim], &mut Present { branch: self, steps })?;
+        for (part, buffer) in [("m", &mut self.m), ("v", &mut self.v)] {
+            exchange.tensor(format!("{name}.{part}"), &[dim], &mut Padded { buffer, rows: 1, dim })?;
+        }
+        Ok(())
+    }
+}
+
+/// The half that is the vector after `steps` steps.
+struct Present<'a> {
+    branch: &'a mut Branch,
+    steps: u64,
+}
+
+impl Place<f32> for Present<'_> {
+    fn get(&self) -> Result<Vec<f32>> {
+        self.branch.read(self.steps)
+    }
+
+    fn set(&mut self, values: &[f32]) -> Result<()> {
+        let mut both = self.branch.values.read()?;
+        both[(self.steps % 2) as usize * stride(self.branch.dim)..][..values.len()].copy_from_slice(values);
+        self.branch.values.write(&both)
     }
 }

@@ -15,12 +15,12 @@ use super::{
     table::{Table, stride, width},
 };
 use crate::{
-    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, cpu, streams},
+    backend::{Backend, Exchange, Losses, Operations, Parameters, Sequence, Settings, cpu, streams},
     data::graph::Graph as Bipartite,
     error::{Error, Result},
     model,
     objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
-    sampling::Sampler,
+    sampling::{Sampler, negatives::NegativeSampler},
 };
 
 /// Most steps of a chunk, and most rows of its batches together: the samples of a chunk are drawn at once, with two
@@ -110,6 +110,12 @@ pub fn check(
     let refuse = |key, value: &dyn std::fmt::Display, remedy| {
         Err(Error::config(key, value, "no GPU can do this yet", remedy))
     };
+    if !objective.has_kernel() {
+        return refuse("objective", &objective.name(), "use --device cpu");
+    }
+    if let NegativeSampler::Margin(_) = sampler.tables().negatives {
+        return refuse("negatives", &"margin", "use --device cpu");
+    }
     let branched = objective.user_branch() || objective.item_branch();
     if branched && settings.branch != BranchKind::Linear {
         return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
@@ -225,8 +231,10 @@ impl Backend for Cuda<'_> {
 
     /// `sequence` is recorded at its first use, for each number of steps that is left over once, and must be the same
     /// for the whole training.
-    fn repeat(&mut self, steps: u64, sequence: Sequence<'_>) -> Result<Losses> {
-        self.apply.losses.fill_zero()?;
+    fn advance(&mut self, steps: u64, sequence: Sequence<'_>, losses: &mut Losses) -> Result<()> {
+        let [parts @ .., _penalty, l2] = *losses;
+        let device_losses = [parts.as_slice(), &[l2]].concat();
+        self.apply.losses.write(&device_losses)?;
         let chunk = u64::from(self.chunk);
         for (length, times) in [(chunk, steps / chunk), (steps % chunk, 1)] {
             if length > 0 && times > 0 {
@@ -234,9 +242,30 @@ impl Backend for Cuda<'_> {
             }
         }
         self.step += steps;
-        let mut losses = Losses::default();
-        losses.copy_from_slice(&self.apply.losses.read()?);
-        Ok(losses)
+        let read = self.apply.losses.read()?;
+        let (parts, l2) = read.split_at(PARTS);
+        losses[..PARTS].copy_from_slice(parts);
+        losses[PARTS + 1] = l2[0];
+        Ok(())
+    }
+
+    fn exchange(&mut self, exchange: &mut Exchange<'_>) -> Result<()> {
+        exchange.step(&mut self.step);
+        self.users.exchange("users", exchange)?;
+        self.items.exchange("items", exchange)?;
+        for (name, branch) in [("user_branch", &mut self.user_branch), ("item_branch", &mut self.item_branch)]
+        {
+            if let Some(branch) = branch {
+                branch.exchange(name, self.step, exchange)?;
+            }
+        }
+        if exchange.loads() {
+            self.samples.seek(self.step)?;
+            if let Some(propagation) = &mut self.propagation {
+                propagation.scale_parameters([&self.users, &self.items])?;
+            }
+        }
+        Ok(())
     }
 
     fn parameters(&mut self) -> Result<Parameters> {
@@ -257,6 +286,7 @@ impl Backend for Cuda<'_> {
             user_branch: branch(&self.user_branch)?,
             item_branch: branch(&self.item_branch)?,
             ego,
+            kept: model::Kept::default(),
         })
     }
 }

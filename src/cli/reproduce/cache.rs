@@ -80,6 +80,18 @@ pub fn look(folder: &Path, identity: &str) -> Found {
     }
 }
 
+/// Removes the mark of a finished run, so that what is written over it does not count as finished.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be removed.
+pub fn reopen(folder: &Path) -> Result<()> {
+    let path = folder.join(RECORD_FILE);
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
 /// Marks the run in `folder` as finished; its model's checksum is filled in.
 ///
 /// # Errors

@@ -196,6 +196,17 @@ impl Training {
     }
 }
 
+/// The settings that are not the default's: a setting that comes into being later changes no identity.
+fn settings(config: &Config) -> Result<toml::Table> {
+    let table = |config: &Config| {
+        toml::Table::try_from(config)
+            .map_err(|e| Error::config("config", e, "it has no TOML form", "use ordinary values"))
+    };
+    let (mut table, default) = (table(config)?, table(&Config::default())?);
+    table.retain(|key, value| default.get(key) != Some(value));
+    Ok(table)
+}
+
 /// What cannot be trained, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Missing {
@@ -283,7 +294,7 @@ impl Plan {
         let mut config = Config::default().with(found.settings)?;
         if self.protocol == Protocol::Clean {
             config = config.with(toml::toml! { select = "valid" })?;
-            if objective::build(&config.objective, &config.objective_config())?.item_branch() {
+            if config.objective == "macr" {
                 config.c = C_GRID.map(|c| c as f32).to_vec();
             }
         }
@@ -323,12 +334,9 @@ impl Plan {
             }
             Err(error) => return Err(error),
         };
-        let identity = format!(
-            "engine {}\ndevice {device}\ndata {}\n{}",
-            cache::ENGINE,
-            data.checksum(),
-            config.to_toml()?
-        );
+        let (engine, data) = (cache::ENGINE, data.checksum());
+        let settings = settings(&config)?;
+        let identity = format!("engine {engine}\ndevice {device}\ndata {data}\n{settings}");
         let key = format!("{:032x}", xxh3_128(identity.as_bytes()));
         if self.trainings.iter().any(|training| training.identity == key) {
             return Ok(());
@@ -424,7 +432,8 @@ impl Plan {
     pub fn peak(&self, todo: &[usize]) -> Result<u64> {
         let peak = |training: &Training| -> Result<u64> {
             let (config, data) = (&training.config, &self.datasets[training.dataset].data);
-            let objective = objective::build(&config.objective, &config.objective_config())?;
+            let sampler = config.sampler(data)?;
+            let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
             let lightgcn = match config.backbone {
                 Backbone::Mf => None,
                 Backbone::LightGcn => {

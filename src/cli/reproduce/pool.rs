@@ -4,7 +4,6 @@
 //! threads as keep all of them busy.
 
 use std::{
-    fs,
     path::Path,
     process,
     sync::{
@@ -12,29 +11,36 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use indicatif::ProgressBar;
+use serde_json::json;
 
 use super::{
     cache::{self, Found, Record},
     plan::{Plan, Training},
 };
 use crate::{
-    cli::{output::Output, run_folder::RunWriter, system::Memory},
+    cli::{lock::Lock, output::Output, run_writer::RunWriter, system::Memory},
+    config::Config,
     device::DeviceChoice,
     error::{Error, Result},
     model::Model,
-    train::{Epoch, Evaluated, Observer, Placement, Trainer},
+    train::{self, Checkpoint, Epoch, Evaluated, Observer, Placement, Trainer, checkpoint::CHECKPOINTS},
 };
 
 /// Units of the progress bar in a second of expected work.
 const TICKS: f64 = 1000.0;
+/// Time from one checkpoint of a run to the next.
+const CHECKPOINT_PAUSE: Duration = Duration::from_secs(60);
+/// What a checkpoint notes: bytes of metrics written before.
+const LOGGED: &str = "logged";
 
 /// Trains what the plan has still to do. What fails is said and returned; what is finished is kept whatever happens.
 ///
 /// # Errors
-/// [`Error::Interrupted`] after Ctrl-C; [`Error::Io`] if runs cannot be written.
+/// [`Error::Stopped`] after Ctrl-C; [`Error::Io`] if runs cannot be written.
 pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output) -> Result<Vec<Error>> {
     let todo = plan.todo();
     if todo.is_empty() {
@@ -42,7 +48,7 @@ pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output)
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    // The first Ctrl-C gives up the runs in progress, the second ends the process. Where a caller has a handler of its
+    // The first Ctrl-C has the runs in progress put down, the second ends the process. Where a caller has a handler of its
     // own, that one stays.
     let _ = ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::SeqCst) {
@@ -109,7 +115,7 @@ pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output)
         }
     }
     if interrupted.load(Ordering::SeqCst) {
-        return Err(Error::Interrupted { saved: out.into() });
+        return Err(Error::Stopped { saved: out.into() });
     }
     Ok(failed)
 }
@@ -143,22 +149,20 @@ fn one(
     if let Found::Finished(record) = cache::look(folder, &training.identity) {
         return Ok(record);
     }
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(Error::io("replace", folder))?;
-    }
+    cache::reopen(folder)?;
     let placement = Placement::new(data, &training.config, device)?;
-    let mut writer = RunWriter::create(folder, &training.config, data)?;
-    let trainer = Trainer::on(&placement.device, data, training.config.clone())?.carved(carved);
-    let fitted = trainer.fit(&mut Watch { writer: &mut writer, progress });
-    let summary = match fitted {
-        Ok((_, summary)) => summary,
-        Err(error) => {
-            drop(writer);
-            // Without its record it would be done again in any case.
-            let _ = fs::remove_dir_all(folder);
-            return Err(error);
+    let mut trainer = Trainer::on(&placement.device, data, training.config.clone())?.carved(carved);
+    let mut writer = match begun(folder, &training.config) {
+        Some((lock, checkpoint)) => {
+            let logged = checkpoint.notes[LOGGED].as_u64().unwrap_or(0);
+            trainer = trainer.resume(&checkpoint)?;
+            RunWriter::resume(folder, lock, 0, &training.config, &checkpoint, logged)?
         }
+        None => RunWriter::create(folder, 0, &training.config, data)?,
     };
+    let mut watch = Watch { writer: &mut writer, progress, saved: Instant::now() };
+    let (_, summary) = trainer.fit(&mut watch)?;
+    writer.finish()?;
     let ms = |seconds: f64| (seconds * 1000.0) as u64;
     let record = Record {
         identity: training.identity.clone(),
@@ -171,6 +175,14 @@ fn one(
         device: placement.device.to_string(),
     };
     cache::finish(folder, record)
+}
+
+/// The last checkpoint of the same training in `folder`; none where there is none to go on from.
+fn begun(folder: &Path, config: &Config) -> Option<(Lock, Checkpoint)> {
+    let lock = RunWriter::take(folder).ok()?;
+    let checkpoint = Checkpoint::newest(&folder.join(CHECKPOINTS)).ok()??;
+    checkpoint.admits(config).ok()?;
+    Some((lock, checkpoint))
 }
 
 /// What a training adds to the bar: each epoch its part, and at its end what it did not need.
@@ -206,14 +218,13 @@ struct Progress<'a> {
 struct Watch<'a, 'b> {
     writer: &'a mut RunWriter,
     progress: &'a mut Progress<'b>,
+    /// When the last checkpoint was taken.
+    saved: Instant,
 }
 
 impl Observer for Watch<'_, '_> {
     fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
         self.progress.ticks.epoch(self.progress.bar);
-        if self.progress.interrupted.load(Ordering::SeqCst) {
-            return Err(Error::Interrupted { saved: Default::default() });
-        }
         self.writer.log(epoch)
     }
 
@@ -223,5 +234,23 @@ impl Observer for Watch<'_, '_> {
 
     fn improved(&mut self, model: &Model) -> Result<()> {
         self.writer.save(model)
+    }
+    /// The memory of a checkpoint and that of an evaluation are not needed at the same time.
+    fn evaluating(&mut self) -> Result<()> {
+        self.writer.finish_saving()
+    }
+
+    fn checkpoint_is_due(&mut self, _: &train::Progress, finished: bool) -> bool {
+        !finished && self.saved.elapsed() >= CHECKPOINT_PAUSE
+    }
+
+    fn checkpoint(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        checkpoint.notes = json!({ LOGGED: self.writer.logged() });
+        self.saved = Instant::now();
+        self.writer.checkpoint(checkpoint)
+    }
+
+    fn stop(&self) -> bool {
+        self.progress.interrupted.load(Ordering::SeqCst)
     }
 }
