@@ -206,6 +206,12 @@ fn an_interrupted_command_goes_on_where_it_was() {
     let states = states(&document);
     assert_eq!(states.iter().filter(|state| *state == "kept").count(), kept, "{states:?}");
     assert_eq!(states.iter().filter(|state| *state == "trained").count(), 4 - kept, "{states:?}");
+    // A run that was put down goes on with the same bits: the tables are those of a command that was left alone.
+    let mut whole = command;
+    whole[7] = "whole";
+    assert_eq!(json(&place.works(&whole, &["--json", "-q"]))["tables"], document["tables"]);
+    let checkpoints = place.files().into_keys().filter(|path| path.ends_with("checkpoints"));
+    assert_eq!(checkpoints.count(), 0, "finished runs keep no checkpoints");
 }
 
 #[test]

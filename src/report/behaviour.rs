@@ -204,6 +204,7 @@ mod tests {
             user_branch: Some(Branch::Linear { weight: vec![0.0] }),
             item_branch: None,
             ego: None,
+            kept: Default::default(),
             item_popularity: vec![3, 1, 0],
             metadata: Metadata {
                 backbone: "mf".into(),
