@@ -195,14 +195,12 @@ fn a_second_process_is_refused() {
     place.works(&train, &["--force", "--epochs", "1", "-q"]);
 }
 
-/// `run`, stopped after two of three epochs.
+/// `run` of two epochs, with a checkpoint after each.
 fn stopped() -> Place {
     let place = world();
     let quick = ["--eval-every", "1", "--dim", "8", "--batch-size", "64", "--keep-checkpoints", "5"];
-    place.works(
-        &["train", "data.macr", "--out", "run", "--epochs", "2", "-q", "--checkpoint-every", "1"],
-        &quick,
-    );
+    place.works(&["train", "data.macr", "--out", "run", "--epochs", "1", "-q"], &quick);
+    place.works(&["train", "--resume", "run", "--epochs", "2", "-q"], &[]);
     place
 }
 

@@ -492,7 +492,7 @@ impl Observer for Run<'_> {
     fn checkpoint_is_due(&mut self, progress: &Progress, finished: bool) -> bool {
         match finished {
             true => self.notes.keep > 0 && self.clock.is_new(progress),
-            false => self.clock.is_due(progress),
+            false => self.writer.writing().is_some_and(|time| self.clock.is_due(progress, time)),
         }
     }
 
