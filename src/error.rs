@@ -126,6 +126,12 @@ pub enum Error {
         /// The setting that lowers the need.
         lower: &'static str,
     },
+    /// The user asked to stop a command of many trainings; the finished ones are kept, the others were put down.
+    #[error("interrupted; what was finished is in {}, and the same command goes on from there", saved.display())]
+    Stopped {
+        /// The command's folder.
+        saved: PathBuf,
+    },
     /// The user asked to stop.
     #[error("interrupted after {epochs} epochs and {steps} steps{}", resume_hint(saved))]
     Interrupted {
@@ -177,7 +183,7 @@ impl Error {
             | Error::Unknown { .. } => Kind::Input,
             Error::Diverged { .. } => Kind::Failed,
             Error::Device { .. } | Error::DeviceMemory { .. } => Kind::Device,
-            Error::Interrupted { .. } => Kind::Interrupted,
+            Error::Interrupted { .. } | Error::Stopped { .. } => Kind::Interrupted,
         }
     }
 

@@ -164,7 +164,11 @@ fn a_run_without_a_model_says_so_and_can_be_continued() {
     signal(&child, "-INT");
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
     assert_eq!(names(&place, "run"), RUN[..4]);
-    place.fails(&["evaluate", "run", "--data", "data.macr"], 3, &["no model yet", "macr train --resume run"]);
+    place.fails(
+        &["evaluate", "run", "--data", "data.macr"],
+        3,
+        &["no run/model.safetensors yet", "macr train --resume run"],
+    );
     place.works(&["train", "--resume", "run", "-q"], &[]);
     same_runs(&place, "whole", "run");
 }
@@ -172,9 +176,10 @@ fn a_run_without_a_model_says_so_and_can_be_continued() {
 #[test]
 fn a_second_process_is_refused() {
     let place = world();
-    let train = ["train", "data.macr", "--out", "run", "--eval-every", "1", "--patience", "0", "--dim", "8"];
-    let mut child =
-        start(&place, &[&train[..], &["--checkpoint-every", "1", "--epochs", "1000000"]].concat());
+    let train =
+        ["train", "data.macr", "--out", "run", "--eval-every", "1", "--dim", "8", "--batch-size", "64"];
+    let endless = ["--checkpoint-every", "1", "--epochs", "1000000", "--patience", "0"];
+    let mut child = start(&place, &[&train[..], &endless].concat());
     wait_for(&place, "run/config.toml");
     let holder = format!("process {} on ", child.id());
     for second in [&[&train[..], &["--force"]].concat()[..], &["train", "--resume", "run"]] {
@@ -190,14 +195,12 @@ fn a_second_process_is_refused() {
     place.works(&train, &["--force", "--epochs", "1", "-q"]);
 }
 
-/// `run`, stopped after two of three epochs.
+/// `run` of two epochs, with a checkpoint after each.
 fn stopped() -> Place {
     let place = world();
     let quick = ["--eval-every", "1", "--dim", "8", "--batch-size", "64", "--keep-checkpoints", "5"];
-    place.works(
-        &["train", "data.macr", "--out", "run", "--epochs", "2", "-q", "--checkpoint-every", "1"],
-        &quick,
-    );
+    place.works(&["train", "data.macr", "--out", "run", "--epochs", "1", "-q"], &quick);
+    place.works(&["train", "--resume", "run", "--epochs", "2", "-q"], &[]);
     place
 }
 

@@ -178,17 +178,17 @@ fn foreign(problem: String) -> Error {
     )
 }
 
-/// `[rows, dim]` of rows that lie `distance` apart, each from column `first` on.
-pub fn unpadded(values: &[f32], distance: usize, first: usize, dim: usize) -> Vec<f32> {
+/// `[rows, dim]` of rows that lie `distance` apart.
+pub fn unpadded(values: &[f32], distance: usize, dim: usize) -> Vec<f32> {
     let mut out = vec![0f32; values.len() / distance * dim];
     let rows = out.par_chunks_exact_mut(dim).zip(values.par_chunks_exact(distance)).with_min_len(256);
-    rows.for_each(|(out, row)| out.copy_from_slice(&row[first..first + dim]));
+    rows.for_each(|(out, row)| out.copy_from_slice(&row[..dim]));
     out
 }
 
 /// The reverse of [`unpadded`]; what lies between stays.
-pub fn pad(from: &[f32], values: &mut [f32], distance: usize, first: usize, dim: usize) {
+pub fn pad(from: &[f32], values: &mut [f32], distance: usize, dim: usize) {
     for (from, row) in from.chunks_exact(dim).zip(values.chunks_exact_mut(distance)) {
-        row[first..first + dim].copy_from_slice(from);
+        row[..dim].copy_from_slice(from);
     }
 }

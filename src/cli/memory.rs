@@ -20,6 +20,8 @@ const TASK_ROWS: u64 = 64;
 const PROGRAM: u64 = 6 << 20;
 /// What a thread needs to rank a block of users, apart from its users' packed embeddings.
 const RANKING_SCRATCH: u64 = 2 << 20;
+/// What the writing of a checkpoint needs beside its tensors.
+const CHECKPOINT_SCRATCH: u64 = 2 << 20;
 /// Users of such a block.
 const RANKED_USERS: u64 = 96;
 
@@ -28,7 +30,7 @@ const RANKED_USERS: u64 = 96;
 pub struct Estimate {
     /// The mapped interaction file; its pages can be taken back when memory is short.
     pub data: u64,
-    /// Embeddings, and Adam's two moments of each.
+    /// Embeddings and branches, and Adam's two moments of each.
     pub tables: u64,
     /// Samples drawn ahead, gathered rows, scalars.
     pub batch: u64,
@@ -40,7 +42,8 @@ pub struct Estimate {
     pub evaluation: u64,
     /// The program itself.
     pub program: u64,
-    /// All of these, or more if the gradients of large branches need more, or taking a validation split from train.
+    /// All of these, or more if a checkpoint and the gradients of large branches, which are there while nothing is
+    /// evaluated, need more, or taking a validation split from train.
     pub peak: u64,
 }
 
@@ -67,8 +70,6 @@ impl Estimate {
         let bias = if objective.item_head() == ItemHead::Bias { 4 * 4 * items } else { 0 };
         let constants = objective.item_constants().map_or(0, |constants| 4 * constants.len() as u64);
         let stored = config.storage.bytes() as u64;
-        let row = |stride: u64| (stored + 8) * stride + 8;
-        let tables = users * row(user_stride) + items * row(item_stride) + bias + constants;
         let own_users = batch.min(users);
         // As many distinct ones as even draws have on average: skewed draws have fewer.
         let own_items = (items as f64 * -libm::expm1(-2.0 * batch as f64 / items as f64)) as u64;
@@ -86,6 +87,7 @@ impl Estimate {
             (objective.user_branch(), own_users, user_stride),
             (objective.item_branch(), own_items, item_stride),
         ];
+        let branches: u64 = heads.iter().map(|&(has, ..)| if has { 3 * 4 * head } else { 0 }).sum();
         let gradients = |(has, touched, stride): (bool, u64, u64)| {
             4 * touched.div_ceil(TASK_ROWS) * (stride + if has { head } else { 0 })
         };
@@ -122,6 +124,12 @@ impl Estimate {
         let lists = evaluated * (4 + 12 * variants) + data.count(config.select) * 8 * variants;
         let scratch = threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim);
 
+        let own = |[user_columns, item_columns]: [u64; 2], parameter: u64| {
+            (parameter + 8) * (users * user_columns + items * item_columns) + 8 * rows + branches + bias
+        };
+        let tables = own([user_stride, item_stride], stored) + constants;
+        // A copy of the tables without padding, all in f32, while it is written.
+        let checkpoint = own(shapes.map(|shape| shape.columns() as u64), 4) + CHECKPOINT_SCRATCH;
         // A better model is written from a copy of its tables in 16 bits.
         let saved = if stored < 4 { model / 2 } else { 0 };
 
@@ -141,7 +149,7 @@ impl Estimate {
             original => original + estimate.data + 17 * train + PROGRAM,
         };
         let sum: u64 = estimate.parts().iter().map(|(_, bytes)| bytes).sum();
-        estimate.peak = sum.max(sum - estimate.evaluation + model + step).max(carving);
+        estimate.peak = sum.max(sum - estimate.evaluation + model + step + checkpoint).max(carving);
         estimate
     }
 

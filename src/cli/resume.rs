@@ -24,10 +24,11 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 #[command(next_help_heading = "Checkpoints")]
 pub struct Cadence {
-    /// Take a checkpoint every so many epochs; 0 for none [default: 0].
+    /// Take a checkpoint every so many epochs, or later while checkpoints would take more than a twentieth of the time; 0
+    /// for none [default: 0].
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
-    /// Take a checkpoint every so many minutes; 0 for none [default: 1].
+    /// Take a checkpoint every so many minutes, or later as above; 0 for none [default: 1].
     #[arg(long, value_name = "M")]
     checkpoint_minutes: Option<f64>,
     /// Checkpoints to keep beside that of the best epoch; 0 for none once the training is done [default: 1].
@@ -77,26 +78,40 @@ impl Notes {
 pub struct Clock {
     every: u64,
     pause: Option<Duration>,
+    /// When the last checkpoint was taken, or the training began.
     last: Instant,
-    /// Epochs and steps at the last checkpoint.
+    /// Epochs and steps at that time.
     at: (u64, u64),
+    /// When the checkpoint that is being taken was found due.
+    found: Instant,
+    /// What the copying of the state took, the last time.
+    copying: Duration,
 }
+
+/// Of the time of a training, its checkpoints take at most one part in so many.
+const SHARE: u32 = 20;
 
 impl Clock {
     /// From a training's beginning, or from the checkpoint at `progress`.
     pub fn new(notes: &Notes, progress: Option<&Progress>) -> Self {
+        let now = Instant::now();
         Clock {
             every: notes.every,
             pause: (notes.minutes > 0.0).then(|| Duration::from_secs_f64(60.0 * notes.minutes)),
-            last: Instant::now(),
+            last: now,
             at: progress.map_or((0, 0), |progress| (progress.epochs, progress.steps)),
+            found: now,
+            copying: Duration::ZERO,
         }
     }
 
-    /// True if a checkpoint is due at `progress`.
-    pub fn is_due(&self, progress: &Progress) -> bool {
-        let every = self.every > 0 && progress.steps == 0 && progress.epochs.is_multiple_of(self.every);
-        self.is_new(progress) && (every || self.pause.is_some_and(|pause| self.last.elapsed() >= pause))
+    /// True if a checkpoint is due at `progress`, where the last one took `writing` to be written.
+    pub fn is_due(&mut self, progress: &Progress, writing: Duration) -> bool {
+        let every = self.every > 0 && progress.steps == 0 && progress.epochs >= self.at.0 + self.every;
+        let elapsed = self.last.elapsed();
+        let due = every || self.pause.is_some_and(|pause| elapsed >= pause);
+        self.found = Instant::now();
+        due && self.is_new(progress) && elapsed >= SHARE * (self.copying + writing)
     }
 
     /// True unless there is a checkpoint of `progress`.
@@ -106,7 +121,8 @@ impl Clock {
 
     /// A checkpoint was taken.
     pub fn taken(&mut self, progress: &Progress) {
-        (self.last, self.at) = (Instant::now(), (progress.epochs, progress.steps));
+        (self.copying, self.last) = (self.found.elapsed(), Instant::now());
+        self.at = (progress.epochs, progress.steps);
     }
 }
 

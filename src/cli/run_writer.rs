@@ -8,8 +8,12 @@ use std::{
     fs::{self, File},
     io::{ErrorKind, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::{self, JoinHandle},
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
@@ -48,6 +52,8 @@ pub struct RunWriter {
     keep: usize,
     /// The checkpoint that is being written.
     saving: Option<JoinHandle<Result<()>>>,
+    /// Nanoseconds that the last checkpoint took to be written.
+    writing: Arc<AtomicU64>,
     /// Let go of last.
     lock: Option<Lock>,
 }
@@ -109,6 +115,7 @@ impl RunWriter {
                 logged: 0,
                 keep,
                 saving: None,
+                writing: Arc::default(),
                 lock: Some(lock),
             }),
             Err(error) => {
@@ -173,6 +180,7 @@ impl RunWriter {
             logged,
             keep,
             saving: None,
+            writing: Arc::default(),
             lock: Some(lock),
         })
     }
@@ -228,12 +236,15 @@ impl RunWriter {
         self.finish_saving()?;
         let path = self.folder.join(METRICS_FILE);
         let metrics = self.metrics.try_clone().map_err(Error::io("write", &path))?;
-        let (metrics, keep) = (Arc::new(metrics), self.keep.max(1));
+        let (keep, writing) = (self.keep.max(1), Arc::clone(&self.writing));
         let save = move |folder: &Path| {
+            let start = Instant::now();
             // The checkpoint says how long the metrics are.
             metrics.sync_data().map_err(Error::io("write", &path))?;
             checkpoint.save(folder)?;
-            prune(folder, keep)
+            prune(folder, keep)?;
+            writing.store(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            Ok(())
         };
         if let Some(stage) = &self.stage {
             save(&stage.path().join(CHECKPOINTS))?;
@@ -247,9 +258,10 @@ impl RunWriter {
         Ok(())
     }
 
-    /// True while a checkpoint is being written.
-    pub fn is_saving(&self) -> bool {
-        self.saving.as_ref().is_some_and(|thread| !thread.is_finished())
+    /// What the last checkpoint took to be written; `None` while that is going on.
+    pub fn writing(&self) -> Option<Duration> {
+        let done = self.saving.as_ref().is_none_or(JoinHandle::is_finished);
+        done.then(|| Duration::from_nanos(self.writing.load(Ordering::Relaxed)))
     }
 
     /// Waits for the checkpoint that is being written.
@@ -315,10 +327,13 @@ pub fn look(folder: &Path) -> Result<()> {
         settle(folder)?;
     }
     if folder.is_dir() && folder.join(CONFIG_FILE).is_file() && !folder.join(MODEL_FILE).exists() {
-        let run = folder.display();
+        let (run, model) = (folder.display(), folder.join(MODEL_FILE));
         return Err(Error::data(
-            format!("the run {run} has no model yet: it was stopped before its first evaluation"),
-            format!("continue it with `macr train --resume {run}`"),
+            format!(
+                "there is no {} yet: the run was stopped before its first evaluation, or the file was removed",
+                model.display()
+            ),
+            format!("continue the run with `macr train --resume {run}`"),
         ));
     }
     Ok(())

@@ -467,6 +467,11 @@ impl Observer for Run<'_> {
         self.writer.log(epoch)
     }
 
+    /// The memory of a checkpoint and that of an evaluation are not needed at the same time.
+    fn evaluating(&mut self) -> Result<()> {
+        self.writer.finish_saving()
+    }
+
     fn evaluated(&mut self, e: &Evaluated) -> Result<()> {
         if !self.output.is_terminal() {
             self.output.remark(format_args!(
@@ -491,7 +496,7 @@ impl Observer for Run<'_> {
     fn checkpoint_is_due(&mut self, progress: &Progress, finished: bool) -> bool {
         match finished {
             true => self.notes.keep > 0 && self.clock.is_new(progress),
-            false => self.clock.is_due(progress),
+            false => self.writer.writing().is_some_and(|time| self.clock.is_due(progress, time)),
         }
     }
 

@@ -4,8 +4,8 @@
 //! and, once there is one, the best model. The manifest is written last, and what has no manifest is no checkpoint.
 
 use std::{
-    fs,
-    io::{ErrorKind, Write},
+    fs::{self, File},
+    io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -83,6 +83,24 @@ impl Listed {
         Listed { name, bytes: bytes.len() as u64, checksum: checksum(bytes) }
     }
 
+    /// The file at `path`, which may be larger than memory is free.
+    fn written(name: String, path: &Path) -> Result<Self> {
+        let read = || -> io::Result<(u64, Xxh3Default)> {
+            let (mut file, mut hash, mut bytes) = (File::open(path)?, Xxh3Default::new(), 0);
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                let n = file.read(&mut buffer)?;
+                if n == 0 {
+                    return Ok((bytes, hash));
+                }
+                hash.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+        };
+        let (bytes, hash) = read().map_err(Error::io("read", path))?;
+        Ok(Listed { name, bytes, checksum: digits(hash.digest128()) })
+    }
+
     fn read(&self, folder: &Path) -> Result<Vec<u8>> {
         let path = folder.join(&self.name);
         let bytes = fs::read(&path).map_err(Error::io("open", &path))?;
@@ -94,7 +112,11 @@ impl Listed {
 }
 
 fn checksum(bytes: &[u8]) -> String {
-    format!("{:032x}", xxh3_128(bytes))
+    digits(xxh3_128(bytes))
+}
+
+fn digits(hash: u128) -> String {
+    format!("{hash:032x}")
 }
 
 fn damaged(path: &Path, problem: impl Into<String>) -> Error {
@@ -133,7 +155,7 @@ impl Checkpoint {
                 if !path.exists() {
                     model.save(&path)?;
                 }
-                Some(Listed::new(name, &fs::read(&path).map_err(Error::io("read", &path))?))
+                Some(Listed::written(name, &path)?)
             }
             _ => None,
         };
@@ -311,7 +333,7 @@ fn save_state(state: &State, path: &Path) -> Result<Listed> {
     parts().for_each(|bytes| hash.update(bytes));
     write_atomic(path, |file| parts().try_for_each(|bytes| file.write_all(bytes)))?;
     let bytes = parts().map(|bytes| bytes.len() as u64).sum();
-    Ok(Listed { name: String::new(), bytes, checksum: format!("{:032x}", hash.digest128()) })
+    Ok(Listed { name: String::new(), bytes, checksum: digits(hash.digest128()) })
 }
 
 fn load_state(step: u64, bytes: &[u8]) -> Result<State, String> {

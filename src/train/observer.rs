@@ -52,6 +52,14 @@ pub trait Observer {
         Ok(())
     }
 
+    /// An evaluation begins.
+    ///
+    /// # Errors
+    /// As above.
+    fn evaluating(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// An evaluation is done.
     ///
     /// # Errors

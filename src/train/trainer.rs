@@ -77,6 +77,15 @@ pub struct Summary {
     pub best: Evaluated,
 }
 
+/// How long the parts of a training take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rehearsal {
+    /// Seconds for the steps of an epoch.
+    pub epoch_seconds: f64,
+    /// Seconds for an evaluation.
+    pub evaluation_seconds: f64,
+}
+
 impl<'a> Trainer<'a> {
     /// A training of `config` on the train split of `data`, at its first step, on the CPU.
     ///
@@ -218,6 +227,7 @@ impl<'a> Trainer<'a> {
             piece = self.advance(piece, observer)?;
         }
         let Progress { epochs: done, samples, train_seconds, eval_seconds, best, .. } = self.progress;
+        drop(self.engine);
         let (Some(model), Some(evaluated)) = (self.best, best) else {
             return Err(Error::config("epochs", epochs, "no epoch was trained", "use at least 1"));
         };
@@ -250,10 +260,10 @@ impl<'a> Trainer<'a> {
         self.progress.seconds += seconds;
         if self.progress.steps == steps {
             let sums = std::mem::take(&mut self.progress.losses).map(|sum| sum / steps as f64);
+            let first = epochs * steps;
             let [.., penalty, l2] = sums;
             let penalty = self.penalised.then_some(("penalty", penalty));
             let parts = self.parts.iter().copied().zip(sums).chain(penalty).chain([("l2", l2)]);
-            let first = epochs * steps;
             let epoch = Epoch {
                 epoch: epochs + 1,
                 loss: sums.iter().sum(),
@@ -274,6 +284,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn evaluate(&mut self, evaluator: &Evaluator<'_>, observer: &mut dyn Observer) -> Result<()> {
+        observer.evaluating()?;
         let start = Instant::now();
         let mut model = self.model(Ranking::default())?;
         let results = evaluator.evaluate(&model)?.results;
@@ -301,6 +312,40 @@ impl<'a> Trainer<'a> {
             self.progress.best = Some(evaluated);
         }
         Ok(())
+    }
+
+    /// Takes a few steps and one evaluation, and says how long they took; the training is used up.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`].
+    pub fn rehearse(mut self) -> Result<Rehearsal> {
+        const MOST_STEPS: u64 = 64;
+        const ENOUGH_SECONDS: f64 = 0.25;
+        let sequence = match self.config.backbone {
+            Backbone::Mf => minibatch,
+            Backbone::LightGcn => propagated_minibatch,
+        };
+        // The first step also touches memory for the first time.
+        let losses = &mut self.progress.losses;
+        self.engine.advance(1, &sequence, losses)?;
+        let mut steps = 4;
+        let step_seconds = loop {
+            let start = Instant::now();
+            self.engine.advance(steps, &sequence, losses)?;
+            let seconds = start.elapsed().as_secs_f64();
+            if steps >= MOST_STEPS || seconds >= ENOUGH_SECONDS {
+                break seconds / steps as f64;
+            }
+            steps *= 4;
+        };
+        let start = Instant::now();
+        let model = self.model(Ranking::default())?;
+        let evaluator = Evaluator::new(self.data, self.config.select).ks(&[self.config.k]);
+        evaluator.rankings(&self.config.rankings()).device(&self.device).evaluate(&model)?;
+        Ok(Rehearsal {
+            epoch_seconds: step_seconds * self.steps_per_epoch() as f64,
+            evaluation_seconds: start.elapsed().as_secs_f64(),
+        })
     }
 
     fn diverged(&self, what: &'static str, value: f64, epoch: u64) -> Error {

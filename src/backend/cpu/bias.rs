@@ -4,7 +4,7 @@
 //! would take to keep account of those that were not touched.
 
 use super::{adam::adam_step, sample::Touched, team::Team};
-use crate::{backend::state::Exchange, error::Result, optim::Adam, simd::vectorised};
+use crate::{backend::Exchange, error::Result, optim::Adam, simd::vectorised};
 
 /// Biases with their moments; they begin at 0.
 #[derive(Debug)]
@@ -42,10 +42,9 @@ impl Bias {
     /// # Errors
     /// As [`Exchange::tensor`].
     pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
-        let shape = [self.values.len()];
         let [m, v] = &mut self.moments;
         for (part, values) in [("p", &mut self.values), ("m", m), ("v", v)] {
-            exchange.tensor(format!("{name}.{part}"), &shape, values.as_mut_slice())?;
+            exchange.tensor(format!("{name}.{part}"), &[values.len()], values.as_mut_slice())?;
         }
         Ok(())
     }

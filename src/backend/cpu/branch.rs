@@ -119,14 +119,14 @@ impl Place<f32> for Part<'_> {
     fn get(&self) -> Result<Vec<f32>> {
         let stride = self.dim.next_multiple_of(LANES);
         let (matrix, rest) = self.values.split_at(self.rows * stride);
-        Ok([&unpadded(matrix, stride, 0, self.dim), rest].concat())
+        Ok([&unpadded(matrix, stride, self.dim), rest].concat())
     }
 
     fn set(&mut self, values: &[f32]) -> Result<()> {
         let stride = self.dim.next_multiple_of(LANES);
         let (matrix, rest) = self.values.split_at_mut(self.rows * stride);
         let (from, from_rest) = values.split_at(self.rows * self.dim);
-        pad(from, matrix, stride, 0, self.dim);
+        pad(from, matrix, stride, self.dim);
         rest.copy_from_slice(from_rest);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! A parameter table with its optimiser state, laid out so that one touched row is one run of memory.
 
 use memmap2::MmapMut;
+use rayon::prelude::*;
 
 use crate::{
     backend::state::{Exchange, Place},
@@ -208,8 +209,8 @@ impl Table {
     /// As [`Exchange::tensor`].
     pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
         let shape = [self.rows(), self.parts.columns()];
-        for part in ["p", "m", "v"] {
-            exchange.tensor(format!("{name}.{part}"), &shape, &mut Part { table: self, part })?;
+        for (k, kind) in ["p", "m", "v"].into_iter().enumerate() {
+            exchange.tensor(format!("{name}.{kind}"), &shape, &mut Third { table: self, k })?;
         }
         exchange.tensor(format!("{name}.last"), &shape[..1], self.last.as_mut_slice())
     }
@@ -228,37 +229,38 @@ impl Table {
     }
 }
 
-/// One of the three parts of every record: `p`, `m` or `v`.
-struct Part<'a> {
+/// The `k`-th third of every record: parameters, first or second moments.
+struct Third<'a> {
     table: &'a mut Table,
-    part: &'static str,
+    k: usize,
 }
 
-impl Place<f32> for Part<'_> {
+impl Place<f32> for Third<'_> {
     fn get(&self) -> Result<Vec<f32>> {
         let (table, parts) = (&*self.table, self.table.parts);
-        let mut out = vec![0f32; table.rows() * parts.columns()];
-        with_storage!(table.storage, T => for (row, out) in (0..).zip(out.chunks_exact_mut(parts.columns())) {
-            let Record { p, m, v } = table.record::<T>(row);
-            match self.part {
-                "p" => parts.unpad(&p.iter().map(|x| x.widen()).collect::<Vec<_>>(), out),
-                "m" => parts.unpad(m, out),
-                _ => parts.unpad(v, out),
+        let mut values = vec![0f32; table.rows() * parts.columns()];
+        let rows = values.par_chunks_exact_mut(parts.columns()).enumerate().with_min_len(256);
+        with_storage!(table.storage, T => rows.for_each(|(row, out)| {
+            let Record { p, m, v } = table.record::<T>(row as u32);
+            match self.k {
+                0 => parts.unpad(&p.iter().map(|x| x.widen()).collect::<Vec<_>>(), out),
+                k => parts.unpad([m, v][k - 1], out),
             }
-        });
-        Ok(out)
+        }));
+        Ok(values)
     }
 
     fn set(&mut self, values: &[f32]) -> Result<()> {
-        let (part, parts) = (self.part, self.table.parts);
-        with_storage!(self.table.storage, T => for (row, values) in (0..).zip(values.chunks_exact(parts.columns())) {
+        let (k, parts) = (self.k, self.table.parts);
+        let rows = (0..).zip(values.chunks_exact(parts.columns()));
+        with_storage!(self.table.storage, T => rows.for_each(|(row, values)| {
             let RecordMut { p, m, v, .. } = self.table.record_mut::<T>(row);
-            match part {
-                "p" => parts.pad(values, p, T::nearest),
-                "m" => parts.pad(values, m, |x| x),
+            match k {
+                0 => parts.pad(values, p, T::nearest),
+                1 => parts.pad(values, m, |x| x),
                 _ => parts.pad(values, v, |x| x),
             }
-        });
+        }));
         Ok(())
     }
 }

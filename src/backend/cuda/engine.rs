@@ -233,7 +233,9 @@ impl Backend for Cuda<'_> {
     /// `sequence` is recorded at its first use, for each number of steps that is left over once, and must be the same
     /// for the whole training.
     fn advance(&mut self, steps: u64, sequence: Sequence<'_>, losses: &mut Losses) -> Result<()> {
-        self.apply.losses.write(losses)?;
+        let [parts @ .., _penalty, l2] = *losses;
+        let device_losses = [parts.as_slice(), &[l2]].concat();
+        self.apply.losses.write(&device_losses)?;
         let chunk = u64::from(self.chunk);
         for (length, times) in [(chunk, steps / chunk), (steps % chunk, 1)] {
             if length > 0 && times > 0 {

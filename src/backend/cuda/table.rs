@@ -187,12 +187,12 @@ pub(super) struct Padded<'a, B> {
 
 impl<B: Place<f32>> Place<f32> for Padded<'_, B> {
     fn get(&self) -> Result<Vec<f32>> {
-        Ok(unpadded(&self.buffer.get()?, stride(self.dim), 0, self.dim))
+        Ok(unpadded(&self.buffer.get()?, stride(self.dim), self.dim))
     }
 
     fn set(&mut self, values: &[f32]) -> Result<()> {
         let mut padded = vec![0f32; self.rows * stride(self.dim)];
-        pad(values, &mut padded, stride(self.dim), 0, self.dim);
+        pad(values, &mut padded, stride(self.dim), self.dim);
         self.buffer.set(&padded)
     }
 }
