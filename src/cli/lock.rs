@@ -9,7 +9,10 @@ use std::{
 
 use sysinfo::System;
 
-use crate::error::{Error, Result};
+use crate::{
+    atomic_file::is_at,
+    error::{Error, Result},
+};
 
 /// Holds a folder. The operating system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
@@ -79,16 +82,4 @@ fn held(folder: &Path, file: &mut File) -> Error {
         format!("{} is being written by {holder}", folder.display()),
         "wait until it is done or stop it, or choose another folder",
     )
-}
-
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let place = |m: fs::Metadata| (m.dev(), m.ino());
-    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if place(a.clone()) == place(b.clone()))
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
 }

@@ -140,6 +140,19 @@ impl Table {
         prefetch(self.last.as_ptr().wrapping_add(row as usize), 1);
     }
 
+    /// True if all parameters are finite.
+    pub fn is_finite(&self) -> bool {
+        let records: &[f32] = bytemuck::cast_slice(&self.records[..self.bytes()]);
+        let rows = records.par_chunks_exact(3 * self.stride()).with_min_len(1024);
+        // A sum of products with zero is zero, or not a number if any factor is not finite.
+        rows.all(|record| record[..self.stride()].iter().map(|x| x * 0.0).sum::<f32>() == 0.0)
+    }
+
+    /// Bytes of the records.
+    fn bytes(&self) -> usize {
+        self.rows() * 3 * self.stride() * size_of::<f32>()
+    }
+
     /// Shows `exchange` the table, which is called `name`.
     ///
     /// # Errors
@@ -181,7 +194,7 @@ impl Place<f32> for Third<'_> {
 
     fn set(&mut self, values: &[f32]) -> Result<()> {
         let (parts, stride) = (self.table.parts, self.table.stride());
-        let bytes = self.table.rows() * 3 * stride * size_of::<f32>();
+        let bytes = self.table.bytes();
         let records: &mut [f32] = bytemuck::cast_slice_mut(&mut self.table.records[..bytes]);
         let rows = records.chunks_exact_mut(3 * stride).zip(values.chunks_exact(parts.columns()));
         for (record, values) in rows {
