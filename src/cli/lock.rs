@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -47,10 +47,10 @@ impl Lock {
             if !is_at(&file, &path) {
                 continue;
             }
-            let host = System::host_name().unwrap_or_else(|| "this host".into());
-            let named = file.set_len(0).and_then(|()| write!(file, "process {} on {host}", process::id()));
-            named.map_err(Error::io("write", &path))?;
-            return Ok(Lock { path, _file: file });
+            let mut lock = Lock { path, file };
+            let (host, id) = (System::host_name().unwrap_or_else(|| "this host".into()), process::id());
+            let named = lock.file.set_len(0).and_then(|()| write!(lock.file, "process {id} on {host}"));
+            return named.map_err(Error::io("write", &lock.path)).map(|()| lock);
         }
     }
 
