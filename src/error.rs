@@ -82,17 +82,15 @@ pub enum Error {
     },
     /// Training left the finite numbers.
     #[error(
-        "{what} became {value} in epoch {epoch}{}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); \
-         what was saved before is kept",
+        "in epoch {epoch} {what}{}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); what was saved \
+         before is kept",
         range_hint(*storage)
     )]
     Diverged {
-        /// `the loss` or `a parameter`.
-        what: &'static str,
         /// Epoch (from 1) in which it was seen.
         epoch: u64,
-        /// Its value.
-        value: f64,
+        /// What is not finite: the loss, a row of a table, or both.
+        what: String,
         /// Learning rate in use.
         learning_rate: f32,
         /// L2 coefficient in use.

@@ -323,3 +323,100 @@ fn a_new_run_appears_whole_whenever_it_is_looked_at() {
         assert_eq!(Model::load(place.path(&copy)).unwrap().metadata.objective, "macr");
     }
 }
+
+#[test]
+fn a_training_starts_from_another_run() {
+    let place = Place::empty();
+    let text = |users: std::ops::Range<u32>| -> String {
+        let pairs = users.flat_map(|u| (0..8).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 60)));
+        pairs.map(|(u, i)| format!("u{u},i{i}\n")).collect()
+    };
+    place.write("old.csv", text(0..150));
+    place.write("new.csv", text(30..200));
+    let quick = ["--batch-size", "50", "--dim", "8", "--k", "5", "--eval-every", "1", "--objective", "macr"];
+    place.works(&["train", "old.csv", "--out", "old", "--epochs", "6", "-q"], &quick);
+    // A step so small that it changes no number: what is found is what was started from.
+    let still = ["--epochs", "1", "--learning-rate", "1e-30", "--l2", "0", "--warm-start", "old"];
+    let outcome = place.run(&[&["train", "new.csv", "--out", "new"][..], &still, &quick].concat());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    assert!(
+        outcome.err.contains("starting from old: it knows 120 of 170 users and 60 of 60 items"),
+        "{}",
+        outcome.err
+    );
+    let (old, new) = (Model::load(place.path("old")).unwrap(), Model::load(place.path("new")).unwrap());
+    let ids = |run: &str| macr::model::load_ids(place.path(run)).unwrap().unwrap();
+    let (old_ids, new_ids) = (ids("old"), ids("new"));
+    let (index, dim) = (old_ids.user_ids().into_owned(), 8);
+    let index = index.index();
+    let row = |table: &[f32], k: u32| table[k as usize * dim..][..dim].to_vec();
+    for user in 0..new_ids.users() {
+        let known = index.get(&new_ids.user_ids().get(user));
+        let own = row(&new.user_embedding, user);
+        match known {
+            Some(before) => assert_eq!(own, row(&old.user_embedding, before)),
+            None => assert!(own.iter().all(|x| *x != 0.0) && own != row(&old.user_embedding, 0)),
+        }
+    }
+    assert_eq!(old.item_branch, new.item_branch);
+    let config = String::from_utf8(place.read("new/config.toml")).unwrap();
+    assert!(config.starts_with("# started from \"old\"\n"), "{config}");
+    place.works(&["train", "--resume", "new", "--epochs", "2", "-q"], &[]);
+    assert!(place.read("new/config.toml").starts_with(b"# started"));
+    let other = [
+        "train",
+        "new.csv",
+        "--out",
+        "other",
+        "--warm-start",
+        "old",
+        "--dim",
+        "9",
+        "--batch-size",
+        "50",
+        "--k",
+        "5",
+    ];
+    place.fails(&other, 3, &["rows have 8 columns, and this training's 9"]);
+    place.write("strange.csv", text(0..150).replace('u', "x").replace('i', "y"));
+    let other = [
+        "train",
+        "strange.csv",
+        "--out",
+        "other",
+        "--warm-start",
+        "old",
+        "--dim",
+        "8",
+        "--batch-size",
+        "50",
+        "--k",
+        "5",
+    ];
+    place.fails(&other, 3, &["knows none of the users and items"]);
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_found_and_the_run_is_kept() {
+    let place = world();
+    // Steps so large that the scores leave the finite numbers after some epochs.
+    let train =
+        ["train", "data.macr", "--out", "run", "--dim", "8", "--batch-size", "64", "--patience", "0", "-q"];
+    let wild =
+        ["--learning-rate", "5e16", "--l2", "0", "--objective", "bpr", "--checkpoint-minutes", "0.000001"];
+    let outcome = place.run(&[&train[..], &wild].concat());
+    assert_eq!(outcome.code, Some(1), "{}", outcome.err);
+    for words in [
+        "in epoch ",
+        "row ",
+        "user `",
+        "is not finite",
+        "lower --learning-rate (now 5",
+        "saved before is kept",
+    ] {
+        assert!(outcome.err.contains(words), "no `{words}` in: {}", outcome.err);
+    }
+    // What is left is from before, and comes to the same end again.
+    let again = place.run(&["train", "--resume", "run", "-q"]);
+    assert_eq!((again.code, again.err), (Some(1), outcome.err));
+}

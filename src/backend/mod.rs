@@ -105,6 +105,12 @@ pub trait Backend: std::fmt::Debug {
     /// If the device fails.
     fn parameters(&mut self) -> Result<Parameters>;
 
+    /// True if all parameters are finite. A device on which asking would cost a noticeable part of an epoch does not
+    /// look, and says true: its losses, its checkpoints and its evaluations are looked at.
+    fn is_finite(&self) -> bool {
+        true
+    }
+
     /// Shows `exchange` the number of steps and every tensor that the steps to come depend on, to be read or replaced.
     ///
     /// # Errors

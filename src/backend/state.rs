@@ -16,6 +16,19 @@ pub struct State {
     pub tensors: Vec<Tensor>,
 }
 
+impl State {
+    /// The first tensor of parameters with a number that is not finite, and its row.
+    pub fn not_finite(&self) -> Option<(&str, usize)> {
+        self.tensors.iter().filter(|tensor| tensor.name.ends_with(".p")).find_map(|tensor| {
+            let Values::F32(values) = &tensor.values else { return None };
+            let columns = tensor.shape.iter().skip(1).product::<usize>().max(1);
+            let bad = |row: &[f32]| row.iter().any(|x| !x.is_finite());
+            let row = values.par_chunks(columns).with_min_len(1024).position_first(bad)?;
+            Some((tensor.name.trim_end_matches(".p"), row))
+        })
+    }
+}
+
 /// A named array.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {

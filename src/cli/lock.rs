@@ -9,13 +9,16 @@ use std::{
 
 use sysinfo::System;
 
-use crate::error::{Error, Result};
+use crate::{
+    atomic_file::is_at,
+    error::{Error, Result},
+};
 
 /// Holds a folder. The operating system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -44,10 +47,10 @@ impl Lock {
             if !is_at(&file, &path) {
                 continue;
             }
-            let host = System::host_name().unwrap_or_else(|| "this host".into());
-            let named = file.set_len(0).and_then(|()| write!(file, "process {} on {host}", process::id()));
-            named.map_err(Error::io("write", &path))?;
-            return Ok(Lock { path, _file: file });
+            let mut lock = Lock { path, file };
+            let (host, id) = (System::host_name().unwrap_or_else(|| "this host".into()), process::id());
+            let named = lock.file.set_len(0).and_then(|()| write!(lock.file, "process {id} on {host}"));
+            return named.map_err(Error::io("write", &lock.path)).map(|()| lock);
         }
     }
 
@@ -79,16 +82,4 @@ fn held(folder: &Path, file: &mut File) -> Error {
         format!("{} is being written by {holder}", folder.display()),
         "wait until it is done or stop it, or choose another folder",
     )
-}
-
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let place = |m: fs::Metadata| (m.dev(), m.ino());
-    matches!((file.metadata(), fs::metadata(path)), (Ok(a), Ok(b)) if place(a.clone()) == place(b.clone()))
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
 }

@@ -21,6 +21,7 @@ pub mod synth;
 pub mod system;
 pub mod target;
 pub mod train;
+pub mod warm_start;
 
 use clap::{Parser, Subcommand};
 

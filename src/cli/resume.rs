@@ -43,6 +43,8 @@ pub struct Notes {
     pub data: PathBuf,
     /// `cpu` or `cuda:N`.
     pub device: String,
+    /// The run that was started from, as it was named.
+    pub warm_start: Option<PathBuf>,
     /// Bytes of metrics written before.
     pub metrics: u64,
     every: u64,
@@ -65,11 +67,24 @@ impl Notes {
         Ok(Notes {
             data: absolute(data).map_err(Error::io("find", data))?,
             device: device.to_string(),
+            warm_start: before.and_then(|notes| notes.warm_start.clone()),
             metrics: before.map_or(0, |notes| notes.metrics),
             every: asked.checkpoint_every.unwrap_or(before.map_or(0, |notes| notes.every)),
             minutes,
             keep: asked.keep_checkpoints.unwrap_or(before.map_or(1, |notes| notes.keep)),
         })
+    }
+}
+
+impl Notes {
+    /// What `config.toml` says: settings, and in a comment the run that was started from.
+    ///
+    /// # Errors
+    /// As [`Config::to_toml`].
+    pub fn settings(&self, config: &Config) -> Result<String> {
+        let start =
+            self.warm_start.as_ref().map(|run| format!("# started from {:?}\n", run.display().to_string()));
+        Ok(start.unwrap_or_default() + &config.to_toml()?)
     }
 }
 

@@ -21,8 +21,7 @@ use tempfile::TempDir;
 
 use super::lock::Lock;
 use crate::{
-    atomic_file::write_atomic,
-    config::Config,
+    atomic_file::{is_temporary, write_atomic},
     data::Interactions,
     error::{Error, Result},
     model::{IDS_FILE, MODEL_FILE, Model, save_ids},
@@ -80,11 +79,11 @@ impl RunWriter {
         Ok(())
     }
 
-    /// Makes the folder, and in it what is known before the training.
+    /// Makes the folder, and in it what is known before the training; `config` is the text of its `config.toml`.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written; [`Error::Data`] if another process writes it.
-    pub fn create(folder: &Path, keep: usize, config: &Config, data: &Interactions) -> Result<Self> {
+    pub fn create(folder: &Path, keep: usize, config: &str, data: &Interactions) -> Result<Self> {
         let missing = folder.ancestors().take_while(|a| !a.as_os_str().is_empty() && !a.exists());
         let mut created: Vec<PathBuf> = missing.map(Path::to_owned).collect();
         created.reverse();
@@ -141,7 +140,7 @@ impl RunWriter {
     }
 
     /// Brings the folder to the state of the checkpoint `from`, when `logged` bytes of metrics were written, to go on
-    /// from there with `config`.
+    /// from there with `config`, the text of its `config.toml`.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written; [`Error::File`] if metrics are missing.
@@ -149,7 +148,7 @@ impl RunWriter {
         folder: &Path,
         lock: Lock,
         keep: usize,
-        config: &Config,
+        config: &str,
         from: &Checkpoint,
         logged: u64,
     ) -> Result<Self> {
@@ -369,8 +368,8 @@ fn settle(folder: &Path) -> Result<()> {
 fn sweep(folder: &Path) -> Result<()> {
     let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
     for entry in entries.flatten() {
-        let (name, path) = (entry.file_name(), entry.path());
-        if !name.to_str().is_some_and(|name| name.starts_with(".macr-") && name.ends_with(".tmp")) {
+        let path = entry.path();
+        if !is_temporary(&entry.file_name()) {
             continue;
         }
         let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -379,8 +378,7 @@ fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_config(folder: &Path, config: &Config) -> Result<()> {
-    let text = config.to_toml()?;
+fn write_config(folder: &Path, text: &str) -> Result<()> {
     write_atomic(&folder.join(CONFIG_FILE), |w| w.write_all(text.as_bytes()))
 }
 

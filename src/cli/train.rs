@@ -21,6 +21,7 @@ use super::{
     recipes,
     resume::{Cadence, Clock, Notes, Resumed},
     run_writer::RunWriter,
+    warm_start,
 };
 use crate::{
     config::Config,
@@ -44,8 +45,12 @@ pub struct Args {
     out: Option<PathBuf>,
     /// Continue the run in this folder from its last checkpoint, bit for bit. Of its settings, --epochs and --patience may
     /// be changed.
-    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "force", "recipe", "config"])]
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "force", "recipe", "config", "warm_start"])]
     resume: Option<PathBuf>,
+    /// Start from the model of another run: users and items that it knows, by their external ids, begin with its
+    /// embeddings. Its path is noted in config.toml.
+    #[arg(long, value_name = "RUN")]
+    warm_start: Option<PathBuf>,
     /// Overwrite the run folder if it exists.
     #[arg(long)]
     force: bool,
@@ -351,18 +356,25 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         return plan.print(args.json, output);
     }
     plan.remark(output);
-    let notes = Notes::new(path, plan.device(), resumed.as_ref().map(|r| &r.notes), args.cadence)?;
+    let mut notes = Notes::new(path, plan.device(), resumed.as_ref().map(|r| &r.notes), args.cadence)?;
+    notes.warm_start = args.warm_start.clone().or(notes.warm_start);
     let mut trainer = Trainer::on(plan.device(), &data, config)?.carved(carved);
+    if let Some(run) = &args.warm_start {
+        trainer = warm_start::start(trainer, run, &data, output)?;
+    }
     let config = trainer.config().clone();
     let progress = resumed.as_ref().map(|resumed| resumed.checkpoint.progress.clone());
     let clock = Clock::new(&notes, progress.as_ref());
     let writer = match resumed {
-        None => RunWriter::create(&folder, notes.keep, &config, &data)?,
+        None => RunWriter::create(&folder, notes.keep, &notes.settings(&config)?, &data)?,
         Some(resumed) => {
             resumed.remark(plan.device(), output);
             let Resumed { lock, checkpoint, .. } = resumed;
             trainer = trainer.resume(&checkpoint)?;
-            RunWriter::resume(&folder, lock, notes.keep, &config, &checkpoint, notes.metrics)?
+            {
+                let settings = notes.settings(&config)?;
+                RunWriter::resume(&folder, lock, notes.keep, &settings, &checkpoint, notes.metrics)?
+            }
         }
     };
     let mut run = Run::new(writer, notes, clock, &config, output);

@@ -7,6 +7,7 @@ pub mod placement;
 pub mod progress;
 pub mod sequence;
 pub mod trainer;
+mod warm_start;
 
 pub use checkpoint::Checkpoint;
 pub use observer::{Epoch, Evaluated, Observer};

@@ -10,6 +10,7 @@ use super::{
     observer::{Epoch, Evaluated, Observer},
     placement::settings,
     sequence::{minibatch, propagated_minibatch},
+    warm_start::warm,
 };
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::Cuda;
@@ -17,7 +18,7 @@ use crate::{
     backbone::Backbone,
     backend::{Backend, Parameters, cpu::Cpu},
     config::Config,
-    data::{Interactions, popularity::item_counts},
+    data::{Ids, Interactions, popularity::item_counts},
     device::Resolved,
     error::{Error, Result},
     eval::{Evaluator, Outcome},
@@ -175,11 +176,28 @@ impl<'a> Trainer<'a> {
         Ok(Trainer { progress: checkpoint.progress.clone(), best: checkpoint.best.clone(), ..self })
     }
 
+    /// Starts from `model` where it is known: `rows` gives for each user and each item the model's row, if it has one.
+    /// The others, and the optimiser, begin as usual. Branches are taken over where they have the same form.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if rows have another length.
+    pub fn warm_start(mut self, model: &Model, rows: [&[Option<u32>]; 2]) -> Result<Self> {
+        let mut state = self.engine.state()?;
+        warm(&mut state, model, self.config.backbone, rows)?;
+        self.engine.restore(&state)?;
+        Ok(self)
+    }
+
     /// The training as it is now.
     ///
     /// # Errors
-    /// If the device fails.
+    /// [`Error::Diverged`] if its parameters are not finite; if the device fails.
     pub fn checkpoint(&mut self) -> Result<Checkpoint> {
+        let state = self.engine.state()?;
+        if let place @ Some(_) = state.not_finite() {
+            let Progress { epochs, steps, .. } = self.progress;
+            return Err(self.diverged(epochs + u64::from(steps > 0), 0.0, place));
+        }
         Ok(Checkpoint {
             progress: self.progress.clone(),
             config: self.config.clone(),
@@ -188,14 +206,14 @@ impl<'a> Trainer<'a> {
             device: self.device.model(),
             notes: Value::Null,
             best: self.best.clone(),
-            state: self.engine.state()?,
+            state,
         })
     }
 
     /// Trains until the epochs are done or patience runs out; returns the best model.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when the loss is no longer finite; [`Error::Interrupted`] when the observer stops it;
+    /// [`Error::Diverged`] when the loss or a parameter is no longer finite; [`Error::Interrupted`] when the observer stops it;
     /// whatever the observer returns.
     pub fn fit(mut self, observer: &mut dyn Observer) -> Result<(Model, Summary)> {
         let rankings = self.config.rankings();
@@ -271,8 +289,9 @@ impl<'a> Trainer<'a> {
                 samples: (first..first + steps).map(|s| u64::from(self.engine.sampler().rows(s))).sum(),
                 seconds: std::mem::take(&mut self.progress.seconds),
             };
-            if !epoch.loss.is_finite() {
-                return Err(self.diverged("the loss", epoch.loss, epoch.epoch));
+            if !epoch.loss.is_finite() || !self.engine.is_finite() {
+                let state = self.engine.state()?;
+                return Err(self.diverged(epoch.epoch, epoch.loss, state.not_finite()));
             }
             let progress = &mut self.progress;
             (progress.epochs, progress.steps) = (epoch.epoch, 0);
@@ -348,9 +367,24 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    fn diverged(&self, what: &'static str, value: f64, epoch: u64) -> Error {
+    fn diverged(&self, epoch: u64, loss: f64, place: Option<(&str, usize)>) -> Error {
+        let row = place.map(|(table, row)| {
+            let id = |ids: Ids<'_>| ids.get(row as u32).into_owned();
+            match table {
+                "users" => format!(
+                    "row {row} of the users' table (user `{}`) is not finite",
+                    id(self.data.user_ids())
+                ),
+                "items" | "item_bias" => {
+                    format!("row {row} of `{table}` (item `{}`) is not finite", id(self.data.item_ids()))
+                }
+                _ => format!("number {row} of `{table}` is not finite"),
+            }
+        });
+        let loss = (!loss.is_finite()).then(|| format!("the loss became {loss}"));
+        let what = loss.into_iter().chain(row).collect::<Vec<_>>().join(" and ");
         let Config { learning_rate, l2, storage, .. } = self.config;
-        Error::Diverged { what, epoch, value, learning_rate, l2, storage }
+        Error::Diverged { epoch, what, learning_rate, l2, storage }
     }
 
     /// The model after the steps done so far.
@@ -361,10 +395,12 @@ impl<'a> Trainer<'a> {
         let storage = self.config.storage;
         let second = [&mut kept.second_user_embedding, &mut kept.second_item_embedding];
         let tables = [&mut users, &mut items].into_iter().chain(ego.iter_mut().flatten());
-        for table in tables.chain(second.into_iter().flatten()) {
+        let second = second.into_iter().map(Option::as_mut);
+        let named = tables.map(Some).chain(second).zip(["users", "items"].into_iter().cycle());
+        for (table, name) in named.filter_map(|(table, name)| Some((table?, name))) {
             storage.round(table);
-            if let Some(&x) = table.iter().find(|x| !x.is_finite()) {
-                return Err(self.diverged("a parameter", x.into(), self.progress.epochs));
+            if let Some(at) = table.iter().position(|x| !x.is_finite()) {
+                return Err(self.diverged(self.progress.epochs, 0.0, Some((name, at / self.config.dim))));
             }
         }
         Ok(Model {

@@ -76,6 +76,11 @@ impl Branch {
         self.unpad(&self.moments[0])
     }
 
+    /// True if all parameters are finite.
+    pub fn is_finite(&self) -> bool {
+        self.parameters.iter().all(|x| x.is_finite())
+    }
+
     /// Shows `exchange` the branch, which is called `name`: each part `[D]` of a linear branch, of an MLP
     /// `[H (D + 2) + 1]`, laid out as [`Head`] without its padding.
     ///

@@ -203,6 +203,14 @@ impl Table {
         prefetch(self.last.as_ptr().wrapping_add(row as usize), 1);
     }
 
+    /// True if all parameters are finite.
+    pub fn is_finite(&self) -> bool {
+        // A sum of products with zero is zero, or not a number if any factor is not finite.
+        with_storage!(self.storage, T => (0..self.rows() as u32).into_par_iter().with_min_len(1024).all(|row| {
+            self.record::<T>(row).p.iter().map(|x| x.widen() * 0.0).sum::<f32>() == 0.0
+        }))
+    }
+
     /// Shows `exchange` the table, which is called `name`.
     ///
     /// # Errors

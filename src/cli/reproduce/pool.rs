@@ -152,13 +152,14 @@ fn one(
     cache::reopen(folder)?;
     let placement = Placement::new(data, &training.config, device)?;
     let mut trainer = Trainer::on(&placement.device, data, training.config.clone())?.carved(carved);
+    let settings = training.config.to_toml()?;
     let mut writer = match begun(folder, &training.config) {
         Some((lock, checkpoint)) => {
             let logged = checkpoint.notes[LOGGED].as_u64().unwrap_or(0);
             trainer = trainer.resume(&checkpoint)?;
-            RunWriter::resume(folder, lock, 0, &training.config, &checkpoint, logged)?
+            RunWriter::resume(folder, lock, 0, &settings, &checkpoint, logged)?
         }
-        None => RunWriter::create(folder, 0, &training.config, data)?,
+        None => RunWriter::create(folder, 0, &settings, data)?,
     };
     let mut watch = Watch { writer: &mut writer, progress, saved: Instant::now() };
     let (_, summary) = trainer.fit(&mut watch)?;
