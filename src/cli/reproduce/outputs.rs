@@ -14,6 +14,7 @@ use crate::{
     model::{Model, Ranking},
     report::{
         Behaviour, Figure, Page, Table,
+        figure::Series,
         figures::{self, Shown, Side},
         paper::Paper,
         tables::{self, Entry, METRICS, Pair, Results, lengths},
@@ -403,10 +404,11 @@ impl<'a> Reporter<'a> {
                         let mean = crate::eval::significance::mean(&rates);
                         (f64::from(SWEEP_STEP) * f64::from(step), mean)
                     };
-                    Some((shown.name, shown.style, SWEEP.map(point).collect()))
+                    let points = SWEEP.map(point).collect();
+                    Some(Series { name: shown.name.into(), style: Some(shown.style), points })
                 });
-                let curves: Vec<_> = curves.collect();
-                figures::over_c("figure7", &format!("Figure 7: hit rate over c on {name}"), &curves)
+                let curves: Vec<Series> = curves.collect();
+                figures::over_c("figure7", &format!("Figure 7: hit rate over c on {name}"), curves)
             }
             Target::Figure8 => {
                 let title = format!("Figure 8: recommendation frequency with and without MACR on {name}");
