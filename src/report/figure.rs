@@ -232,7 +232,7 @@ impl Scale {
         if least > most {
             (least, most) = (0.0, 1.0);
         }
-        if least > 0.0 && least < 0.5 * most || least == most && least > 0.0 {
+        if least > 0.0 && (least < 0.5 * most || least == most) {
             least = 0.0;
         }
         let span = if most > least { most - least } else { 1.0 };

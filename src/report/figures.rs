@@ -194,13 +194,8 @@ pub fn over_k(name: &str, title: &str, shown: &[Shown<'_>]) -> Figure {
     }
 }
 
-/// A metric over the counterfactual reference score: for every system its name, style and points.
-pub fn over_c(name: &str, title: &str, curves: &[(&str, usize, Vec<(f64, Option<f64>)>)]) -> Figure {
-    let series = |(name, style, points): &(&str, usize, Vec<(f64, Option<f64>)>)| Series {
-        name: (*name).into(),
-        style: Some(*style),
-        points: points.clone(),
-    };
+/// The hit rate over the counterfactual reference score, a line for each system.
+pub fn over_c(name: &str, title: &str, series: Vec<Series>) -> Figure {
     Figure {
         name: name.into(),
         title: title.into(),
@@ -211,7 +206,7 @@ pub fn over_c(name: &str, title: &str, curves: &[(&str, usize, Vec<(f64, Option<
             title: None,
             x: Horizontal::Numbers { label: "counterfactual reference score c".into() },
             y: "HR @20".into(),
-            series: curves.iter().map(series).collect(),
+            series,
             bars: None,
         }],
     }

@@ -52,9 +52,11 @@ impl Page {
     /// If it cannot be drawn.
     pub fn figure(&mut self, figure: &Figure) -> Result<()> {
         let (id, title) = (&figure.name, html_escaped(&figure.title));
+        let named = format!("<svg role=\"img\" aria-label=\"{title}\" ");
+        let svg = figure.svg()?.replacen("<svg ", &named, 1);
         self.body += &format!(
             "<figure class=\"plot\" id=\"{id}\">\n{}\n<figcaption><b>{title}.</b> {}</figcaption>\n</figure>\n",
-            figure.svg()?.trim(),
+            svg.trim(),
             html_escaped(&figure.caption)
         );
         Ok(())

@@ -270,8 +270,9 @@ impl Table {
             self.name,
             html_escaped(&self.title)
         );
-        for column in &self.columns {
-            let _ = write!(text, "<th>{}</th>", html_escaped(&column.name));
+        for (position, column) in self.columns.iter().enumerate() {
+            let class = if self.is_numeric(position) { " class=\"number\"" } else { "" };
+            let _ = write!(text, "<th{class}>{}</th>", html_escaped(&column.name));
         }
         text += "</tr></thead>\n<tbody>\n";
         for row in &self.rows {

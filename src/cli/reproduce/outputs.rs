@@ -14,6 +14,7 @@ use crate::{
     model::{Model, Ranking},
     report::{
         Behaviour, Figure, Page, Table,
+        figure::Series,
         figures::{self, Shown, Side},
         paper::Paper,
         tables::{self, Entry, METRICS, Pair, Results, lengths},
@@ -180,13 +181,12 @@ impl<'a> Reporter<'a> {
         let choice = match protocol {
             Protocol::Paper => {
                 "Protocol of the authors' program: the epoch (and c and τ, where a grid is given) is chosen on the test \
-                 split by HR @20; training items are left out of the lists; MACR pairs over all_pairs with c = 40, as \
-                 in the recipes."
+                 split by HR @20; training items are left out of the lists."
             }
             Protocol::Clean => {
-                "Clean protocol: the epoch, c (of 0, 10, ..., 50, for MACR) and τ are chosen on a validation split by HR \
-                 @20, which is taken item-uniformly from train where the data has none; the test split is looked at \
-                 once; training and validation items are left out of its lists; MACR pairs over all_pairs."
+                "Clean protocol: the epoch, c and τ are chosen on a validation split by HR @20, which is taken \
+                 item-uniformly from train where the data has none; the test split is looked at once; training and \
+                 validation items are left out of its lists."
             }
         };
         let seeds = match seeds {
@@ -195,7 +195,7 @@ impl<'a> Reporter<'a> {
                 .to_owned(),
             _ => format!("Seeds 0 to {}; ± is the standard deviation over them.", seeds - 1),
         };
-        let mut text = format!("{}. {choice} {seeds}", datasets[dataset].name);
+        let mut text = format!("{}. {choice}{} {seeds}", datasets[dataset].name, self.of_macr(dataset));
         if !datasets[dataset].of_paper {
             text += " This is no dataset of the paper; the settings are Adressa's.";
         }
@@ -204,6 +204,25 @@ impl<'a> Reporter<'a> {
                 &format!(" Settings changed by hand: {}.", overrides.to_string().trim().replace('\n', ", "));
         }
         text
+    }
+
+    /// How MACR pairs, and among which c is chosen, in the trainings on `dataset`.
+    fn of_macr(&self, dataset: usize) -> String {
+        let mut forms: Vec<String> = Vec::new();
+        let trainings = self.plan.trainings.iter().filter(|t| t.dataset == dataset);
+        for config in trainings.map(|t| &t.config).filter(|config| config.objective == "macr") {
+            let c: Vec<String> = config.c.iter().map(f32::to_string).collect();
+            let form = format!(
+                "{} with c {} {}",
+                config.pairing,
+                if c.len() > 1 { "of" } else { "=" },
+                c.join(", ")
+            );
+            if !forms.contains(&form) {
+                forms.push(form);
+            }
+        }
+        if forms.is_empty() { String::new() } else { format!(" MACR pairs over {}.", forms.join(" or ")) }
     }
 
     fn table1(&self) -> Table {
@@ -403,10 +422,11 @@ impl<'a> Reporter<'a> {
                         let mean = crate::eval::significance::mean(&rates);
                         (f64::from(SWEEP_STEP) * f64::from(step), mean)
                     };
-                    Some((shown.name, shown.style, SWEEP.map(point).collect()))
+                    let points = SWEEP.map(point).collect();
+                    Some(Series { name: shown.name.into(), style: Some(shown.style), points })
                 });
-                let curves: Vec<_> = curves.collect();
-                figures::over_c("figure7", &format!("Figure 7: hit rate over c on {name}"), &curves)
+                let curves: Vec<Series> = curves.collect();
+                figures::over_c("figure7", &format!("Figure 7: hit rate over c on {name}"), curves)
             }
             Target::Figure8 => {
                 let title = format!("Figure 8: recommendation frequency with and without MACR on {name}");
@@ -448,8 +468,8 @@ impl<'a> Reporter<'a> {
         let names: Vec<&str> = plan.datasets.iter().map(|d| d.name.as_str()).collect();
         page.paragraph(&format!(
             "Tables and figures of “Model-Agnostic Counterfactual Reasoning for Eliminating Popularity Bias in Recommender \
-             System” (Wei et al., KDD 2021), computed by macr {} on {} under {protocol}, {} seed{}. Every number is a \
-             result of the command that made this page.",
+             System” (Wei et al., KDD 2021), computed by macr {} on {} under {protocol}, {} seed{}. Every number that is not \
+             marked as published is a result of the command that made this page.",
             env!("CARGO_PKG_VERSION"),
             names.join(", "),
             plan.seeds,
@@ -462,7 +482,7 @@ impl<'a> Reporter<'a> {
              with c = 40, which gives the published numbers on Adressa; a table that uses another form says so."
                 .into(),
             "Under the paper's protocol the epoch, and c and τ where there is a grid, are chosen on the test split. Such \
-             numbers are for comparison with the paper; they are too high as a forecast. `--protocol clean` chooses on a \
+             numbers are for comparison with the paper; they are too high as a forecast. The option --protocol clean chooses on a \
              validation split."
                 .into(),
             "The test split has equally many interactions of each item. Under it, correcting a plain model's scores by \
@@ -470,7 +490,7 @@ impl<'a> Reporter<'a> {
              stand beside the paper's for that reason."
                 .into(),
             "The user's gate is one positive constant for each user, and changes no ranking.".into(),
-            "Published numbers come from `datasets/paper.toml`. A number that is not known to this project is shown as \
+            "Published numbers come from datasets/paper.toml. A number that is not known to this project is shown as \
              missing, never guessed."
                 .into(),
         ]);

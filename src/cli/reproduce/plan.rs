@@ -175,8 +175,7 @@ impl Training {
     /// Name for people.
     pub fn name(&self, datasets: &[Dataset]) -> String {
         let Training { recipe, variant, config, dataset, .. } = self;
-        let change = if variant.changes.is_empty() { String::new() } else { format!(", {}", variant.name) };
-        format!("{} {recipe}{change}, seed {}", datasets[*dataset].name, config.seed)
+        format!("{} {}, seed {}", datasets[*dataset].name, labelled(recipe, variant), config.seed)
     }
 
     /// Seconds that it is expected to take, and at most; 0 where it is done or cannot be done.
@@ -194,6 +193,11 @@ impl Training {
             _ => None,
         }
     }
+}
+
+/// A recipe, with the variant where it is not the recipe as it is.
+fn labelled(recipe: &str, variant: &Variant) -> String {
+    if variant.changes.is_empty() { recipe.to_owned() } else { format!("{recipe}, {}", variant.name) }
 }
 
 /// The settings that are not the default's: a setting that comes into being later changes no identity.
@@ -291,6 +295,13 @@ impl Plan {
     fn config(&self, dataset: usize, recipe: &str, variant: &Variant, seed: u64) -> Result<Config> {
         let dataset = &self.datasets[dataset];
         let found = recipes::find(&format!("{}/{recipe}", dataset.recipes), 0, 0)?;
+        // Where a recipe draws its own negatives, they are part of the method.
+        if let Some(own) =
+            found.settings.get("negatives").filter(|_| variant.changes.contains_key("negatives"))
+        {
+            let (problem, remedy) = ("they are part of the method", "look at its other variants");
+            return Err(Error::config("negatives", own, problem, remedy));
+        }
         let mut config = Config::default().with(found.settings)?;
         if self.protocol == Protocol::Clean {
             config = config.with(toml::toml! { select = "valid" })?;
@@ -315,11 +326,12 @@ impl Plan {
         let config = match self.config(dataset, recipe, variant, seed) {
             Ok(config) => config,
             Err(error) => {
-                let reason = match error {
-                    Error::Unknown { what, .. } => format!("the engine has no such {what}"),
-                    other => other.to_string(),
-                };
-                self.lacks(dataset, recipe, reason);
+                match error {
+                    Error::Unknown { what, .. } => {
+                        self.lacks(dataset, recipe, format!("the engine has no such {what}"));
+                    }
+                    other => self.lacks(dataset, &labelled(recipe, variant), other.to_string()),
+                }
                 return Ok(());
             }
         };
@@ -329,7 +341,7 @@ impl Plan {
             #[cfg(feature = "cuda")]
             Ok(Placement { device: Resolved::Cuda(_), .. }) => "cuda",
             Err(error @ (Error::Config { .. } | Error::Unknown { .. })) => {
-                self.lacks(dataset, recipe, error.to_string());
+                self.lacks(dataset, &labelled(recipe, variant), error.to_string());
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -403,10 +415,7 @@ impl Plan {
                     let data = &self.datasets[dataset].data;
                     let placement = Placement::new(data, &shape, device)?;
                     let rehearsal = Trainer::on(&placement.device, data, shape).and_then(Trainer::rehearse);
-                    let system = match variant.changes.is_empty() {
-                        true => recipe.to_owned(),
-                        false => format!("{recipe}, {}", variant.name),
-                    };
+                    let system = labelled(recipe, variant);
                     let cost = match rehearsal {
                         Ok(cost) => Some(cost),
                         Err(error @ (Error::Config { .. } | Error::Unknown { .. })) => {
