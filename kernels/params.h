@@ -81,16 +81,16 @@ typedef struct {
     uint32_t unused;
 } SampleGroup;
 
-// rank_gates: the item gates of a linear branch.
+// rank_logits: what an item branch gives each item.
 typedef struct {
     const float *items;   // [I, stride]
-    const float *weight;  // [dim]
-    float *gates;         // [I] out
+    const float *branch;  // [dim] w; with hidden units W1 [hidden, dim], b1 [hidden], w2 [hidden], b2
+    double *logits;       // [I] out
     uint32_t count;       // I
     uint32_t dim;
     uint32_t stride;
-    uint32_t unused;
-} RankGates;
+    uint32_t hidden;  // 0: linear
+} RankLogits;
 
 // rank_pack: rows of a table, component by component within tiles of RANK_TILE rows. T tiles.
 typedef struct {
@@ -314,6 +314,27 @@ typedef struct {
     uint32_t parts;  // blocks of a list, at most PARTS
 } AllPairsSums;
 
+// Threads of a block.
+#define METRICS_THREADS 256
+
+// metrics: where the relevant items of users stand in their lists, and which items are listed. L relevant items.
+typedef struct {
+    const uint64_t *lists;    // [count, V, k] candidates, best first; zeros after the last
+    const uint32_t *users;    // [count]
+    const uint64_t *offsets;  // [U + 1] relevant items by user
+    const uint32_t *items;    // [L] ascending within a user
+    const uint32_t *cut;      // [cuts] ascending, the last is k
+    uint16_t *ranks;          // [V, L] out: rank from 1 of each relevant item in its user's list; not in it: left alone
+    uint32_t *listed;         // [V, cuts, I] in lists beyond the cut before, up to this cut; counted on
+    uint64_t relevant;        // L
+    uint32_t cuts;
+    uint32_t count;
+    uint32_t variants;
+    uint32_t k;
+    uint32_t item_count;  // I
+    uint32_t unused;
+} Metrics;
+
 // Threads of a block; columns of a row; rows that are summed.
 #define CEILING_THREADS 256
 #define CEILING_COLUMNS 64
@@ -415,7 +436,8 @@ typedef struct {
 } Gram;
 
 #ifdef __cplusplus
-static_assert(sizeof(RankGates) == 40, "RankGates");
+static_assert(sizeof(RankLogits) == 40, "RankLogits");
+static_assert(sizeof(Metrics) == 88, "Metrics");
 static_assert(sizeof(RankPack) == 64, "RankPack");
 static_assert(sizeof(RankSeen) == 16, "RankSeen");
 static_assert(sizeof(RankLists) == 160, "RankLists");

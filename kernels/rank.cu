@@ -6,7 +6,8 @@
 // Ties go to the lower item id. These are the definition and the bits of src/backend/cpu/rank.rs: every x is one chain
 // of f32 fused multiply-adds, and o is computed on the host. A candidate is 64 bits that order like (score, -id).
 //
-// rank_gates  s_i = sigma(w . q_i) in f64, rounded to f32; one thread an item. For tables that are on the device.
+// rank_logits y_i of an item branch, w . q_i or b2 + w2 . relu(W1 q_i + b1), in f64 with the roundings of the CPU, which
+//             makes the gates s_i of them; one thread an item. For tables that are on the device.
 // rank_pack   rows of a table, scaled, component by component within tiles of 128 rows: what rank stages is then
 //             contiguous. One block a tile and 16 components; reads and writes 4 B a component.
 // rank_lists  one block a tile of 128 users and part of the items. The block goes through its part in tiles of 128
@@ -293,14 +294,32 @@ struct Block {
 
 }  // namespace rank
 
-KERNEL(rank_gates, RankGates p, RANK_THREADS) {
+namespace rank {
+
+// Products of two f32 are exact in f64: it does not matter whether they are fused.
+DEVICE double dot(const float *a, const float *b, uint32_t n) {
+    double sum = 0.0;
+    for (uint32_t d = 0; d < n; d++) sum += double(a[d]) * double(b[d]);
+    return sum;
+}
+
+}  // namespace rank
+
+KERNEL(rank_logits, RankLogits p, RANK_THREADS) {
     const uint32_t item = blockIdx.x * RANK_THREADS + threadIdx.x;
     if (item >= p.count) return;
     const float *row = p.items + uint64_t(item) * p.stride;
-    double logit = 0.0;
-    // Products of two f32 are exact in f64, so it does not matter that they are fused.
-    for (uint32_t d = 0; d < p.dim; d++) logit += double(p.weight[d]) * double(row[d]);
-    p.gates[item] = float(1.0 / (1.0 + exp(-logit)));
+    if (p.hidden == 0) {
+        p.logits[item] = rank::dot(p.branch, row, p.dim);
+        return;
+    }
+    const float *b1 = p.branch + uint64_t(p.hidden) * p.dim, *w2 = b1 + p.hidden;
+    double sum = 0.0;
+    for (uint32_t h = 0; h < p.hidden; h++) {
+        const double unit = rank::dot(p.branch + uint64_t(h) * p.dim, row, p.dim) + double(b1[h]);
+        sum = __dadd_rn(sum, __dmul_rn(double(w2[h]), fmax(unit, 0.0)));
+    }
+    p.logits[item] = double(w2[p.hidden]) + sum;
 }
 
 // blockIdx.x is the tile, blockIdx.y the slice.

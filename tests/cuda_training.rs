@@ -10,7 +10,7 @@ use std::{
 };
 
 use macr::{
-    Branch, Config, Edges, Error, Interactions, InteractionsBuilder, Split, Trainer,
+    Branch, Config, Edges, Error, Evaluator, Interactions, InteractionsBuilder, Split, Trainer,
     backend::{
         Backend, Losses, Parameters, Settings,
         cpu::Cpu,
@@ -322,6 +322,12 @@ fn a_trainer_trains_on_the_device() {
     assert!((on_cpu.best.hit_rate - on_cuda.best.hit_rate).abs() < 0.01);
     assert!(distance(&cpu.user_embedding, &cuda.user_embedding) < 2e-5);
     assert!(distance(&cpu.item_embedding, &cuda.item_embedding) < 2e-5);
+    // What was found on the device is what the CPU finds for the model that was copied from it.
+    let evaluator = Evaluator::new(&data, Split::Test).rankings(&[cuda.metadata.ranking]).ks(&[config.k]);
+    let found = &evaluator.evaluate(&cuda).unwrap().results[0].metrics;
+    let best = &on_cuda.best;
+    let expected = [best.hit_rate, best.recall, best.ndcg].map(Some);
+    assert_eq!(["hit_rate", "recall", "ndcg"].map(|metric| found.get(metric)), expected);
 }
 
 #[test]

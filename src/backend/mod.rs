@@ -14,7 +14,7 @@ pub use lists::Ranks;
 use crate::{
     backbone::LightGcn,
     error::Result,
-    model::Branch,
+    model::{Branch, Ranking},
     objective::{BranchKind, PARTS},
     optim::{Adam, CatchUp},
     sampling::Sampler,
@@ -81,11 +81,40 @@ pub trait Backend: std::fmt::Debug {
     /// If the device fails.
     fn repeat(&mut self, steps: u64, sequence: Sequence<'_>) -> Result<Losses>;
 
-    /// The parameters after the steps done so far, every row caught up; the training's own state is not touched.
+    /// The state after the steps done so far, every row caught up; the training's own state is not touched.
     ///
     /// # Errors
     /// If the device fails.
-    fn parameters(&mut self) -> Result<Parameters>;
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>>;
+
+    /// The parameters after the steps done so far.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn parameters(&mut self) -> Result<Parameters> {
+        self.snapshot()?.into_parameters()
+    }
+}
+
+/// The state of a training after some step, in the memory of its device.
+pub trait Snapshot: std::fmt::Debug {
+    /// Prepares to rank by the final embeddings where they are, as [`lists::ranker`] does; `popularity` `[I]` are the
+    /// training interactions of each item.
+    ///
+    /// # Errors
+    /// As [`lists::ranker`].
+    fn ranker<'s>(
+        &'s self,
+        popularity: &'s [u32],
+        rankings: &[Ranking],
+        k: usize,
+    ) -> Result<Box<dyn Ranks + 's>>;
+
+    /// The parameters, on the host.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn into_parameters(self: Box<Self>) -> Result<Parameters>;
 }
 
 /// The operations of one step, in their order.

@@ -139,6 +139,7 @@ impl<'a> Trainer<'a> {
             .ks(&[self.config.k])
             .rankings(&rankings)
             .device(&device);
+        let audience = evaluator.audience()?;
         let mut stopping = EarlyStopping::new(self.config.patience);
         let mut best: Option<(Model, Evaluated)> = None;
         let (mut samples, mut train_seconds, mut eval_seconds, mut stopped) = (0, 0.0, 0.0, false);
@@ -152,17 +153,17 @@ impl<'a> Trainer<'a> {
             stopped = observer.stop();
             if epoch % self.config.eval_every == 0 || epoch == self.config.epochs || stopped {
                 let start = Instant::now();
-                let mut model = self.model(Ranking::default())?;
-                let results = evaluator.evaluate(&model)?.results;
+                let snapshot = self.engine.snapshot()?;
+                let results =
+                    evaluator.evaluate_snapshot(&audience, snapshot.as_ref(), &self.popularity)?.results;
                 // The first of equals: grids are written with the plain ranking first.
                 let value = |outcome: &Outcome, metric| outcome.metrics.get(metric).unwrap_or(f64::NAN);
                 let hit_rate = |outcome: &Outcome| value(outcome, "hit_rate");
                 let chosen = results.iter().reduce(|a, b| if hit_rate(b) > hit_rate(a) { b } else { a });
                 let Some(chosen) = chosen else { continue };
-                model.metadata.ranking = Ranking { c: chosen.c, tau: chosen.tau };
                 let evaluated = Evaluated {
                     epoch,
-                    ranking: model.metadata.ranking,
+                    ranking: Ranking { c: chosen.c, tau: chosen.tau },
                     hit_rate: hit_rate(chosen),
                     recall: value(chosen, "recall"),
                     ndcg: value(chosen, "ndcg"),
@@ -172,6 +173,9 @@ impl<'a> Trainer<'a> {
                 eval_seconds += evaluated.seconds;
                 observer.evaluated(&evaluated)?;
                 if evaluated.best {
+                    // Only now are the parameters copied from a GPU.
+                    let parameters = snapshot.into_parameters()?;
+                    let model = self.model(parameters, evaluated.ranking);
                     observer.improved(&model)?;
                     best = Some((model, evaluated));
                 }
@@ -219,10 +223,10 @@ impl<'a> Trainer<'a> {
         Ok(Epoch { epoch, loss, parts, samples, seconds: start.elapsed().as_secs_f64() })
     }
 
-    /// The model after the steps done so far.
-    fn model(&mut self, ranking: Ranking) -> Result<Model> {
-        let Parameters { users, items, user_branch, item_branch, ego } = self.engine.parameters()?;
-        Ok(Model {
+    /// A model of these parameters.
+    fn model(&self, parameters: Parameters, ranking: Ranking) -> Model {
+        let Parameters { users, items, user_branch, item_branch, ego } = parameters;
+        Model {
             dim: self.config.dim,
             user_embedding: users,
             item_embedding: items,
@@ -240,6 +244,6 @@ impl<'a> Trainer<'a> {
                 seed: self.config.seed,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
-        })
+        }
     }
 }

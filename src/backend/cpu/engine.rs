@@ -9,16 +9,17 @@ use super::{
     branch::{Branch, Head},
     gather::{Gathered, Source},
     propagation::{Batch, ITEMS, Propagation, USERS},
+    rank::Ranker,
     sample::{Plan, Scratch},
     step::{Scalars, collect, scores},
     table::Table,
     team::Team,
 };
 use crate::{
-    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, streams},
+    backend::{Backend, Losses, Operations, Parameters, Ranks, Sequence, Settings, Snapshot, streams},
     data::graph::Graph,
     error::Result,
-    model,
+    model::{self, Ranking, Tables},
     objective::Objective,
     optim::Rules,
     sampling::Sampler,
@@ -121,8 +122,8 @@ impl Backend for Cpu<'_> {
         Ok(self.losses)
     }
 
-    fn parameters(&mut self) -> Result<Parameters> {
-        let Settings { adam, catch_up, .. } = self.settings;
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>> {
+        let Settings { dim, adam, catch_up, .. } = self.settings;
         let rules = Rules::new(adam, self.step);
         let tables = [&self.users, &self.items];
         let own = tables.map(|table| export(table, &rules, &adam, catch_up));
@@ -130,13 +131,39 @@ impl Backend for Cpu<'_> {
             None => (own, None),
             Some(propagation) => (Team::enter(|team| propagation.export(team, tables)), Some(own)),
         };
-        Ok(Parameters {
+        let parameters = Parameters {
             users,
             items,
             ego,
             user_branch: self.user_branch.as_ref().map(Branch::export),
             item_branch: self.item_branch.as_ref().map(Branch::export),
-        })
+        };
+        Ok(Box::new(Exported { dim, parameters }))
+    }
+}
+
+/// A copy of the state.
+#[derive(Debug)]
+struct Exported {
+    dim: usize,
+    parameters: Parameters,
+}
+
+impl Snapshot for Exported {
+    fn ranker<'s>(
+        &'s self,
+        popularity: &'s [u32],
+        rankings: &[Ranking],
+        k: usize,
+    ) -> Result<Box<dyn Ranks + 's>> {
+        let Parameters { users, items, item_branch, .. } = &self.parameters;
+        let gates = item_branch.as_ref().map(|branch| branch.gates(items, self.dim).into());
+        let tables = Tables::new(self.dim, users, items, gates, popularity)?;
+        Ok(Box::new(Ranker::new(&tables, rankings, k)?))
+    }
+
+    fn into_parameters(self: Box<Self>) -> Result<Parameters> {
+        Ok(self.parameters)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod ceiling;
 mod engine;
 pub mod gather;
 pub mod gram;
+pub mod metrics;
 pub mod propagation;
 pub mod rank;
 pub mod sample;

@@ -3,7 +3,7 @@
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
     params::{self, EXPORT_THREADS, LONGEST_GAP, RULES_THREADS},
-    table::{TABLES, Table, unpad, width},
+    table::{TABLES, Table, width},
 };
 use crate::{
     error::Result,
@@ -116,11 +116,11 @@ impl Optimiser {
         unsafe { self.device.launch(&self.kernel, Shape::linear(steps, RULES_THREADS), params) }
     }
 
-    /// A copy of `table` with every row in the state after `steps` steps, `[rows, D]`; the table is only read.
+    /// A copy of `table` with every row in the state after `steps` steps, `[rows, stride]`; the table is only read.
     ///
     /// # Errors
     /// [`crate::Error::DeviceMemory`] if the copy does not fit.
-    pub fn export(&self, table: &Table, steps: u64) -> Result<Vec<f32>> {
+    pub fn export(&self, table: &Table, steps: u64) -> Result<Buffer<f32>> {
         let (width, stride) = (width(table.dim())?, table.stride());
         let step = self.device.upload(RULES, &[steps])?;
         let mut rules = StepRules::new(&self.device, 1)?;
@@ -138,9 +138,9 @@ impl Optimiser {
         let groups = EXPORT_THREADS / lanes(width);
         let shape = Shape::linear((table.rows() as u32).div_ceil(groups), EXPORT_THREADS);
         let kernel = self.device.kernel_variant(width)?;
-        // SAFETY: `out` is of the table's size; all arrays live until `read` has waited.
+        // SAFETY: `out` is of the table's size; memory that is freed is given away in the order of the stream.
         unsafe { self.device.launch(&kernel, shape, params)? };
-        Ok(unpad(out.read()?, stride, table.dim()))
+        Ok(out)
     }
 }
 

@@ -1,7 +1,7 @@
 //! A linear branch's vector with its moments on the device.
 
 use super::{Buffer, Device, Purpose, table::stride};
-use crate::error::Result;
+use crate::{error::Result, model};
 
 const BRANCH: Purpose = Purpose { what: "the branches", lower: "--dim" };
 
@@ -34,12 +34,12 @@ impl Branch {
         })
     }
 
-    /// The vector after `steps` steps, `[D]`.
+    /// The branch after `steps` steps.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the device fails.
-    pub fn read(&self, steps: u64) -> Result<Vec<f32>> {
+    pub fn read(&self, steps: u64) -> Result<model::Branch> {
         let first = (steps % 2) as usize * stride(self.dim);
-        Ok(self.values.read()?[first..first + self.dim].to_vec())
+        Ok(model::Branch::Linear { weight: self.values.read()?[first..first + self.dim].to_vec() })
     }
 }

@@ -1,7 +1,7 @@
 //! The state of a training on a GPU, and the operations of a step.
 
 use super::{
-    Device, Graph,
+    Buffer, Device, Graph, Pinned,
     adam::{Optimiser, StepRules},
     all_pairs::{AllPairs, Inputs, Outputs},
     apply::{self, Apply},
@@ -10,15 +10,16 @@ use super::{
     gather::{self, Gather, Gathered},
     params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
     propagation::{self, Propagation},
+    rank::{DeviceTables, Ranker},
     sample::Samples,
     step::{Pairs, Scalars, Step},
-    table::{Table, stride, width},
+    table::{Table, stride, unpad, width},
 };
 use crate::{
-    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, cpu, streams},
+    backend::{Backend, Losses, Operations, Parameters, Ranks, Sequence, Settings, Snapshot, cpu, streams},
     data::graph::Graph as Bipartite,
     error::{Error, Result},
-    model,
+    model::{self, Ranking},
     objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
     sampling::Sampler,
 };
@@ -56,6 +57,28 @@ pub struct Cuda<'a> {
     /// Of objectives that pair all rows.
     all_pairs: Option<AllPairs>,
     apply: Apply,
+    /// Where parameters arrive on the host, from the first time on that they do.
+    host: Option<[Pinned<f32>; 2]>,
+}
+
+/// Tables of `dim` columns on the host, without padding.
+fn download(
+    device: &Device,
+    host: &mut Option<[Pinned<f32>; 2]>,
+    dim: usize,
+    tables: [&Buffer<f32>; 2],
+) -> Result<[Vec<f32>; 2]> {
+    let host = match host {
+        Some(host) => host,
+        None => host.insert([device.pinned(tables[0].len())?, device.pinned(tables[1].len())?]),
+    };
+    // Both are on their way before the first is waited for.
+    for (table, host) in tables.iter().zip(&mut *host) {
+        table.read_pinned(host)?;
+    }
+    let [users, items] = host;
+    let rows = |host: &Pinned<f32>| Ok(unpad(host.as_slice()?, stride(dim), dim));
+    Ok([rows(users)?, rows(items)?])
 }
 
 /// Steps of a chunk for batches of up to `batch` rows.
@@ -69,7 +92,7 @@ fn slots(batch: u32, [users, items]: [u32; 2]) -> [usize; 2] {
 }
 
 /// Bytes of device memory that a training with `sampler` on `users` x `items` takes: tables, interactions, batches,
-/// and the largest copy that an evaluation makes.
+/// and the copy that an evaluation makes.
 pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settings) -> u64 {
     let (b, s, w) =
         (u64::from(sampler.batch()), u64::from(chunk(sampler.batch())), stride(settings.dim) as u64);
@@ -80,7 +103,7 @@ pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settin
         + 4 * (host.train.indices.len() + host.eligible.len() + host.block_user.len()) as u64
         + 8 * host.before.len() as u64
         + 20 * items;
-    let tables = (users + items) * (12 * w + 8) + 4 * w * users.max(items);
+    let tables = (users + items) * (16 * w + 8);
     // Beyond this, some devices group the samples in device memory.
     let scratch = if b > 8192 { 32 * b } else { 0 };
     let batches = s * (12 * b + 2 * 4 * 8 * b + scratch + 16 * (u64::from(LONGEST_GAP) + 1) + 64);
@@ -184,6 +207,7 @@ impl<'a> Cuda<'a> {
                 .map(|form| AllPairs::new(device, form, sampler.batch()))
                 .transpose()?,
             apply,
+            host: None,
             device: device.clone(),
             sampler,
             settings,
@@ -239,25 +263,52 @@ impl Backend for Cuda<'_> {
         Ok(losses)
     }
 
-    fn parameters(&mut self) -> Result<Parameters> {
-        let branch = |branch: &Option<Branch>| match branch {
-            Some(branch) => branch.read(self.step).map(|weight| Some(model::Branch::Linear { weight })),
-            None => Ok(None),
-        };
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>> {
         let tables = [&self.users, &self.items];
-        let own =
-            [self.optimiser.export(&self.users, self.step)?, self.optimiser.export(&self.items, self.step)?];
-        let ([users, items], ego) = match &mut self.propagation {
-            None => (own, None),
-            Some(propagation) => (propagation.export(tables)?, Some(own)),
+        let embeddings = match &mut self.propagation {
+            None => {
+                let export = |table| self.optimiser.export(table, self.step);
+                [export(tables[0])?, export(tables[1])?]
+            }
+            Some(propagation) => propagation.export(tables)?,
         };
-        Ok(Parameters {
-            users,
-            items,
-            user_branch: branch(&self.user_branch)?,
-            item_branch: branch(&self.item_branch)?,
-            ego,
-        })
+        let read = |branch: &Option<Branch>| branch.as_ref().map(|branch| branch.read(self.step)).transpose();
+        let branches = [read(&self.user_branch)?, read(&self.item_branch)?];
+        Ok(Box::new(Exported { engine: self, embeddings, branches }))
+    }
+}
+
+/// A copy of the final embeddings, on the device; the branches are on the host.
+#[derive(Debug)]
+struct Exported<'e, 'a> {
+    engine: &'e mut Cuda<'a>,
+    /// `[U, stride]` and `[I, stride]`.
+    embeddings: [Buffer<f32>; 2],
+    branches: [Option<model::Branch>; 2],
+}
+
+impl Snapshot for Exported<'_, '_> {
+    fn ranker<'s>(
+        &'s self,
+        popularity: &'s [u32],
+        rankings: &[Ranking],
+        k: usize,
+    ) -> Result<Box<dyn Ranks + 's>> {
+        let [users, items] = &self.embeddings;
+        let dim = self.engine.settings.dim;
+        let item_branch = self.branches[1].as_ref();
+        let tables = DeviceTables { dim, stride: stride(dim), users, items, item_branch, popularity };
+        Ok(Box::new(Ranker::on_device(&self.engine.device, &tables, rankings, k)?))
+    }
+
+    fn into_parameters(self: Box<Self>) -> Result<Parameters> {
+        let Exported { engine, embeddings, branches: [user_branch, item_branch] } = *self;
+        let Cuda { device, host, settings, propagation, users, items, .. } = engine;
+        let mut download = |tables: [&Buffer<f32>; 2]| download(device, host, settings.dim, tables);
+        // With propagation every step moves all rows: parameters are as they stand in the tables.
+        let ego = propagation.is_some().then(|| download([&users.p, &items.p])).transpose()?;
+        let [users, items] = download(embeddings.each_ref())?;
+        Ok(Parameters { users, items, user_branch, item_branch, ego })
     }
 }
 

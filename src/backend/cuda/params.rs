@@ -29,6 +29,7 @@ pub const LONGEST_GAP: u32 = 256;
 pub const STEP_BLOCKS: u32 = 512;
 pub const LOSS_PARTS: u32 = 3;
 pub const APPLY_WINDOW: u32 = 16;
+pub const METRICS_THREADS: u32 = 256;
 pub const CEILING_THREADS: u32 = 256;
 pub const CEILING_COLUMNS: u32 = 64;
 pub const CEILING_ROWS: u32 = 32;
@@ -143,26 +144,26 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
-pub struct RankGates {
+pub struct RankLogits {
     pub items: *const f32,
-    pub weight: *const f32,
-    pub gates: *mut f32,
+    pub branch: *const f32,
+    pub logits: *mut f64,
     pub count: u32,
     pub dim: u32,
     pub stride: u32,
-    pub unused: u32,
+    pub hidden: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RankGates"][::core::mem::size_of::<RankGates>() - 40usize];
-    ["Alignment of RankGates"][::core::mem::align_of::<RankGates>() - 8usize];
-    ["Offset of field: RankGates::items"][::core::mem::offset_of!(RankGates, items) - 0usize];
-    ["Offset of field: RankGates::weight"][::core::mem::offset_of!(RankGates, weight) - 8usize];
-    ["Offset of field: RankGates::gates"][::core::mem::offset_of!(RankGates, gates) - 16usize];
-    ["Offset of field: RankGates::count"][::core::mem::offset_of!(RankGates, count) - 24usize];
-    ["Offset of field: RankGates::dim"][::core::mem::offset_of!(RankGates, dim) - 28usize];
-    ["Offset of field: RankGates::stride"][::core::mem::offset_of!(RankGates, stride) - 32usize];
-    ["Offset of field: RankGates::unused"][::core::mem::offset_of!(RankGates, unused) - 36usize];
+    ["Size of RankLogits"][::core::mem::size_of::<RankLogits>() - 40usize];
+    ["Alignment of RankLogits"][::core::mem::align_of::<RankLogits>() - 8usize];
+    ["Offset of field: RankLogits::items"][::core::mem::offset_of!(RankLogits, items) - 0usize];
+    ["Offset of field: RankLogits::branch"][::core::mem::offset_of!(RankLogits, branch) - 8usize];
+    ["Offset of field: RankLogits::logits"][::core::mem::offset_of!(RankLogits, logits) - 16usize];
+    ["Offset of field: RankLogits::count"][::core::mem::offset_of!(RankLogits, count) - 24usize];
+    ["Offset of field: RankLogits::dim"][::core::mem::offset_of!(RankLogits, dim) - 28usize];
+    ["Offset of field: RankLogits::stride"][::core::mem::offset_of!(RankLogits, stride) - 32usize];
+    ["Offset of field: RankLogits::hidden"][::core::mem::offset_of!(RankLogits, hidden) - 36usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -598,6 +599,43 @@ const _: () = {
     ["Offset of field: AllPairsSums::nodes"][::core::mem::offset_of!(AllPairsSums, nodes) - 72usize];
     ["Offset of field: AllPairsSums::batch"][::core::mem::offset_of!(AllPairsSums, batch) - 80usize];
     ["Offset of field: AllPairsSums::parts"][::core::mem::offset_of!(AllPairsSums, parts) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Metrics {
+    pub lists: *const u64,
+    pub users: *const u32,
+    pub offsets: *const u64,
+    pub items: *const u32,
+    pub cut: *const u32,
+    pub ranks: *mut u16,
+    pub listed: *mut u32,
+    pub relevant: u64,
+    pub cuts: u32,
+    pub count: u32,
+    pub variants: u32,
+    pub k: u32,
+    pub item_count: u32,
+    pub unused: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Metrics"][::core::mem::size_of::<Metrics>() - 88usize];
+    ["Alignment of Metrics"][::core::mem::align_of::<Metrics>() - 8usize];
+    ["Offset of field: Metrics::lists"][::core::mem::offset_of!(Metrics, lists) - 0usize];
+    ["Offset of field: Metrics::users"][::core::mem::offset_of!(Metrics, users) - 8usize];
+    ["Offset of field: Metrics::offsets"][::core::mem::offset_of!(Metrics, offsets) - 16usize];
+    ["Offset of field: Metrics::items"][::core::mem::offset_of!(Metrics, items) - 24usize];
+    ["Offset of field: Metrics::cut"][::core::mem::offset_of!(Metrics, cut) - 32usize];
+    ["Offset of field: Metrics::ranks"][::core::mem::offset_of!(Metrics, ranks) - 40usize];
+    ["Offset of field: Metrics::listed"][::core::mem::offset_of!(Metrics, listed) - 48usize];
+    ["Offset of field: Metrics::relevant"][::core::mem::offset_of!(Metrics, relevant) - 56usize];
+    ["Offset of field: Metrics::cuts"][::core::mem::offset_of!(Metrics, cuts) - 64usize];
+    ["Offset of field: Metrics::count"][::core::mem::offset_of!(Metrics, count) - 68usize];
+    ["Offset of field: Metrics::variants"][::core::mem::offset_of!(Metrics, variants) - 72usize];
+    ["Offset of field: Metrics::k"][::core::mem::offset_of!(Metrics, k) - 76usize];
+    ["Offset of field: Metrics::item_count"][::core::mem::offset_of!(Metrics, item_count) - 80usize];
+    ["Offset of field: Metrics::unused"][::core::mem::offset_of!(Metrics, unused) - 84usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -124,9 +124,11 @@ impl Table {
 }
 
 /// The first `dim` columns of rows that lie `stride` apart.
-pub(super) fn unpad(values: Vec<f32>, stride: usize, dim: usize) -> Vec<f32> {
-    if stride == dim {
-        return values;
-    }
-    values.chunks_exact(stride).flat_map(|row| &row[..dim]).copied().collect()
+pub(super) fn unpad(values: &[f32], stride: usize, dim: usize) -> Vec<f32> {
+    let mut rows = vec![0f32; values.len() / stride * dim];
+    let padded = values.par_chunks_exact(stride);
+    rows.par_chunks_exact_mut(dim).zip(padded).with_min_len(256).for_each(|(row, padded)| {
+        row.copy_from_slice(&padded[..dim]);
+    });
+    rows
 }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::{
     super::{
         Buffer, Device, Pinned, Shape,
+        metrics::{Counts, Lists, OnDevice},
         params::{RANK_SHARED, RANK_THREADS, RankLists, RankMerge},
     },
     LISTS, Ranker, Seen, TILE,
@@ -91,6 +92,14 @@ impl Plan {
     }
 }
 
+/// What becomes of lists.
+pub(super) enum Goal<'g> {
+    /// They are copied to the host and passed on.
+    Lists { users: &'g [u32], consume: &'g (dyn Fn(&Block<'_>) + Sync) },
+    /// They are counted where they are.
+    Counts { counts: &'g mut Counts, audience: &'g OnDevice },
+}
+
 /// One of two chunks that are ranked in turns.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -104,13 +113,14 @@ pub(super) struct Lane {
     lists: Buffer<u64>,
     /// `[users, V, K]`.
     out: Buffer<u64>,
+    /// The same on the host; empty where lists are not copied.
     host: Pinned<u64>,
     host_largest: Pinned<u32>,
     chunk: Range<usize>,
 }
 
 impl Lane {
-    pub(super) fn new(ranker: &Ranker<'_>, plan: &Plan) -> Result<Self> {
+    pub(super) fn new(ranker: &Ranker<'_>, plan: &Plan, goal: &Goal<'_>) -> Result<Self> {
         let device = ranker.device.with_own_stream()?;
         let (merging, passes) = (ranker.merging, &ranker.items.passes);
         let variants = passes.iter().map(|pass| pass.variants).max().unwrap_or(0);
@@ -122,21 +132,21 @@ impl Lane {
             pending: device.alloc(LISTS, users * merging.capacity())?,
             lists: device.alloc(LISTS, users * variants * merging.length)?,
             out: device.alloc(LISTS, out)?,
-            host: device.pinned(out)?,
+            host: device.pinned(if matches!(goal, Goal::Lists { .. }) { out } else { 0 })?,
             host_largest: device.pinned(1)?,
             chunk: 0..0,
             device,
         })
     }
 
-    /// Queues all that makes the lists of a chunk of the users in `rows`.
+    /// Queues all that makes the lists of a chunk of the users in `rows`, and what becomes of them.
     pub(super) fn begin(
         &mut self,
         ranker: &Ranker<'_>,
         plan: &Plan,
-        rows: &Buffer<u32>,
+        (rows, chunk): (&Buffer<u32>, Range<usize>),
         seen: &Seen,
-        chunk: Range<usize>,
+        goal: &mut Goal<'_>,
     ) -> Result<()> {
         let (items, merging) = (&ranker.items, ranker.merging);
         let (count, tiles) = (chunk.len(), chunk.len().div_ceil(TILE));
@@ -147,7 +157,7 @@ impl Lane {
         let which = (rows, chunk.clone());
         ranker.users.pack(&self.device, &ranker.kernels.pack, which, None, packed, largest)?;
         let rows = rows.ptr().wrapping_add(chunk.start);
-        self.chunk = chunk;
+        self.chunk = chunk.clone();
         let mut first = 0;
         for pass in &items.passes {
             self.lists.fill_zero()?;
@@ -201,20 +211,22 @@ impl Lane {
             unsafe { self.device.launch(&ranker.kernels.merge, shape, merge)? };
             first += pass.variants;
         }
-        self.out.read_pinned(&mut self.host)?;
+        match goal {
+            Goal::Lists { .. } => self.out.read_pinned(&mut self.host)?,
+            Goal::Counts { counts, audience } => {
+                let lists = Lists { lists: &self.out, first: chunk.start, count };
+                counts.count(&self.device, audience, &lists)?;
+            }
+        }
         self.largest.read_pinned(&mut self.host_largest)
     }
 
-    /// Waits for the chunk and passes its lists on.
-    pub(super) fn finish(
-        &mut self,
-        ranker: &Ranker<'_>,
-        users: &[u32],
-        consume: &(dyn Fn(&Block<'_>) + Sync),
-    ) -> Result<()> {
+    /// Waits for the chunk, and passes lists on that are on the host.
+    pub(super) fn finish(&mut self, ranker: &Ranker<'_>, goal: &Goal<'_>) -> Result<()> {
         let items = &ranker.items;
         let largest = f64::from(f32::from_bits(self.host_largest.as_slice()?[0]));
         check::range(largest, items.largest_component, items.largest_offset, ranker.users.dim)?;
+        let Goal::Lists { users, consume } = goal else { return Ok(()) };
         let (variants, room) = (ranker.variants, ranker.k);
         let users = &users[self.chunk.clone()];
         let candidates: &[Candidate] =
