@@ -8,16 +8,17 @@
 #define SAMPLER_USER_UNIFORM 0
 #define SAMPLER_INTERACTION 1
 
-// Full ranking: threads of a block; users, and items, of a tile; components that are staged at once, and how many stages;
+// Full ranking: threads of a block, and blocks of a multiprocessor; users, and items, of a tile; components that are staged at once, and how many stages;
 // rankings of one pass; longest list; sets of seen items; shared memory besides thresholds and lists.
 #define RANK_THREADS 256
+#define RANK_RESIDENT 2
 #define RANK_TILE 128
-#define RANK_SLICE 16
+#define RANK_SLICE 32
 #define RANK_STAGES 3
 #define RANK_VARIANTS 32
 #define RANK_LONGEST 1024
 #define RANK_SEEN 4
-#define RANK_SHARED 49664
+#define RANK_SHARED 50176
 
 // Threads of a block, and shared memory apart from the samples' numbers.
 #define SAMPLE_DRAW_THREADS 256
@@ -92,13 +93,15 @@ typedef struct {
     uint32_t hidden;  // 0: linear
 } RankLogits;
 
-// rank_pack: rows of a table, component by component within tiles of RANK_TILE rows. T tiles.
+// rank_pack: rows of a table in tiles of RANK_TILE rows, as f32 and rounded to bf16. T tiles.
 typedef struct {
     const float *table;    // [rows, stride]
     const float *scale;    // [rows]; null: 1
     const uint32_t *rows;  // [count] which row; beyond the table: a row of zeros
-    float *packed;         // [T, depth, RANK_TILE] out; zeros where there is no row or component
-    uint32_t *largest;     // [1] raised to the bits of the largest magnitude in `packed`
+    float *exact;          // [T, RANK_TILE, depth] out; zeros where there is no row or component
+    uint16_t *packed;      // [T, depth / RANK_SLICE, RANK_TILE, RANK_SLICE] out; 16-byte pieces of a row exchanged
+    float *norms;          // [T, RANK_TILE] out: no Euclidean norm of a row is larger
+    uint32_t *largest;     // [1] raised to the bits of the largest magnitude in `exact`
     uint32_t table_rows;
     uint32_t count;
     uint32_t dim;
@@ -115,8 +118,12 @@ typedef struct {
 
 // rank_lists: T tiles of users, J tiles of items in P parts, V rankings; lists of length L, a power of two.
 typedef struct {
-    const float *users;        // [T, depth, RANK_TILE]
-    const float *items;        // [J, depth, RANK_TILE]
+    const uint16_t *users;     // [T, depth / RANK_SLICE, RANK_TILE, RANK_SLICE] as rank_pack rounds them
+    const uint16_t *items;     // [J, depth / RANK_SLICE, RANK_TILE, RANK_SLICE]
+    const float *user_rows;    // [T, RANK_TILE, depth]
+    const float *item_rows;    // [J, RANK_TILE, depth]
+    const float *user_norms;   // [T, RANK_TILE]
+    const float *item_norms;   // [J, RANK_TILE]
     const float *offsets;      // [J, V, RANK_TILE] subtracted from scores; infinite where there is no item
     const uint32_t *ids;       // [J, RANK_TILE]
     const uint32_t *rows;      // [count] the users' numbers
@@ -133,6 +140,8 @@ typedef struct {
     uint32_t full;      // pending candidates that are merged into the lists
     uint32_t capacity;  // full + RANK_TILE
     uint32_t warps;     // warps of a block that merge
+    float error;        // no rounded product is off by more than this times the norms
+    uint32_t unused;
 } RankLists;
 
 // rank_merge: one list from those of all parts.
@@ -438,9 +447,9 @@ typedef struct {
 #ifdef __cplusplus
 static_assert(sizeof(RankLogits) == 40, "RankLogits");
 static_assert(sizeof(Metrics) == 88, "Metrics");
-static_assert(sizeof(RankPack) == 64, "RankPack");
+static_assert(sizeof(RankPack) == 80, "RankPack");
 static_assert(sizeof(RankSeen) == 16, "RankSeen");
-static_assert(sizeof(RankLists) == 160, "RankLists");
+static_assert(sizeof(RankLists) == 200, "RankLists");
 static_assert(sizeof(RankMerge) == 48, "RankMerge");
 static_assert(sizeof(CeilingCopy) == 24, "CeilingCopy");
 static_assert(sizeof(CeilingGather) == 32, "CeilingGather");

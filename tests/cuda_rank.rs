@@ -105,6 +105,61 @@ fn the_best_items_may_come_last() {
     check(&case, &device, &rankings([(0.0, 0.0), (0.0, 100.0), (0.0, -100.0)]), 20);
 }
 
+/// What the tensor cores are given is rounded to 8 bits: these tables are made so that the rounded scores say as little
+/// as they can of the order of the true ones.
+#[test]
+fn rounding_misleads_nobody() {
+    let Some(device) = emulator::device() else { return };
+    let all = rankings([(0.0, 0.0), (0.5, 0.0), (0.0, 1e-3)]);
+    for dim in [1, 31, 32, 33, 64, 200] {
+        // Nearly the same item over and over: the order is in the last bits.
+        let mut case = Case::random(20, 40, 600, dim, true);
+        case.gates.as_mut().unwrap().fill(0.75);
+        for item in 1..600 {
+            for d in 0..dim {
+                case.items[item * dim + d] = case.items[d] * (1.0 + 1e-7 * ((item * 7919 + d) % 64) as f32);
+            }
+        }
+        check(&case, &device, &all, 20);
+        // Components halfway between two bf16, and those next to them, so that all roundings of a row go one way: those of
+        // the lower scores up, those of the higher ones down.
+        let mut case = Case::random(21, 40, 600, dim, false);
+        let way =
+            |row: usize, up: u32| 1.0 + 1.0 / 256.0 + (up as f32 - 0.5) * 2f32.powi(-20) * (row % 5) as f32;
+        for (row, x) in case.users.iter_mut().enumerate() {
+            *x = way(row / dim, (row / dim % 2) as u32);
+        }
+        for (row, x) in case.items.iter_mut().enumerate() {
+            *x = way(row / dim, (row / dim % 2) as u32);
+        }
+        check(&case, &device, &all, 20);
+    }
+}
+
+#[test]
+fn components_of_any_magnitude_are_ranked() {
+    let Some(device) = emulator::device() else { return };
+    let all = rankings([(0.0, 0.0), (1.0, 0.1)]);
+    for (user, item) in [
+        // Below the normal numbers, on either side; beyond what bf16 holds; sums that vanish.
+        (1e-41, 1e30),
+        (1e30, 1e-41),
+        (3.4e38, 1e-3),
+        (1e-3, 3.4e38),
+        (1e-22, 1e-22),
+        (1e-30, 1e-30),
+    ] {
+        let mut case = Case::random(22, 135, 300, 40, false);
+        case.users.iter_mut().for_each(|x| *x *= user);
+        case.items.iter_mut().for_each(|x| *x *= item);
+        check(&case, &device, &all, 20);
+        // Some rows of another kind among them.
+        case.users[40 * 7..40 * 9].iter_mut().for_each(|x| *x = 1e-3 * x.signum());
+        case.items[40 * 100..40 * 150].iter_mut().for_each(|x| *x = 1e-3 * x.signum());
+        check(&case, &device, &all, 20);
+    }
+}
+
 #[test]
 fn many_chunks_come_in_the_order_of_the_users() {
     let Some(device) = emulator::device() else { return };

@@ -4,13 +4,14 @@
 pub const SAMPLER_USER_UNIFORM: u32 = 0;
 pub const SAMPLER_INTERACTION: u32 = 1;
 pub const RANK_THREADS: u32 = 256;
+pub const RANK_RESIDENT: u32 = 2;
 pub const RANK_TILE: u32 = 128;
-pub const RANK_SLICE: u32 = 16;
+pub const RANK_SLICE: u32 = 32;
 pub const RANK_STAGES: u32 = 3;
 pub const RANK_VARIANTS: u32 = 32;
 pub const RANK_LONGEST: u32 = 1024;
 pub const RANK_SEEN: u32 = 4;
-pub const RANK_SHARED: u32 = 49664;
+pub const RANK_SHARED: u32 = 50176;
 pub const SAMPLE_DRAW_THREADS: u32 = 256;
 pub const SAMPLE_GROUP_THREADS: u32 = 1024;
 pub const SAMPLE_GROUP_SHARED: u32 = 32896;
@@ -171,7 +172,9 @@ pub struct RankPack {
     pub table: *const f32,
     pub scale: *const f32,
     pub rows: *const u32,
-    pub packed: *mut f32,
+    pub exact: *mut f32,
+    pub packed: *mut u16,
+    pub norms: *mut f32,
     pub largest: *mut u32,
     pub table_rows: u32,
     pub count: u32,
@@ -182,19 +185,21 @@ pub struct RankPack {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RankPack"][::core::mem::size_of::<RankPack>() - 64usize];
+    ["Size of RankPack"][::core::mem::size_of::<RankPack>() - 80usize];
     ["Alignment of RankPack"][::core::mem::align_of::<RankPack>() - 8usize];
     ["Offset of field: RankPack::table"][::core::mem::offset_of!(RankPack, table) - 0usize];
     ["Offset of field: RankPack::scale"][::core::mem::offset_of!(RankPack, scale) - 8usize];
     ["Offset of field: RankPack::rows"][::core::mem::offset_of!(RankPack, rows) - 16usize];
-    ["Offset of field: RankPack::packed"][::core::mem::offset_of!(RankPack, packed) - 24usize];
-    ["Offset of field: RankPack::largest"][::core::mem::offset_of!(RankPack, largest) - 32usize];
-    ["Offset of field: RankPack::table_rows"][::core::mem::offset_of!(RankPack, table_rows) - 40usize];
-    ["Offset of field: RankPack::count"][::core::mem::offset_of!(RankPack, count) - 44usize];
-    ["Offset of field: RankPack::dim"][::core::mem::offset_of!(RankPack, dim) - 48usize];
-    ["Offset of field: RankPack::stride"][::core::mem::offset_of!(RankPack, stride) - 52usize];
-    ["Offset of field: RankPack::depth"][::core::mem::offset_of!(RankPack, depth) - 56usize];
-    ["Offset of field: RankPack::unused"][::core::mem::offset_of!(RankPack, unused) - 60usize];
+    ["Offset of field: RankPack::exact"][::core::mem::offset_of!(RankPack, exact) - 24usize];
+    ["Offset of field: RankPack::packed"][::core::mem::offset_of!(RankPack, packed) - 32usize];
+    ["Offset of field: RankPack::norms"][::core::mem::offset_of!(RankPack, norms) - 40usize];
+    ["Offset of field: RankPack::largest"][::core::mem::offset_of!(RankPack, largest) - 48usize];
+    ["Offset of field: RankPack::table_rows"][::core::mem::offset_of!(RankPack, table_rows) - 56usize];
+    ["Offset of field: RankPack::count"][::core::mem::offset_of!(RankPack, count) - 60usize];
+    ["Offset of field: RankPack::dim"][::core::mem::offset_of!(RankPack, dim) - 64usize];
+    ["Offset of field: RankPack::stride"][::core::mem::offset_of!(RankPack, stride) - 68usize];
+    ["Offset of field: RankPack::depth"][::core::mem::offset_of!(RankPack, depth) - 72usize];
+    ["Offset of field: RankPack::unused"][::core::mem::offset_of!(RankPack, unused) - 76usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -212,8 +217,12 @@ const _: () = {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct RankLists {
-    pub users: *const f32,
-    pub items: *const f32,
+    pub users: *const u16,
+    pub items: *const u16,
+    pub user_rows: *const f32,
+    pub item_rows: *const f32,
+    pub user_norms: *const f32,
+    pub item_norms: *const f32,
     pub offsets: *const f32,
     pub ids: *const u32,
     pub rows: *const u32,
@@ -230,29 +239,37 @@ pub struct RankLists {
     pub full: u32,
     pub capacity: u32,
     pub warps: u32,
+    pub error: f32,
+    pub unused: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RankLists"][::core::mem::size_of::<RankLists>() - 160usize];
+    ["Size of RankLists"][::core::mem::size_of::<RankLists>() - 200usize];
     ["Alignment of RankLists"][::core::mem::align_of::<RankLists>() - 8usize];
     ["Offset of field: RankLists::users"][::core::mem::offset_of!(RankLists, users) - 0usize];
     ["Offset of field: RankLists::items"][::core::mem::offset_of!(RankLists, items) - 8usize];
-    ["Offset of field: RankLists::offsets"][::core::mem::offset_of!(RankLists, offsets) - 16usize];
-    ["Offset of field: RankLists::ids"][::core::mem::offset_of!(RankLists, ids) - 24usize];
-    ["Offset of field: RankLists::rows"][::core::mem::offset_of!(RankLists, rows) - 32usize];
-    ["Offset of field: RankLists::seen"][::core::mem::offset_of!(RankLists, seen) - 40usize];
-    ["Offset of field: RankLists::pending"][::core::mem::offset_of!(RankLists, pending) - 104usize];
-    ["Offset of field: RankLists::lists"][::core::mem::offset_of!(RankLists, lists) - 112usize];
-    ["Offset of field: RankLists::count"][::core::mem::offset_of!(RankLists, count) - 120usize];
-    ["Offset of field: RankLists::item_tiles"][::core::mem::offset_of!(RankLists, item_tiles) - 124usize];
-    ["Offset of field: RankLists::depth"][::core::mem::offset_of!(RankLists, depth) - 128usize];
-    ["Offset of field: RankLists::parts"][::core::mem::offset_of!(RankLists, parts) - 132usize];
-    ["Offset of field: RankLists::variants"][::core::mem::offset_of!(RankLists, variants) - 136usize];
-    ["Offset of field: RankLists::k"][::core::mem::offset_of!(RankLists, k) - 140usize];
-    ["Offset of field: RankLists::length"][::core::mem::offset_of!(RankLists, length) - 144usize];
-    ["Offset of field: RankLists::full"][::core::mem::offset_of!(RankLists, full) - 148usize];
-    ["Offset of field: RankLists::capacity"][::core::mem::offset_of!(RankLists, capacity) - 152usize];
-    ["Offset of field: RankLists::warps"][::core::mem::offset_of!(RankLists, warps) - 156usize];
+    ["Offset of field: RankLists::user_rows"][::core::mem::offset_of!(RankLists, user_rows) - 16usize];
+    ["Offset of field: RankLists::item_rows"][::core::mem::offset_of!(RankLists, item_rows) - 24usize];
+    ["Offset of field: RankLists::user_norms"][::core::mem::offset_of!(RankLists, user_norms) - 32usize];
+    ["Offset of field: RankLists::item_norms"][::core::mem::offset_of!(RankLists, item_norms) - 40usize];
+    ["Offset of field: RankLists::offsets"][::core::mem::offset_of!(RankLists, offsets) - 48usize];
+    ["Offset of field: RankLists::ids"][::core::mem::offset_of!(RankLists, ids) - 56usize];
+    ["Offset of field: RankLists::rows"][::core::mem::offset_of!(RankLists, rows) - 64usize];
+    ["Offset of field: RankLists::seen"][::core::mem::offset_of!(RankLists, seen) - 72usize];
+    ["Offset of field: RankLists::pending"][::core::mem::offset_of!(RankLists, pending) - 136usize];
+    ["Offset of field: RankLists::lists"][::core::mem::offset_of!(RankLists, lists) - 144usize];
+    ["Offset of field: RankLists::count"][::core::mem::offset_of!(RankLists, count) - 152usize];
+    ["Offset of field: RankLists::item_tiles"][::core::mem::offset_of!(RankLists, item_tiles) - 156usize];
+    ["Offset of field: RankLists::depth"][::core::mem::offset_of!(RankLists, depth) - 160usize];
+    ["Offset of field: RankLists::parts"][::core::mem::offset_of!(RankLists, parts) - 164usize];
+    ["Offset of field: RankLists::variants"][::core::mem::offset_of!(RankLists, variants) - 168usize];
+    ["Offset of field: RankLists::k"][::core::mem::offset_of!(RankLists, k) - 172usize];
+    ["Offset of field: RankLists::length"][::core::mem::offset_of!(RankLists, length) - 176usize];
+    ["Offset of field: RankLists::full"][::core::mem::offset_of!(RankLists, full) - 180usize];
+    ["Offset of field: RankLists::capacity"][::core::mem::offset_of!(RankLists, capacity) - 184usize];
+    ["Offset of field: RankLists::warps"][::core::mem::offset_of!(RankLists, warps) - 188usize];
+    ["Offset of field: RankLists::error"][::core::mem::offset_of!(RankLists, error) - 192usize];
+    ["Offset of field: RankLists::unused"][::core::mem::offset_of!(RankLists, unused) - 196usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -8,9 +8,10 @@ use super::{
     super::{
         Buffer, Device, Pinned, Shape,
         metrics::{Counts, Lists, OnDevice},
-        params::{RANK_SHARED, RANK_THREADS, RankLists, RankMerge},
+        params::{RANK_RESIDENT, RANK_SHARED, RANK_THREADS, RankLists, RankMerge},
     },
     LISTS, Ranker, Seen, TILE,
+    items::Packed,
 };
 use crate::{
     backend::lists::{Block, Candidate, check},
@@ -19,8 +20,6 @@ use crate::{
 
 /// Warps of a block.
 const WARPS: usize = RANK_THREADS as usize / 32;
-/// Blocks that run at once on a multiprocessor: registers allow two.
-const RESIDENT: usize = 2;
 /// Shared memory for the lists that a block's warps merge.
 const SCRATCH_BYTES: usize = 34 << 10;
 /// Lists in the making of one lane take at most this much memory, and so do finished ones.
@@ -80,7 +79,7 @@ impl Plan {
         let variants = ranker.items.passes.iter().map(|pass| pass.variants).max().unwrap_or(0);
         let making = TILE * size_of::<u64>() * (merging.capacity() + variants * merging.length);
         let made = TILE * size_of::<u64>() * ranker.variants * ranker.k;
-        let blocks = RESIDENT * ranker.device.description().multiprocessors as usize;
+        let blocks = RANK_RESIDENT as usize * ranker.device.description().multiprocessors as usize;
         let units = blocks.min(LANE_BYTES / making).max(1);
         let tiles = users.div_ceil(TILE).min(units).min((LANE_BYTES / made).max(1));
         Plan { tiles, units, item_tiles: ranker.items.tiles }
@@ -90,6 +89,11 @@ impl Plan {
     pub(super) fn parts(&self, tiles: usize) -> usize {
         (self.units / tiles).clamp(1, self.item_tiles)
     }
+}
+
+/// No product of rounded rows of D components is off by more than this times the rows' norms; see kernels/rank.cu.
+fn error(dim: usize) -> f32 {
+    (1.0 + 1.0 / 128.0) / 128.0 + dim as f32 / (1 << 20) as f32
 }
 
 /// What becomes of lists.
@@ -104,9 +108,7 @@ pub(super) enum Goal<'g> {
 #[derive(Debug)]
 pub(super) struct Lane {
     device: Device,
-    /// `[T, depth, TILE]`.
-    packed: Buffer<f32>,
-    largest: Buffer<u32>,
+    packed: Packed,
     /// `[units, TILE, capacity]`.
     pending: Buffer<u64>,
     /// `[units, TILE, V, L]`.
@@ -127,8 +129,7 @@ impl Lane {
         let users = plan.units * TILE;
         let out = plan.tiles * TILE * ranker.variants * ranker.k;
         Ok(Lane {
-            packed: device.alloc(LISTS, plan.tiles * ranker.users.depth() * TILE)?,
-            largest: device.alloc(LISTS, 1)?,
+            packed: Packed::new(&device, LISTS, plan.tiles, ranker.users.depth())?,
             pending: device.alloc(LISTS, users * merging.capacity())?,
             lists: device.alloc(LISTS, users * variants * merging.length)?,
             out: device.alloc(LISTS, out)?,
@@ -152,18 +153,21 @@ impl Lane {
         let (count, tiles) = (chunk.len(), chunk.len().div_ceil(TILE));
         let parts = plan.parts(tiles);
         assert!(chunk.end <= rows.len() && tiles <= plan.tiles && tiles * parts <= plan.units);
-        self.largest.fill_zero()?;
-        let (packed, largest) = (&mut self.packed, &mut self.largest);
+        self.packed.largest.fill_zero()?;
         let which = (rows, chunk.clone());
-        ranker.users.pack(&self.device, &ranker.kernels.pack, which, None, packed, largest)?;
+        ranker.users.pack(&self.device, &ranker.kernels.pack, which, None, &mut self.packed)?;
         let rows = rows.ptr().wrapping_add(chunk.start);
         self.chunk = chunk.clone();
         let mut first = 0;
         for pass in &items.passes {
             self.lists.fill_zero()?;
             let lists = RankLists {
-                users: self.packed.ptr(),
-                items: items.packed.ptr(),
+                users: self.packed.rounded.ptr(),
+                items: items.packed.rounded.ptr(),
+                user_rows: self.packed.exact.ptr(),
+                item_rows: items.packed.exact.ptr(),
+                user_norms: self.packed.norms.ptr(),
+                item_norms: items.packed.norms.ptr(),
                 offsets: pass.offsets.ptr(),
                 ids: items.ids.ptr(),
                 rows,
@@ -180,6 +184,8 @@ impl Lane {
                 full: merging.full as u32,
                 capacity: merging.capacity() as u32,
                 warps: merging.warps as u32,
+                error: error(ranker.users.dim),
+                unused: 0,
             };
             let thresholds = pass.variants * TILE * size_of::<f32>();
             let shape = Shape {
@@ -218,7 +224,7 @@ impl Lane {
                 counts.count(&self.device, audience, &lists)?;
             }
         }
-        self.largest.read_pinned(&mut self.host_largest)
+        self.packed.largest.read_pinned(&mut self.host_largest)
     }
 
     /// Waits for the chunk, and passes lists on that are on the host.
