@@ -262,6 +262,40 @@ typedef struct {
     uint32_t unused;
 } Step;
 
+// Threads of a block; blocks of a side, each with a partial gradient; hidden units that are done at once.
+#define BRANCH_THREADS 256
+#define BRANCH_BLOCKS 128
+#define BRANCH_UNITS 32
+
+// A branch with a hidden layer. P parameters: W1 [hidden, W], b1 [hidden], w2 [hidden], b2.
+typedef struct {
+    const float *rows;            // [count, W] gathered
+    const uint32_t *count;        // [1]
+    const uint32_t *starts;       // [count + 1]
+    const uint32_t *samples;      // [2n] by place
+    const float *logit_gradient;  // [2, B], or [B] for the positives alone
+    float *logit;                 // [count] out, forward
+    float *dx;                    // [count, W] out, backward
+    float *partial;               // [BRANCH_BLOCKS, P] out of backward
+    float *values;                // [P]; null: no such branch
+    float *m;                     // [P]
+    float *v;                     // [P]
+    uint32_t hidden;
+    uint32_t logit_samples;  // 1: logit_gradient is [B]; 2: [2, B]
+} BranchSide;
+
+// branch_forward_W, branch_backward_W, branch_update
+typedef struct {
+    const uint64_t *step;  // [1] steps done
+    const uint32_t *rows;  // [1] rows of the batch, n
+    BranchSide side[2];    // users, items
+    Optimiser adam;
+    uint32_t batch;       // B
+    uint32_t stride;      // W
+    uint32_t item_block;  // forward and update: first block of the items
+    uint32_t unused;
+} Branch;
+
 typedef struct {
     Rows table;
     const uint32_t *touched;       // [2B], of which `count`
@@ -279,6 +313,7 @@ typedef struct {
     float *branch;                 // [2, W] by parity of the step; null without a branch
     float *branch_m;               // [W]
     float *branch_v;               // [W]
+    const float *dx;               // [count, W] what a branch with a hidden layer adds; null without one
     float *gradient;               // [count, W] LightGCN: out, and no row moves; null otherwise
     uint32_t logit_samples;        // 1: logit_gradient is [B]; 2: [2, B]
     float l2;                      // L2 coefficient of a row with one sample, times the rows of the batch
@@ -463,8 +498,10 @@ static_assert(sizeof(Export) == 112, "Export");
 static_assert(sizeof(GatherSide) == 80, "GatherSide");
 static_assert(sizeof(Gather) == 264, "Gather");
 static_assert(sizeof(Step) == 152, "Step");
-static_assert(sizeof(ApplySide) == 168, "ApplySide");
-static_assert(sizeof(Apply) == 472, "Apply");
+static_assert(sizeof(BranchSide) == 96, "BranchSide");
+static_assert(sizeof(Branch) == 272, "Branch");
+static_assert(sizeof(ApplySide) == 176, "ApplySide");
+static_assert(sizeof(Apply) == 488, "Apply");
 static_assert(sizeof(Finish) == 160, "Finish");
 static_assert(sizeof(MarkSide) == 24, "MarkSide");
 static_assert(sizeof(Mark) == 56, "Mark");

@@ -1,19 +1,15 @@
 //! Whole LightGCN trainings on the device, through recorded and replayed sequences, against the CPU.
 
 mod emulator;
+mod parameters;
 
-use std::{
-    env,
-    hash::Hasher,
-    process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{env, hash::Hasher, process::Command};
 
 use macr::{
-    Branch, Config, Edges, Interactions, InteractionsBuilder, Split, Trainer,
+    Config, Edges, Interactions, InteractionsBuilder, Split, Trainer,
     backbone::{Backbone, Form, LightGcn},
     backend::{
-        Backend, Losses, Parameters, Settings,
+        Backend, Losses, Settings,
         cpu::Cpu,
         cuda::{Cuda, Device, memory},
     },
@@ -23,6 +19,7 @@ use macr::{
     sampling::{Negatives, Sampler, SamplerKind},
     train::sequence::propagated_minibatch,
 };
+use parameters::{distance, flat};
 
 const USERS: u32 = 700;
 const ITEMS: u32 = 211;
@@ -35,13 +32,6 @@ fn world() -> Interactions {
         own.chain((u % 2 == 0).then_some((u, 7)))
     });
     InteractionsBuilder::new(USERS, ITEMS).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap()
-}
-
-/// Held by each test: they share the device's memory, which one of them measures.
-static DEVICE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    DEVICE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -119,29 +109,9 @@ fn trainings() -> Vec<Training> {
     ]
 }
 
-/// Every parameter, the branches last.
-fn flat(parameters: &Parameters) -> Vec<f32> {
-    let [p, q] = parameters.ego.as_ref().unwrap();
-    let mut all = [parameters.users.as_slice(), &parameters.items, p, q].concat();
-    for branch in [&parameters.user_branch, &parameters.item_branch].into_iter().flatten() {
-        let Branch::Linear { weight } = branch else { panic!("{branch:?}") };
-        all.extend_from_slice(weight);
-    }
-    all
-}
-
-/// Largest distance of two lists; NaN counts as far.
-fn distance(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() })
-        .fold(0.0, f32::max)
-}
-
 #[test]
 fn losses_and_parameters_follow_the_cpu() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings() {
@@ -181,7 +151,7 @@ fn train(
 
 #[test]
 fn how_steps_are_put_together_changes_no_bit() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in [trainings()[1], trainings()[4]] {
@@ -194,7 +164,7 @@ fn how_steps_are_put_together_changes_no_bit() {
 
 #[test]
 fn parameters_between_steps_change_nothing() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings() {
@@ -212,7 +182,7 @@ fn parameters_between_steps_change_nothing() {
 /// Prints a hash of all bits of trainings in every form.
 #[test]
 fn prints_the_bits_of_trainings() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
@@ -246,7 +216,7 @@ fn any_order_of_blocks_and_threads_gives_the_same_bits() {
 
 #[test]
 fn what_it_takes_is_known_before() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings() {
@@ -256,7 +226,9 @@ fn what_it_takes_is_known_before() {
         engine.repeat(2, &propagated_minibatch).unwrap();
         let copies = 4 * (training.dim.next_multiple_of(4) * (2 * USERS + ITEMS) as usize) as u64;
         let taken = (before - device.free_memory().unwrap()) as u64 + copies;
-        let known = memory(&training.sampler(&data), [USERS, ITEMS], &training.settings());
+        let objective = objective::build(training.objective, &training.config()).unwrap();
+        let known =
+            memory(&training.sampler(&data), [USERS, ITEMS], objective.as_ref(), &training.settings());
         assert!(
             taken <= known && known < taken + (4 << 20),
             "{training:?}: {taken} bytes taken, {known} foretold"
@@ -266,7 +238,7 @@ fn what_it_takes_is_known_before() {
 
 #[test]
 fn a_trainer_trains_lightgcn_on_the_device() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let pairs = (0..300u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 90)));
     let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);

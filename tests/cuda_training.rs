@@ -1,16 +1,12 @@
 //! Whole trainings on the device, through recorded and replayed sequences, against the CPU.
 
 mod emulator;
+mod parameters;
 
-use std::{
-    env,
-    hash::Hasher,
-    process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{env, hash::Hasher, process::Command};
 
 use macr::{
-    Branch, Config, Edges, Error, Evaluator, Interactions, InteractionsBuilder, Split, Trainer,
+    Config, Edges, Error, Evaluator, Interactions, InteractionsBuilder, Split, Trainer,
     backend::{
         Backend, Losses, Parameters, Settings,
         cpu::Cpu,
@@ -22,6 +18,7 @@ use macr::{
     sampling::{Negatives, Sampler, SamplerKind},
     train::sequence::minibatch,
 };
+use parameters::{bits, distance, flat};
 
 const USERS: u32 = 700;
 const ITEMS: u32 = 211;
@@ -30,13 +27,6 @@ const SIZE: (u32, u32) = (USERS, ITEMS);
 fn world() -> Interactions {
     let pairs = (0..USERS).flat_map(|u| (0..2 + u % 9).map(move |k| (u, (u * 7 + k * k * (k + 3)) % ITEMS)));
     InteractionsBuilder::new(USERS, ITEMS).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap()
-}
-
-/// Held by each test: they share the device's memory, which one of them measures.
-static DEVICE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    DEVICE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One training, of which only what differs between the tests is said.
@@ -49,6 +39,7 @@ struct Training<'a> {
     batch: u32,
     dim: usize,
     catch_up: CatchUp,
+    branch: BranchKind,
 }
 
 impl<'a> Training<'a> {
@@ -61,6 +52,7 @@ impl<'a> Training<'a> {
             batch: 130,
             dim: 24,
             catch_up: CatchUp::Quadrature,
+            branch: BranchKind::Linear,
         }
     }
 
@@ -85,7 +77,7 @@ impl<'a> Training<'a> {
             lightgcn: None,
             adam: Adam::default(),
             catch_up: self.catch_up,
-            branch: BranchKind::Linear,
+            branch: self.branch,
             l2: 1e-4,
             seed: 3,
         }
@@ -103,29 +95,6 @@ impl<'a> Training<'a> {
     }
 }
 
-/// Every parameter, the branches last.
-fn flat(parameters: &Parameters) -> Vec<f32> {
-    let mut all = [parameters.users.as_slice(), &parameters.items].concat();
-    for branch in [&parameters.user_branch, &parameters.item_branch].into_iter().flatten() {
-        let Branch::Linear { weight } = branch else { panic!("{branch:?}") };
-        all.extend_from_slice(weight);
-    }
-    all
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|x| x.to_bits()).collect()
-}
-
-/// Largest distance of two lists; NaN counts as far.
-fn distance(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() })
-        .fold(0.0, f32::max)
-}
-
 /// All trainings that are compared with the CPU.
 fn trainings(data: &Interactions) -> Vec<Training<'_>> {
     let base = Training::new(data);
@@ -136,12 +105,14 @@ fn trainings(data: &Interactions) -> Vec<Training<'_>> {
         Training { kind: SamplerKind::Interaction, batch: 1000, dim: 150, ..base },
         Training { catch_up: CatchUp::Replay, batch: 40, dim: 7, ..base },
         Training { pairing: Pairing::AllPairs, kind: SamplerKind::Interaction, batch: 90, dim: 30, ..base },
+        Training { branch: BranchKind::Mlp(9), dim: 10, ..base },
+        Training { branch: BranchKind::Mlp(33), pairing: Pairing::AllPairs, batch: 70, dim: 20, ..base },
     ]
 }
 
 #[test]
 fn begins_with_the_parameters_of_the_cpu() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings(&data) {
@@ -153,7 +124,7 @@ fn begins_with_the_parameters_of_the_cpu() {
 
 #[test]
 fn losses_and_parameters_follow_the_cpu() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings(&data) {
@@ -190,7 +161,7 @@ fn train(device: &Device, training: Training<'_>, lengths: &[u64]) -> (Losses, P
 
 #[test]
 fn any_cut_into_repeats_gives_the_same_bits() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     // More than a chunk of 64 steps, with and without a rest, and an odd number of them.
@@ -207,7 +178,7 @@ fn any_cut_into_repeats_gives_the_same_bits() {
 
 #[test]
 fn quadrature_and_replay_agree() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     let run = |catch_up| {
@@ -221,14 +192,17 @@ fn quadrature_and_replay_agree() {
 /// Prints a hash of all bits of a training whose popular items have many samples.
 #[test]
 fn prints_the_bits_of_a_training() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = crowded();
-    let training = Training { batch: 90, dim: 20, kind: SamplerKind::Interaction, ..Training::new(&data) };
-    let (losses, parameters) = train(&device, training, &[9, 4]);
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    flat(&parameters).iter().for_each(|x| hash.write_u32(x.to_bits()));
-    losses.iter().for_each(|x| hash.write_u64(x.to_bits()));
+    for branch in [BranchKind::Linear, BranchKind::Mlp(6)] {
+        let kind = SamplerKind::Interaction;
+        let training = Training { batch: 90, dim: 20, kind, branch, ..Training::new(&data) };
+        let (losses, parameters) = train(&device, training, &[9, 4]);
+        flat(&parameters).iter().for_each(|x| hash.write_u32(x.to_bits()));
+        losses.iter().for_each(|x| hash.write_u64(x.to_bits()));
+    }
     println!("bits {:016x}", hash.digest());
 }
 
@@ -260,7 +234,7 @@ fn any_order_of_blocks_and_threads_gives_the_same_bits() {
 
 #[test]
 fn what_it_takes_is_known_before() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings(&data) {
@@ -270,14 +244,15 @@ fn what_it_takes_is_known_before() {
         engine.repeat(2, &minibatch).unwrap();
         let copies = 4 * (training.dim.next_multiple_of(4) * USERS as usize) as u64;
         let taken = (before - device.free_memory().unwrap()) as u64 + copies;
-        let known = memory(&training.sampler(), [USERS, ITEMS], &training.settings());
+        let objective = objective::build(training.objective, &training.config()).unwrap();
+        let known = memory(&training.sampler(), [USERS, ITEMS], objective.as_ref(), &training.settings());
         assert!(taken <= known && known < taken + (4 << 20), "{taken} bytes taken, {known} foretold");
     }
 }
 
 #[test]
 fn what_cannot_be_done_is_said() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     let training = Training::new(&data);
@@ -286,8 +261,6 @@ fn what_cannot_be_done_is_said() {
     let build = |users, settings| {
         Cuda::new(&device, (users, ITEMS), training.sampler(), objective.as_ref(), &config, settings)
     };
-    let error = build(USERS, Settings { branch: BranchKind::Mlp(4), ..training.settings() }).unwrap_err();
-    assert!(error.to_string().contains("--device cpu"), "{error}");
     let error = build(USERS, Settings { dim: 1025, ..training.settings() }).unwrap_err();
     assert!(error.to_string().contains("--device cpu"), "{error}");
     let error = build(u32::MAX, Settings { dim: 1024, ..training.settings() }).unwrap_err();
@@ -296,7 +269,7 @@ fn what_cannot_be_done_is_said() {
 
 #[test]
 fn a_trainer_trains_on_the_device() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let pairs = (0..300u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 90)));
     let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
@@ -341,7 +314,7 @@ fn the_command_trains_on_the_device() {
         command.current_dir(folder.path()).args(arguments.split(' '));
         emulator::equip(&mut command).then(|| command.output().unwrap())
     };
-    let common = "train pairs.csv --objective macr --epochs 1 --batch-size 50 --dim 8 --k 5 --force";
+    let common = "train pairs.csv --objective macr --epochs 1 --batch-size 50 --k 5 --force";
     let Some(output) = train(&format!("{common} --device cuda")) else {
         eprintln!("skipped: no C++ compiler");
         return;
@@ -349,12 +322,14 @@ fn the_command_trains_on_the_device() {
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && words.contains("device: CUDA emulator (cuda:0)"), "{output:?}");
     // What the GPU cannot do is left to the CPU, or refused where the GPU was asked for.
-    let output = train(&format!("{common} --branch mlp:3")).unwrap();
+    let output = train(&format!("{common} --branch mlp:3 --device cuda")).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let output = train(&format!("{common} --dim 1025")).unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && words.contains("device: the CPU, since the GPU"), "{output:?}");
-    let output = train(&format!("{common} --branch mlp:3 --device cuda")).unwrap();
+    let output = train(&format!("{common} --dim 1025 --device cuda")).unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(3) && words.contains("use --device cpu"), "{output:?}");
+    assert!(output.status.code() == Some(3) && words.contains("--device cpu"), "{output:?}");
     let output = train(&format!("{common} --dry-run --json --device cuda:0")).unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(report["device"] == "cuda:0" && report["gpu_memory"].as_u64() > Some(1 << 20), "{report}");

@@ -6,7 +6,7 @@ use super::{
     all_pairs::{AllPairs, Inputs, Outputs},
     apply::{self, Apply},
     batch::Batch,
-    branch::Branch,
+    branch::{Branch, Mlp, Mlps},
     gather::{self, Gather, Gathered},
     params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
     propagation::{self, Propagation},
@@ -47,6 +47,8 @@ pub struct Cuda<'a> {
     items: Table,
     user_branch: Option<Branch>,
     item_branch: Option<Branch>,
+    /// In their place where they have a hidden layer.
+    mlps: Option<Mlps>,
     /// LightGCN.
     propagation: Option<Propagation>,
     gathered_users: Gathered,
@@ -93,7 +95,12 @@ fn slots(batch: u32, [users, items]: [u32; 2]) -> [usize; 2] {
 
 /// Bytes of device memory that a training with `sampler` on `users` x `items` takes: tables, interactions, batches,
 /// and the copy that an evaluation makes.
-pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settings) -> u64 {
+pub fn memory(
+    sampler: &Sampler<'_>,
+    [users, items]: [u32; 2],
+    objective: &dyn Objective,
+    settings: &Settings,
+) -> u64 {
     let (b, s, w) =
         (u64::from(sampler.batch()), u64::from(chunk(sampler.batch())), stride(settings.dim) as u64);
     let [user_slots, item_slots] = slots(sampler.batch(), [users, items]).map(|n| n as u64);
@@ -115,7 +122,12 @@ pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settin
         propagation::memory(&Bipartite::new(sampler.data()), lightgcn, w as usize)
             + (user_slots + item_slots) * 4 * w
     });
-    interactions + tables + batches + gathered + scalars + windows + propagation + (1 << 20)
+    let mlp = |wanted: bool, slots| match settings.branch {
+        BranchKind::Mlp(hidden) if wanted => Mlp::memory(hidden, w, slots),
+        _ => 0,
+    };
+    let mlps = mlp(objective.user_branch(), user_slots) + mlp(objective.item_branch(), item_slots);
+    interactions + tables + batches + gathered + scalars + windows + propagation + mlps + (1 << 20)
 }
 
 /// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`].
@@ -130,14 +142,7 @@ pub fn check(
     settings: &Settings,
 ) -> Result<u64> {
     width(settings.dim)?;
-    let refuse = |key, value: &dyn std::fmt::Display, remedy| {
-        Err(Error::config(key, value, "no GPU can do this yet", remedy))
-    };
-    let branched = objective.user_branch() || objective.item_branch();
-    if branched && settings.branch != BranchKind::Linear {
-        return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
-    }
-    let (asked, free) = (memory(sampler, [users, items], settings), device.free_memory()? as u64);
+    let (asked, free) = (memory(sampler, [users, items], objective, settings), device.free_memory()? as u64);
     if asked > free {
         return Err(Error::DeviceMemory {
             what: "this training",
@@ -168,11 +173,22 @@ impl<'a> Cuda<'a> {
         check(device, (users, items), &sampler, objective, &settings)?;
         let (batch, chunk) = (sampler.batch() as usize, chunk(sampler.batch()));
         let slots = slots(sampler.batch(), [users, items]);
-        let new_branch = |wanted: bool, stream| match wanted
-            .then(|| cpu::branch::Branch::new(branch, dim, seed, stream).export())
-        {
-            Some(model::Branch::Linear { weight }) => Branch::new(device, &weight).map(Some),
+        let initial = |wanted: bool, stream| {
+            wanted.then(|| cpu::branch::Branch::new(branch, dim, seed, stream).export())
+        };
+        let initial = [
+            initial(objective.user_branch(), streams::USER_BRANCH),
+            initial(objective.item_branch(), streams::ITEM_BRANCH),
+        ];
+        let linear = |branch: &Option<model::Branch>| match branch {
+            Some(model::Branch::Linear { weight }) => Branch::new(device, weight).map(Some),
             _ => Ok(None),
+        };
+        let mlps = match branch {
+            BranchKind::Mlp(_) if initial.iter().any(Option::is_some) => {
+                Some(Mlps::new(device, initial.each_ref().map(Option::as_ref), dim, slots)?)
+            }
+            _ => None,
         };
         let score = Step::new(device, objective, config, batch, dim)?;
         let user_table = Table::xavier(device, users as usize, dim, seed, streams::USERS)?;
@@ -194,8 +210,9 @@ impl<'a> Cuda<'a> {
             samples: Samples::new(device, &sampler, users, chunk)?,
             users: user_table,
             items: item_table,
-            user_branch: new_branch(objective.user_branch(), streams::USER_BRANCH)?,
-            item_branch: new_branch(objective.item_branch(), streams::ITEM_BRANCH)?,
+            user_branch: linear(&initial[0])?,
+            item_branch: linear(&initial[1])?,
+            mlps,
             gathered_users: Gathered::new(device, slots[0], dim)?,
             gathered_items: Gathered::new(device, slots[1], dim)?,
             scalars: score.scalars()?,
@@ -219,9 +236,26 @@ impl<'a> Cuda<'a> {
         [&self.users, &self.items]
     }
 
-    /// The branches of users and items, where there are any.
-    pub fn branches(&self) -> [Option<&Branch>; 2] {
-        [self.user_branch.as_ref(), self.item_branch.as_ref()]
+    /// First moments of the branches of users and items.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    pub fn branch_moments(&self) -> Result<[Option<model::Branch>; 2]> {
+        self.each_branch(Branch::first_moments, Mlp::first_moments)
+    }
+
+    /// What is read of the branches of users and items.
+    fn each_branch(
+        &self,
+        linear: impl Fn(&Branch) -> Result<model::Branch>,
+        mlp: impl Fn(&Mlp) -> Result<model::Branch>,
+    ) -> Result<[Option<model::Branch>; 2]> {
+        let of_side = |k: usize| {
+            let vector = [&self.user_branch, &self.item_branch][k].as_ref().map(&linear);
+            let layers = || self.mlps.as_ref()?.sides[k].as_ref().map(&mlp);
+            vector.or_else(layers).transpose()
+        };
+        Ok([of_side(0)?, of_side(1)?])
     }
 
     /// The recorded chunk of `steps` steps.
@@ -272,8 +306,7 @@ impl Backend for Cuda<'_> {
             }
             Some(propagation) => propagation.export(tables)?,
         };
-        let read = |branch: &Option<Branch>| branch.as_ref().map(|branch| branch.read(self.step)).transpose();
-        let branches = [read(&self.user_branch)?, read(&self.item_branch)?];
+        let branches = self.each_branch(|branch| branch.read(self.step), Mlp::read)?;
         Ok(Box::new(Exported { engine: self, embeddings, branches }))
     }
 }
@@ -352,7 +385,9 @@ impl Operations for Recorder<'_, '_> {
             gather::Side { table: &e.users, branch: e.user_branch.as_ref(), out: &mut e.gathered_users };
         let items =
             gather::Side { table: &e.items, branch: e.item_branch.as_ref(), out: &mut e.gathered_items };
-        e.gather.launch(batch, &e.optimiser, &e.rules, e.settings.l2, [users, items])
+        e.gather.launch(batch, &e.optimiser, &e.rules, e.settings.l2, [users, items])?;
+        let Some(mlps) = &mut e.mlps else { return Ok(()) };
+        mlps.forward(batch, &e.optimiser, [&mut e.gathered_users, &mut e.gathered_items], &e.scalars)
     }
 
     fn step(&mut self) -> Result<()> {
@@ -376,10 +411,23 @@ impl Operations for Recorder<'_, '_> {
     fn apply(&mut self) -> Result<()> {
         let e = &mut *self.engine;
         let batch = Batch::of(&e.samples, self.k as usize);
-        let users =
-            apply::Side { table: &mut e.users, branch: e.user_branch.as_mut(), own: &e.gathered_users };
-        let items =
-            apply::Side { table: &mut e.items, branch: e.item_branch.as_mut(), own: &e.gathered_items };
+        let mut dx = [None, None];
+        if let Some(mlps) = &mut e.mlps {
+            mlps.backward(batch, &e.optimiser, [&mut e.gathered_users, &mut e.gathered_items], &e.scalars)?;
+            dx = mlps.sides.each_ref().map(|mlp| mlp.as_ref().map(|mlp| &mlp.dx));
+        }
+        let users = apply::Side {
+            table: &mut e.users,
+            branch: e.user_branch.as_mut(),
+            dx: dx[0],
+            own: &e.gathered_users,
+        };
+        let items = apply::Side {
+            table: &mut e.items,
+            branch: e.item_branch.as_mut(),
+            dx: dx[1],
+            own: &e.gathered_items,
+        };
         let before = (&e.gather, &e.score, &e.scalars);
         e.apply.launch(batch, &e.optimiser, e.settings.l2, before, [users, items])
     }

@@ -30,6 +30,9 @@ pub const LONGEST_GAP: u32 = 256;
 pub const STEP_BLOCKS: u32 = 512;
 pub const LOSS_PARTS: u32 = 3;
 pub const APPLY_WINDOW: u32 = 16;
+pub const BRANCH_THREADS: u32 = 256;
+pub const BRANCH_BLOCKS: u32 = 128;
+pub const BRANCH_UNITS: u32 = 32;
 pub const METRICS_THREADS: u32 = 256;
 pub const CEILING_THREADS: u32 = 256;
 pub const CEILING_COLUMNS: u32 = 64;
@@ -491,6 +494,68 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct BranchSide {
+    pub rows: *const f32,
+    pub count: *const u32,
+    pub starts: *const u32,
+    pub samples: *const u32,
+    pub logit_gradient: *const f32,
+    pub logit: *mut f32,
+    pub dx: *mut f32,
+    pub partial: *mut f32,
+    pub values: *mut f32,
+    pub m: *mut f32,
+    pub v: *mut f32,
+    pub hidden: u32,
+    pub logit_samples: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BranchSide"][::core::mem::size_of::<BranchSide>() - 96usize];
+    ["Alignment of BranchSide"][::core::mem::align_of::<BranchSide>() - 8usize];
+    ["Offset of field: BranchSide::rows"][::core::mem::offset_of!(BranchSide, rows) - 0usize];
+    ["Offset of field: BranchSide::count"][::core::mem::offset_of!(BranchSide, count) - 8usize];
+    ["Offset of field: BranchSide::starts"][::core::mem::offset_of!(BranchSide, starts) - 16usize];
+    ["Offset of field: BranchSide::samples"][::core::mem::offset_of!(BranchSide, samples) - 24usize];
+    ["Offset of field: BranchSide::logit_gradient"]
+        [::core::mem::offset_of!(BranchSide, logit_gradient) - 32usize];
+    ["Offset of field: BranchSide::logit"][::core::mem::offset_of!(BranchSide, logit) - 40usize];
+    ["Offset of field: BranchSide::dx"][::core::mem::offset_of!(BranchSide, dx) - 48usize];
+    ["Offset of field: BranchSide::partial"][::core::mem::offset_of!(BranchSide, partial) - 56usize];
+    ["Offset of field: BranchSide::values"][::core::mem::offset_of!(BranchSide, values) - 64usize];
+    ["Offset of field: BranchSide::m"][::core::mem::offset_of!(BranchSide, m) - 72usize];
+    ["Offset of field: BranchSide::v"][::core::mem::offset_of!(BranchSide, v) - 80usize];
+    ["Offset of field: BranchSide::hidden"][::core::mem::offset_of!(BranchSide, hidden) - 88usize];
+    ["Offset of field: BranchSide::logit_samples"]
+        [::core::mem::offset_of!(BranchSide, logit_samples) - 92usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Branch {
+    pub step: *const u64,
+    pub rows: *const u32,
+    pub side: [BranchSide; 2usize],
+    pub adam: Optimiser,
+    pub batch: u32,
+    pub stride: u32,
+    pub item_block: u32,
+    pub unused: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Branch"][::core::mem::size_of::<Branch>() - 272usize];
+    ["Alignment of Branch"][::core::mem::align_of::<Branch>() - 8usize];
+    ["Offset of field: Branch::step"][::core::mem::offset_of!(Branch, step) - 0usize];
+    ["Offset of field: Branch::rows"][::core::mem::offset_of!(Branch, rows) - 8usize];
+    ["Offset of field: Branch::side"][::core::mem::offset_of!(Branch, side) - 16usize];
+    ["Offset of field: Branch::adam"][::core::mem::offset_of!(Branch, adam) - 208usize];
+    ["Offset of field: Branch::batch"][::core::mem::offset_of!(Branch, batch) - 256usize];
+    ["Offset of field: Branch::stride"][::core::mem::offset_of!(Branch, stride) - 260usize];
+    ["Offset of field: Branch::item_block"][::core::mem::offset_of!(Branch, item_block) - 264usize];
+    ["Offset of field: Branch::unused"][::core::mem::offset_of!(Branch, unused) - 268usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct ApplySide {
     pub table: Rows,
     pub touched: *const u32,
@@ -508,13 +573,14 @@ pub struct ApplySide {
     pub branch: *mut f32,
     pub branch_m: *mut f32,
     pub branch_v: *mut f32,
+    pub dx: *const f32,
     pub gradient: *mut f32,
     pub logit_samples: u32,
     pub l2: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ApplySide"][::core::mem::size_of::<ApplySide>() - 168usize];
+    ["Size of ApplySide"][::core::mem::size_of::<ApplySide>() - 176usize];
     ["Alignment of ApplySide"][::core::mem::align_of::<ApplySide>() - 8usize];
     ["Offset of field: ApplySide::table"][::core::mem::offset_of!(ApplySide, table) - 0usize];
     ["Offset of field: ApplySide::touched"][::core::mem::offset_of!(ApplySide, touched) - 32usize];
@@ -534,10 +600,11 @@ const _: () = {
     ["Offset of field: ApplySide::branch"][::core::mem::offset_of!(ApplySide, branch) - 128usize];
     ["Offset of field: ApplySide::branch_m"][::core::mem::offset_of!(ApplySide, branch_m) - 136usize];
     ["Offset of field: ApplySide::branch_v"][::core::mem::offset_of!(ApplySide, branch_v) - 144usize];
-    ["Offset of field: ApplySide::gradient"][::core::mem::offset_of!(ApplySide, gradient) - 152usize];
+    ["Offset of field: ApplySide::dx"][::core::mem::offset_of!(ApplySide, dx) - 152usize];
+    ["Offset of field: ApplySide::gradient"][::core::mem::offset_of!(ApplySide, gradient) - 160usize];
     ["Offset of field: ApplySide::logit_samples"]
-        [::core::mem::offset_of!(ApplySide, logit_samples) - 160usize];
-    ["Offset of field: ApplySide::l2"][::core::mem::offset_of!(ApplySide, l2) - 164usize];
+        [::core::mem::offset_of!(ApplySide, logit_samples) - 168usize];
+    ["Offset of field: ApplySide::l2"][::core::mem::offset_of!(ApplySide, l2) - 172usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -562,7 +629,7 @@ pub struct Apply {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Apply"][::core::mem::size_of::<Apply>() - 472usize];
+    ["Size of Apply"][::core::mem::size_of::<Apply>() - 488usize];
     ["Alignment of Apply"][::core::mem::align_of::<Apply>() - 8usize];
     ["Offset of field: Apply::step"][::core::mem::offset_of!(Apply, step) - 0usize];
     ["Offset of field: Apply::rows"][::core::mem::offset_of!(Apply, rows) - 8usize];
@@ -572,15 +639,15 @@ const _: () = {
     ["Offset of field: Apply::l2_loss"][::core::mem::offset_of!(Apply, l2_loss) - 40usize];
     ["Offset of field: Apply::losses"][::core::mem::offset_of!(Apply, losses) - 48usize];
     ["Offset of field: Apply::side"][::core::mem::offset_of!(Apply, side) - 56usize];
-    ["Offset of field: Apply::adam"][::core::mem::offset_of!(Apply, adam) - 392usize];
-    ["Offset of field: Apply::batch"][::core::mem::offset_of!(Apply, batch) - 440usize];
-    ["Offset of field: Apply::stride"][::core::mem::offset_of!(Apply, stride) - 444usize];
-    ["Offset of field: Apply::step_blocks"][::core::mem::offset_of!(Apply, step_blocks) - 448usize];
-    ["Offset of field: Apply::gather_blocks"][::core::mem::offset_of!(Apply, gather_blocks) - 452usize];
-    ["Offset of field: Apply::user_windows"][::core::mem::offset_of!(Apply, user_windows) - 456usize];
-    ["Offset of field: Apply::item_slots"][::core::mem::offset_of!(Apply, item_slots) - 460usize];
-    ["Offset of field: Apply::user_slots"][::core::mem::offset_of!(Apply, user_slots) - 464usize];
-    ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 468usize];
+    ["Offset of field: Apply::adam"][::core::mem::offset_of!(Apply, adam) - 408usize];
+    ["Offset of field: Apply::batch"][::core::mem::offset_of!(Apply, batch) - 456usize];
+    ["Offset of field: Apply::stride"][::core::mem::offset_of!(Apply, stride) - 460usize];
+    ["Offset of field: Apply::step_blocks"][::core::mem::offset_of!(Apply, step_blocks) - 464usize];
+    ["Offset of field: Apply::gather_blocks"][::core::mem::offset_of!(Apply, gather_blocks) - 468usize];
+    ["Offset of field: Apply::user_windows"][::core::mem::offset_of!(Apply, user_windows) - 472usize];
+    ["Offset of field: Apply::item_slots"][::core::mem::offset_of!(Apply, item_slots) - 476usize];
+    ["Offset of field: Apply::user_slots"][::core::mem::offset_of!(Apply, user_slots) - 480usize];
+    ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 484usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
