@@ -18,6 +18,7 @@ use macr::{
         team::Team,
     },
     data::graph::Graph,
+    objective::Layout,
 };
 use shapes::Shape;
 
@@ -26,8 +27,9 @@ fn propagation(c: &mut Criterion) {
         let (_, data) = shape.generate();
         let graph = Graph::new(&data);
         let edges = graph.by_user.nnz();
+        let [row, _] = Layout::Whole.shapes(Shape::DIM, true);
         let table = |rows: u32, stream| {
-            Table::xavier(rows as usize, Shape::DIM, 1, stream).expect("it fits into memory")
+            Table::xavier(rows as usize, Shape::DIM, row, 1, stream).expect("it fits into memory")
         };
         let tables = [table(shape.users, 0), table(shape.items, 1)];
         let mut group = c.benchmark_group(format!("propagation/{}", shape.name));

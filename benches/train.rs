@@ -25,15 +25,13 @@ fn train(c: &mut Criterion) {
             ("bpr", Pairing::Rows),
             ("macr", Pairing::Rows),
             ("macr", Pairing::AllPairs),
+            ("bs", Pairing::Rows),
+            ("ipw", Pairing::Rows),
+            ("reg", Pairing::Rows),
+            ("cause", Pairing::Rows),
+            ("dice", Pairing::Rows),
         ] {
-            let config = ObjectiveConfig {
-                alpha: 1e-3,
-                beta: 1e-3,
-                pairing,
-                user_branch: true,
-                item_branch: true,
-                eps_compat: false,
-            };
+            let config = ObjectiveConfig { alpha: 1e-3, beta: 1e-3, pairing, ..ObjectiveConfig::default() };
             let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, batch, 1)
                 .expect("the batch fits");
             let settings = Settings {
@@ -45,7 +43,7 @@ fn train(c: &mut Criterion) {
                 l2: 1e-5,
                 seed: 1,
             };
-            let objective_ = objective::build(objective, &config).expect("it is in the registry");
+            let objective_ = objective::build(objective, &config, &sampler).expect("it is in the registry");
             let mut engine =
                 Cpu::new((shape.users, shape.items), sampler, objective_, settings).expect("it fits");
             engine.repeat(500, &minibatch).expect("no device to fail");

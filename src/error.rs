@@ -119,11 +119,21 @@ pub enum Error {
         /// The setting that lowers the need.
         lower: &'static str,
     },
-    /// The user asked to stop; what was computed so far was saved.
-    #[error("interrupted; what was finished is in {}", saved.display())]
-    Interrupted {
-        /// Where the work was saved.
+    /// The user asked to stop a command of many trainings; the finished ones are kept, the others were put down.
+    #[error("interrupted; what was finished is in {}, and the same command goes on from there", saved.display())]
+    Stopped {
+        /// The command's folder.
         saved: PathBuf,
+    },
+    /// The user asked to stop.
+    #[error("interrupted after {epochs} epochs and {steps} steps{}", resume_hint(saved))]
+    Interrupted {
+        /// Epochs done.
+        epochs: u64,
+        /// Steps done of the epoch after them.
+        steps: u64,
+        /// The run folder in which the training was saved.
+        saved: Option<PathBuf>,
     },
 }
 
@@ -166,7 +176,7 @@ impl Error {
             | Error::Unknown { .. } => Kind::Input,
             Error::Diverged { .. } => Kind::Failed,
             Error::Device { .. } | Error::DeviceMemory { .. } => Kind::Device,
-            Error::Interrupted { .. } => Kind::Interrupted,
+            Error::Interrupted { .. } | Error::Stopped { .. } => Kind::Interrupted,
         }
     }
 
@@ -224,6 +234,11 @@ fn io_remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::NotADirectory => "; a part of the path is a file: check the path",
         _ => "",
     }
+}
+
+fn resume_hint(saved: &Option<PathBuf>) -> String {
+    let hint = |run: &PathBuf| format!("; continue with `macr train --resume {}`", run.display());
+    saved.as_ref().map(hint).unwrap_or_default()
 }
 
 fn nearest_hint(nearest: &Option<String>) -> String {

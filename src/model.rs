@@ -114,6 +114,17 @@ pub struct Carved {
     pub seed: u64,
 }
 
+/// What a training learned and ranking does not use.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Kept {
+    /// BS: `[I]`.
+    pub item_bias: Option<Vec<f32>>,
+    /// CausE with a backbone that propagates: the users' vectors for the debiased set, `[U, D]`.
+    pub second_user_embedding: Option<Vec<f32>>,
+    /// CausE: the items' vectors for the debiased set, `[I, D]`.
+    pub second_item_embedding: Option<Vec<f32>>,
+}
+
 /// Final embeddings and heads of a trained recommender.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
@@ -129,6 +140,8 @@ pub struct Model {
     pub item_branch: Option<Branch>,
     /// LightGCN: the parameters whose propagation the embeddings are, users `[U, D]` and items `[I, D]`.
     pub ego: Option<[Vec<f32>; 2]>,
+    /// What ranking does not use.
+    pub kept: Kept,
     /// `[I]`: training interactions of each item, n_i.
     pub item_popularity: Vec<u32>,
     /// What it is.

@@ -3,13 +3,14 @@
 use std::{collections::HashMap, fs, io::Write, path::Path};
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::{
     atomic_file::write_atomic,
     error::{Error, Result},
-    model::{Branch, Carved, Metadata, Model, Ranking},
+    model::{Branch, Carved, Kept, Metadata, Model, Ranking},
+    tensor_file::{Entry, header, words},
 };
 
 /// How every file begins after its first eight bytes, and how many digits of checksum follow.
@@ -17,45 +18,17 @@ const BEFORE_CHECKSUM: &[u8] = br#"{"__metadata__":{"checksum":""#;
 const CHECKSUM_AT: usize = 8 + BEFORE_CHECKSUM.len();
 const NO_CHECKSUM: &str = "00000000000000000000000000000000";
 
-/// A tensor to be written.
-struct Entry<'a> {
-    name: String,
-    dtype: &'static str,
-    shape: Vec<usize>,
-    bytes: &'a [u8],
-}
-
-impl<'a> Entry<'a> {
-    fn f32(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: &'a [f32]) -> Self {
-        Entry { name: name.into(), dtype: "F32", shape: shape.into(), bytes: bytemuck::cast_slice(values) }
-    }
-}
-
-/// Writes `model`. The header is composed here, because the crate would write the metadata in the order of a hash
-/// map, which differs from process to process.
+/// Writes `model`.
 pub(crate) fn save(model: &Model, path: &Path) -> Result<()> {
     model.tables()?;
     let entries = entries(model);
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), metadata_to_json(&model.metadata));
-    let mut offset = 0;
-    for Entry { name, dtype, shape, bytes } in &entries {
-        let end = offset + bytes.len();
-        header.insert(name.clone(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [offset, end] }));
-        offset = end;
-    }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    // Tensors begin at a multiple of 8, as the format asks for.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let length = (header.len() as u64).to_le_bytes();
+    let mut header = header(metadata_to_map(&model.metadata), &entries);
     let mut hash = Xxh3Default::new();
-    hash.update(&length);
     hash.update(&header);
     entries.iter().for_each(|entry| hash.update(entry.bytes));
-    let digits = CHECKSUM_AT - length.len()..;
-    header[digits][..NO_CHECKSUM.len()].copy_from_slice(format!("{:032x}", hash.digest128()).as_bytes());
+    let digits = &mut header[CHECKSUM_AT..][..NO_CHECKSUM.len()];
+    digits.copy_from_slice(format!("{:032x}", hash.digest128()).as_bytes());
     write_atomic(path, |file| {
-        file.write_all(&length)?;
         file.write_all(&header)?;
         entries.iter().try_for_each(|entry| file.write_all(entry.bytes))
     })
@@ -83,6 +56,16 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
         entries.push(Entry::f32("user_ego", [users, model.dim], ego_users));
         entries.push(Entry::f32("item_ego", [items, model.dim], ego_items));
     }
+    let Kept { item_bias, second_user_embedding, second_item_embedding } = &model.kept;
+    if let Some(bias) = item_bias {
+        entries.push(Entry::f32("item_bias", [items], bias));
+    }
+    if let Some(embedding) = second_user_embedding {
+        entries.push(Entry::f32("second_user_embedding", [users, model.dim], embedding));
+    }
+    if let Some(embedding) = second_item_embedding {
+        entries.push(Entry::f32("second_item_embedding", [items, model.dim], embedding));
+    }
     entries.push(Entry {
         name: "item_popularity".into(),
         dtype: "U32",
@@ -93,7 +76,7 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
 }
 
 /// Strings in a fixed order; numbers as the shortest decimals that read back as the same number.
-fn metadata_to_json(metadata: &Metadata) -> Value {
+fn metadata_to_map(metadata: &Metadata) -> Map<String, Value> {
     let mut map = Map::new();
     let mut put = |key: &str, value: String| map.insert(key.into(), Value::String(value));
     // First, so that its place is known; zeros while the checksum is formed.
@@ -113,7 +96,7 @@ fn metadata_to_json(metadata: &Metadata) -> Value {
     }
     put("seed", metadata.seed.to_string());
     put("version", metadata.version.clone());
-    Value::Object(map)
+    map
 }
 
 /// Reads and checks a model.
@@ -171,7 +154,16 @@ impl Reader<'_> {
             return Err("an embedding table has more rows than ids can count".into());
         }
         let users = user_embedding.len() / dim;
-        let ego = match self.tensors.names().contains(&"user_ego") {
+        let has = |name: &str| self.tensors.names().contains(&name);
+        let optional = |name: &str, shape: &[Option<usize>]| {
+            if has(name) { self.f32(name, shape).map(|(_, values)| Some(values)) } else { Ok(None) }
+        };
+        let kept = Kept {
+            item_bias: optional("item_bias", &[Some(items)])?,
+            second_user_embedding: optional("second_user_embedding", &[Some(users), Some(dim)])?,
+            second_item_embedding: optional("second_item_embedding", &[Some(items), Some(dim)])?,
+        };
+        let ego = match has("user_ego") {
             true => Some([
                 self.f32("user_ego", &[Some(users), Some(dim)])?.1,
                 self.f32("item_ego", &[Some(items), Some(dim)])?.1,
@@ -181,6 +173,7 @@ impl Reader<'_> {
         Ok(Model {
             dim,
             ego,
+            kept,
             user_embedding,
             item_embedding,
             user_branch: self.branch("user_branch", dim)?,
@@ -237,11 +230,6 @@ impl Reader<'_> {
         }
         Ok(view)
     }
-}
-
-/// Tensors need not be aligned in the file.
-fn words<T>(bytes: &[u8], from: impl Fn([u8; 4]) -> T) -> Vec<T> {
-    bytes.chunks_exact(4).map(|b| from([b[0], b[1], b[2], b[3]])).collect()
 }
 
 fn metadata_from_strings(strings: &HashMap<String, String>) -> Result<Metadata, String> {

@@ -27,7 +27,22 @@ fn exact(adam: &Adam, p: f32, m: f32, v: f32, last: u64, now: u64) -> f64 {
 
 #[test]
 fn two_nodes_are_the_sum_of_the_missed_steps() {
-    let adam = Adam::default();
+    let defaults = Adam::default();
+    for adam in [
+        defaults,
+        Adam { beta1: 0.5, beta2: 0.99, ..defaults },
+        Adam { beta1: 0.1, beta2: 0.98, ..defaults },
+        Adam { beta1: 0.9, beta2: 0.9976, ..defaults },
+    ] {
+        assert!(adam.has_quadrature());
+        check_two_nodes(adam);
+    }
+    for (beta1, beta2) in [(0.9, 0.99), (0.95, 0.9999), (0.0, 0.999), (0.5, 0.98)] {
+        assert!(!Adam { beta1, beta2, ..defaults }.has_quadrature());
+    }
+}
+
+fn check_two_nodes(adam: Adam) {
     let mut state = 1;
     for last in [1u64, 10, 300, 1000, 100_000] {
         for n in [1u64, 2, 3, 5, 13, 50, 255, 256, 257, 400, 5000] {
@@ -47,7 +62,7 @@ fn two_nodes_are_the_sum_of_the_missed_steps() {
                 let error = (f64::from(out[k]) - expected).abs();
                 assert!(
                     error <= tolerance,
-                    "last {last}, n {n}, row {k}: {} for {expected}, off by {error:e}",
+                    "{adam:?}, last {last}, n {n}, row {k}: {} for {expected}, off by {error:e}",
                     out[k]
                 );
             }

@@ -13,7 +13,7 @@ use macr::{
         gather::{self, Gather, Gathered},
         step::Step,
     },
-    objective::{self, ObjectiveConfig, Pairing},
+    objective::ObjectiveConfig,
     optim::{Adam, CatchUp},
 };
 
@@ -54,12 +54,11 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
     let config = ObjectiveConfig {
         alpha: 0.0,
         beta: 0.0,
-        pairing: Pairing::Rows,
         user_branch: branched,
         item_branch: branched,
-        eps_compat: false,
+        ..ObjectiveConfig::default()
     };
-    let objective = objective::build(if branched { "macr" } else { "bce" }, &config).unwrap();
+    let objective = batches::objective(if branched { "macr" } else { "bce" }, &config);
     let mut uploaded = world.upload(device);
     let optimiser = Optimiser::new(device, adam, catch_up).unwrap();
     let mut rules = StepRules::new(device, 2).unwrap();

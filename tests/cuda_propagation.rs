@@ -53,14 +53,7 @@ impl Training {
     }
 
     fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig {
-            alpha: 1e-2,
-            beta: 1e-3,
-            pairing: self.pairing,
-            user_branch: true,
-            item_branch: true,
-            eps_compat: false,
-        }
+        ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing: self.pairing, ..ObjectiveConfig::default() }
     }
 
     fn settings(&self) -> Settings {
@@ -76,13 +69,13 @@ impl Training {
     }
 
     fn cpu<'a>(&self, data: &'a Interactions) -> Cpu<'a> {
-        let objective = objective::build(self.objective, &self.config()).unwrap();
+        let objective = objective::build(self.objective, &self.config(), &self.sampler(data)).unwrap();
         Cpu::new(SIZE, self.sampler(data), objective, self.settings()).unwrap()
     }
 
     fn cuda<'a>(&self, data: &'a Interactions, device: &Device) -> Cuda<'a> {
         let config = self.config();
-        let objective = objective::build(self.objective, &config).unwrap();
+        let objective = objective::build(self.objective, &config, &self.sampler(data)).unwrap();
         Cuda::new(device, SIZE, self.sampler(data), objective.as_ref(), &config, self.settings()).unwrap()
     }
 }
@@ -226,7 +219,7 @@ fn what_it_takes_is_known_before() {
         engine.repeat(2, &propagated_minibatch).unwrap();
         let copies = 4 * (training.dim.next_multiple_of(4) * (2 * USERS + ITEMS) as usize) as u64;
         let taken = (before - device.free_memory().unwrap()) as u64 + copies;
-        let objective = objective::build(training.objective, &training.config()).unwrap();
+        let objective = objective::build(training.objective, &training.config(), &training.sampler(&data)).unwrap();
         let known =
             memory(&training.sampler(&data), [USERS, ITEMS], objective.as_ref(), &training.settings());
         assert!(

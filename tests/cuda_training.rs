@@ -61,14 +61,7 @@ impl<'a> Training<'a> {
     }
 
     fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig {
-            alpha: 1e-2,
-            beta: 1e-3,
-            pairing: self.pairing,
-            user_branch: true,
-            item_branch: true,
-            eps_compat: false,
-        }
+        ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing: self.pairing, ..ObjectiveConfig::default() }
     }
 
     fn settings(&self) -> Settings {
@@ -84,13 +77,13 @@ impl<'a> Training<'a> {
     }
 
     fn cpu(&self) -> Cpu<'a> {
-        let objective = objective::build(self.objective, &self.config()).unwrap();
+        let objective = objective::build(self.objective, &self.config(), &self.sampler()).unwrap();
         Cpu::new(SIZE, self.sampler(), objective, self.settings()).unwrap()
     }
 
     fn cuda(&self, device: &Device) -> Cuda<'a> {
         let config = self.config();
-        let objective = objective::build(self.objective, &config).unwrap();
+        let objective = objective::build(self.objective, &config, &self.sampler()).unwrap();
         Cuda::new(device, SIZE, self.sampler(), objective.as_ref(), &config, self.settings()).unwrap()
     }
 }
@@ -244,7 +237,7 @@ fn what_it_takes_is_known_before() {
         engine.repeat(2, &minibatch).unwrap();
         let copies = 4 * (training.dim.next_multiple_of(4) * USERS as usize) as u64;
         let taken = (before - device.free_memory().unwrap()) as u64 + copies;
-        let objective = objective::build(training.objective, &training.config()).unwrap();
+        let objective = objective::build(training.objective, &training.config(), &training.sampler()).unwrap();
         let known = memory(&training.sampler(), [USERS, ITEMS], objective.as_ref(), &training.settings());
         assert!(taken <= known && known < taken + (4 << 20), "{taken} bytes taken, {known} foretold");
     }
@@ -257,7 +250,7 @@ fn what_cannot_be_done_is_said() {
     let data = world();
     let training = Training::new(&data);
     let config = training.config();
-    let objective = objective::build("macr", &config).unwrap();
+    let objective = objective::build("macr", &config, &training.sampler()).unwrap();
     let build = |users, settings| {
         Cuda::new(&device, (users, ITEMS), training.sampler(), objective.as_ref(), &config, settings)
     };
@@ -265,6 +258,26 @@ fn what_cannot_be_done_is_said() {
     assert!(error.to_string().contains("--device cpu"), "{error}");
     let error = build(u32::MAX, Settings { dim: 1024, ..training.settings() }).unwrap_err();
     assert!(matches!(error, Error::DeviceMemory { .. }) && error.to_string().contains("--dim"), "{error}");
+    for (name, ..) in objective::REGISTRY {
+        let objective = objective::build(name, &config, &training.sampler()).unwrap();
+        let settings = training.settings();
+        let built = Cuda::new(&device, SIZE, training.sampler(), objective.as_ref(), &config, settings);
+        match built {
+            Ok(_) => assert!(objective.has_kernel(), "{name}"),
+            Err(error) => {
+                assert!(!objective.has_kernel(), "{name}: {error}");
+                assert!(
+                    error.to_string().contains(name) && error.to_string().contains("--device cpu"),
+                    "{error}"
+                );
+            }
+        }
+    }
+    let margin = Negatives::Margin { margin: 40, per_positive: 1 };
+    let sampler = Sampler::new(&data, SamplerKind::UserUniform, margin, 130, 3).unwrap();
+    let error =
+        Cuda::new(&device, SIZE, sampler, objective.as_ref(), &config, training.settings()).unwrap_err();
+    assert!(error.to_string().contains("--device cpu"), "{error}");
 }
 
 #[test]

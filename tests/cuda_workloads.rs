@@ -23,7 +23,7 @@ fn trains_like_the_cpu() {
         let data = workload.data(None);
         for loss in Workload::LOSSES {
             let what = format!("{} {loss:?}", workload.shape());
-            let (objective, config) = (workload.objective(loss), workload.config(loss));
+            let (objective, config) = (workload.objective(&data, loss), workload.config(loss));
             let mut cpu = workload.cpu(&data, loss);
             let size = (data.users(), data.items());
             let sampler = workload.sampler(&data);

@@ -31,17 +31,14 @@ fn train_with(
     catch_up: CatchUp,
 ) -> Parameters {
     let data = world();
-    let sampler = Sampler::new(&data, kind, Negatives::Popularity(0.5), 130, 3).unwrap();
-    let config = ObjectiveConfig {
-        alpha: 1e-2,
-        beta: 1e-3,
-        pairing,
-        user_branch: true,
-        item_branch: true,
-        eps_compat: false,
+    let negatives = match name {
+        "dice" => Negatives::Margin { margin: 4, per_positive: 2 },
+        _ => Negatives::Popularity(0.5),
     };
+    let sampler = Sampler::new(&data, kind, negatives, 130, 3).unwrap();
+    let config = ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing, ..ObjectiveConfig::default() };
     let settings = Settings { dim: 24, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
-    let objective = objective::build(name, &config).unwrap();
+    let objective = objective::build(name, &config, &sampler).unwrap();
     let mut engine = Cpu::new((700, 211), sampler, objective, settings).unwrap();
     // An evaluation in between must not change what follows.
     let sequence = if lightgcn.is_some() { propagated_minibatch } else { minibatch };
@@ -67,6 +64,20 @@ fn any_thread_count_gives_the_same_bits() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn every_objective_gives_the_same_bits_with_the_propagation() {
+    for (name, ..) in objective::REGISTRY {
+        let run = |threads| {
+            let lightgcn = Some(LightGcn { layers: 2, form: Form::Layers });
+            let kind = SamplerKind::Interaction;
+            let pairing = Pairing::Rows;
+            let train = || train_with(lightgcn, BranchKind::Linear, name, pairing, kind, CatchUp::Quadrature);
+            on_threads(threads, train)
+        };
+        assert_eq!(run(1), run(3), "{name}");
     }
 }
 

@@ -18,6 +18,7 @@ fn model(users: &[f32], items: &[f32], popularity: &[u32], gate: Option<f32>) ->
         item_embedding: items.to_vec(),
         user_branch: None,
         ego: None,
+        kept: macr::model::Kept::default(),
         item_branch: gate.map(|weight| Branch::Linear { weight: vec![weight] }),
         item_popularity: popularity.to_vec(),
         metadata: Metadata {

@@ -9,6 +9,7 @@ use macr::{
         team::Team,
     },
     data::graph::Graph,
+    objective::Shape,
     optim::Adam,
 };
 
@@ -23,8 +24,9 @@ fn world(users: u32, items: u32) -> Interactions {
 
 /// Both tables in f64, `[U + I][D]`.
 fn nodes(tables: [&Table; 2]) -> Vec<Vec<f64>> {
-    let row =
-        |table: &Table, r: u32| table.record(r)[0][..table.dim()].iter().map(|&x| f64::from(x)).collect();
+    let row = |table: &Table, r: u32| {
+        table.record(r)[0][..table.parts().columns()].iter().map(|&x| f64::from(x)).collect()
+    };
     tables.into_iter().flat_map(|t| (0..t.rows() as u32).map(move |r| row(t, r))).collect()
 }
 
@@ -59,8 +61,8 @@ fn propagate(data: &Interactions, layers: usize, x: &[Vec<f64>]) -> Vec<Vec<f64>
 
 fn tables(data: &Interactions, dim: usize) -> [Table; 2] {
     [
-        Table::xavier(data.users() as usize, dim, 3, 0).unwrap(),
-        Table::xavier(data.items() as usize, dim, 3, 1).unwrap(),
+        Table::xavier(data.users() as usize, dim, Shape { parts: 1, width: dim }, 3, 0).unwrap(),
+        Table::xavier(data.items() as usize, dim, Shape { parts: 1, width: dim }, 3, 1).unwrap(),
     ]
 }
 

@@ -61,7 +61,7 @@ impl Chain {
     ) -> Result<Self> {
         let (sampler, settings, config) =
             (workload.sampler(data), workload.settings(), workload.config(loss));
-        let objective = workload.objective(loss);
+        let objective = workload.objective(data, loss);
         let (dim, seed, batch) = (settings.dim, settings.seed, workload.batch as usize);
         let (users, items) = (data.users() as usize, data.items() as usize);
         let slots = [batch.min(users), (2 * batch).min(items)];

@@ -25,7 +25,7 @@ const EPOCHS: u64 = 1000;
 pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &Interactions) -> Result<()> {
     for loss in Workload::LOSSES {
         let size = (data.users(), data.items());
-        let objective = workload.objective(loss);
+        let objective = workload.objective(data, loss);
         let config = workload.config(loss);
         let cuda = || {
             Cuda::new(device, size, workload.sampler(data), objective.as_ref(), &config, workload.settings())

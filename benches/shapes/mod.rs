@@ -58,6 +58,7 @@ impl Shape {
             item_embedding,
             user_branch: None,
             ego: None,
+            kept: macr::model::Kept::default(),
             item_branch: Some(Branch::Linear { weight }),
             item_popularity,
             metadata: Metadata {

@@ -94,18 +94,11 @@ impl Workload {
 
     /// The paper's weights of the branches' losses.
     pub fn config(&self, (_, pairing): Loss) -> ObjectiveConfig {
-        ObjectiveConfig {
-            alpha: 1e-3,
-            beta: 1e-3,
-            pairing,
-            user_branch: true,
-            item_branch: true,
-            eps_compat: false,
-        }
+        ObjectiveConfig { alpha: 1e-3, beta: 1e-3, pairing, ..ObjectiveConfig::default() }
     }
 
-    pub fn objective(&self, loss: Loss) -> Box<dyn Objective> {
-        objective::build(loss.0, &self.config(loss)).expect("it is in the registry")
+    pub fn objective(&self, data: &Interactions, loss: Loss) -> Box<dyn Objective> {
+        objective::build(loss.0, &self.config(loss), &self.sampler(data)).expect("it is in the registry")
     }
 
     pub fn settings(&self) -> Settings {
@@ -123,6 +116,6 @@ impl Workload {
     /// A training on the CPU.
     pub fn cpu<'a>(&self, data: &'a Interactions, loss: Loss) -> impl Backend + 'a {
         let size = (data.users(), data.items());
-        Cpu::new(size, self.sampler(data), self.objective(loss), self.settings()).expect("it fits")
+        Cpu::new(size, self.sampler(data), self.objective(data, loss), self.settings()).expect("it fits")
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     backbone::{Form, LightGcn},
     config::Config,
     data::{Interactions, Split},
-    objective::{Objective, TILE, Tile},
+    objective::{ItemHead, Objective, Shape, TILE, Tile},
     sampling::SamplerKind,
 };
 
@@ -20,6 +20,8 @@ const TASK_ROWS: u64 = 64;
 const PROGRAM: u64 = 6 << 20;
 /// What a thread needs to rank a block of users, apart from its users' packed embeddings.
 const RANKING_SCRATCH: u64 = 2 << 20;
+/// What the writing of a checkpoint needs beside its tensors.
+const CHECKPOINT_SCRATCH: u64 = 2 << 20;
 /// Users of such a block.
 const RANKED_USERS: u64 = 96;
 
@@ -28,7 +30,7 @@ const RANKED_USERS: u64 = 96;
 pub struct Estimate {
     /// The mapped interaction file; its pages can be taken back when memory is short.
     pub data: u64,
-    /// Embeddings, and Adam's two moments of each.
+    /// Embeddings and branches, and Adam's two moments of each.
     pub tables: u64,
     /// Samples drawn ahead, gathered rows, scalars.
     pub batch: u64,
@@ -40,7 +42,8 @@ pub struct Estimate {
     pub evaluation: u64,
     /// The program itself.
     pub program: u64,
-    /// All of these, or more if the gradients of large branches need more, or taking a validation split from train.
+    /// All of these, or more if a checkpoint and the gradients of large branches, which are there while nothing is
+    /// evaluated, need more, or taking a validation split from train.
     pub peak: u64,
 }
 
@@ -57,28 +60,43 @@ impl Estimate {
     ) -> Self {
         let (users, items) = (u64::from(data.users()), u64::from(data.items()));
         let (rows, dim) = (users + items, config.dim as u64);
-        let stride = dim.next_multiple_of(LANES);
+        let layout = objective.layout();
+        let shapes = layout.shapes(config.dim, lightgcn.is_some());
+        let [user_stride, item_stride] =
+            shapes.map(|Shape { parts, width }| parts as u64 * (width as u64).next_multiple_of(LANES));
         let train = data.count(Split::Train);
         let batch = u64::from(config.batch_size);
 
-        let tables = rows * (3 * 4 * stride + 8);
+        let bias = if objective.item_head() == ItemHead::Bias { 4 * 4 * items } else { 0 };
+        let constants = objective.item_constants().map_or(0, |constants| 4 * constants.len() as u64);
         let own_users = batch.min(users);
         // As many distinct ones as even draws have on average: skewed draws have fewer.
         let own_items = (items as f64 * -libm::expm1(-2.0 * batch as f64 / items as f64)) as u64;
-        let gathered = (own_users + own_items) * 4 * (stride + 2);
+        let gathered = own_users * 4 * (user_stride + 2) + own_items * 4 * (item_stride + 2);
         // Three ids a row; for both sides slots and samples [2B], rows and starts [touched].
         let plan = 4 * (3 * batch + 2 * 2 * 2 * batch + 2 * (own_users + own_items));
-        let scalars = batch.div_ceil(TILE as u64) * size_of::<Tile>() as u64 + 3 * 2 * 4 * batch;
+        let scalars = batch.div_ceil(TILE as u64) * size_of::<Tile>() as u64
+            + if layout.is_divided() { 4 } else { 3 } * 2 * 4 * batch;
         // In a step, each task of rows has its part of the branches' gradients; in an evaluation these are gone.
         let head = match config.branch.hidden() as u64 {
-            0 => stride,
-            hidden => hidden * (stride + 2) + 1,
+            0 => user_stride,
+            hidden => hidden * (user_stride + 2) + 1,
         };
-        let heads = [(objective.user_branch(), own_users), (objective.item_branch(), own_items)];
-        let gradients = |(has, touched): (bool, u64)| {
+        let heads = [
+            (objective.user_branch(), own_users, user_stride),
+            (objective.item_branch(), own_items, item_stride),
+        ];
+        let branches: u64 = heads.iter().map(|&(has, ..)| if has { 3 * 4 * head } else { 0 }).sum();
+        let gradients = |(has, touched, stride): (bool, u64, u64)| {
             4 * touched.div_ceil(TASK_ROWS) * (stride + if has { head } else { 0 })
         };
-        let step: u64 = heads.into_iter().map(gradients).sum();
+        // A penalty sums each task's rows, of two kinds, in f64.
+        let sums = if objective.penalty().is_some() {
+            own_items.div_ceil(TASK_ROWS) * 2 * 8 * item_stride
+        } else {
+            0
+        };
+        let step: u64 = heads.into_iter().map(gradients).sum::<u64>() + sums;
         let slots = 4 * rows * threads.min(DRAWN_AHEAD);
         let positions = match config.sampler {
             SamplerKind::UserUniform => 0,
@@ -87,11 +105,14 @@ impl Estimate {
 
         // Scaled parameters and two layers; slots; gradients and the same scaled; the product and its two vectors.
         let propagation = lightgcn.map_or(0, |LightGcn { form, .. }| {
-            let product = if form == Form::Gram { 4 * items * (items + 2 * stride) } else { 0 };
-            rows * (3 * 4 * stride + 4 + 8) + 2 * (own_users + own_items) * 4 * stride + product
+            // Propagated rows of users and items have one shape.
+            let product = if form == Form::Gram { 4 * items * (items + 2 * item_stride) } else { 0 };
+            rows * (3 * 4 * item_stride + 4 + 8) + 2 * (own_users + own_items) * 4 * item_stride + product
         });
         // A LightGCN model has its parameters too, and leaves its last layer for a moment beside them.
-        let model = 4 * rows * dim * if lightgcn.is_some() { 2 } else { 1 } + 4 * items;
+        let [user_columns, item_columns] = shapes.map(|shape| shape.columns() as u64);
+        let own = 4 * (users * user_columns + items * item_columns);
+        let model = own * if lightgcn.is_some() { 2 } else { 1 } + 4 * items + bias / 4;
         let evaluated =
             (0..data.users()).filter(|&u| data.by_user(config.select).degree(u) > 0).count() as u64;
         let variants = config.rankings().len() as u64;
@@ -99,6 +120,13 @@ impl Estimate {
         let ranker = items * (4 * dim + 32) + items * 4 * variants;
         let lists = evaluated * (4 + 12 * variants) + data.count(config.select) * 8 * variants;
         let scratch = threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim);
+
+        let own = |[user_columns, item_columns]: [u64; 2]| {
+            12 * (users * user_columns + items * item_columns) + 8 * rows + branches + bias
+        };
+        let tables = own([user_stride, item_stride]) + constants;
+        // A copy of the tables without padding, while it is written.
+        let checkpoint = own(shapes.map(|shape| shape.columns() as u64)) + CHECKPOINT_SCRATCH;
 
         let mut estimate = Estimate {
             data: data.file_bytes(),
@@ -116,7 +144,7 @@ impl Estimate {
             original => original + estimate.data + 17 * train + PROGRAM,
         };
         let sum: u64 = estimate.parts().iter().map(|(_, bytes)| bytes).sum();
-        estimate.peak = sum.max(sum - estimate.evaluation + model + step).max(carving);
+        estimate.peak = sum.max(sum - estimate.evaluation + model + step + checkpoint).max(carving);
         estimate
     }
 

@@ -16,7 +16,6 @@ use crate::{
     device::{DeviceChoice, Resolved},
     error::Result,
     objective,
-    sampling::Sampler,
     train::Placement,
 };
 
@@ -47,8 +46,9 @@ impl Plan {
         folder: &Path,
         choice: DeviceChoice,
     ) -> Result<Self> {
-        let objective = objective::build(&config.objective, &config.objective_config())?;
-        let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
+        let sampler = config.sampler(data)?;
+        let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+        config.fits(objective.as_ref())?;
         let steps = sampler.steps_per_epoch();
         let propagation = match config.backbone {
             Backbone::Mf => None,

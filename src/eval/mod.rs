@@ -3,6 +3,7 @@
 pub mod evaluator;
 pub mod groups;
 pub mod metric;
+pub mod significance;
 
 pub use crate::backend::lists::Hit;
 pub use evaluator::{Evaluation, Evaluator, Mask, Outcome, Scores};

@@ -1,11 +1,15 @@
-//! The epoch loop: steps, evaluations, selection of the best epoch, early stopping.
+//! The epoch loop: steps, evaluations, selection of the best epoch, early stopping, checkpoints.
 
+pub mod checkpoint;
 pub mod early_stopping;
 pub mod observer;
 pub mod placement;
+pub mod progress;
 pub mod sequence;
 pub mod trainer;
 
+pub use checkpoint::Checkpoint;
 pub use observer::{Epoch, Evaluated, Observer};
 pub use placement::Placement;
-pub use trainer::{Summary, Trainer};
+pub use progress::Progress;
+pub use trainer::{Rehearsal, Summary, Trainer};

@@ -62,15 +62,15 @@ pub(super) fn settings(data: &Interactions, config: &Config) -> Result<Settings>
 
 #[cfg(feature = "cuda")]
 fn gpu_memory(data: &Interactions, config: &Config, device: &Resolved) -> Result<Option<u64>> {
-    use crate::{backend::cuda, error::Error, objective, sampling::Sampler};
+    use crate::{backend::cuda, error::Error, objective};
     let Resolved::Cuda(device) = device else { return Ok(None) };
     let longest = cuda::params::RANK_LONGEST as usize;
     if config.k > longest {
         let problem = format!("lists on a GPU have at most {longest} items");
         return Err(Error::config("k", config.k, problem, "use --device cpu, or a smaller --k"));
     }
-    let objective = objective::build(&config.objective, &config.objective_config())?;
-    let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
+    let sampler = config.sampler(data)?;
+    let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
     let shape = (data.users(), data.items());
     cuda::check(device, shape, &sampler, objective.as_ref(), &settings(data, config)?).map(Some)
 }

@@ -1,11 +1,12 @@
 //! The epoch loop.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
-    early_stopping::EarlyStopping,
+    Checkpoint, Progress,
     observer::{Epoch, Evaluated, Observer},
     placement::settings,
     sequence::{minibatch, propagated_minibatch},
@@ -14,7 +15,7 @@ use super::{
 use crate::backend::cuda::Cuda;
 use crate::{
     backbone::Backbone,
-    backend::{Backend, Parameters, cpu::Cpu},
+    backend::{Backend, Parameters, cpu::Cpu, lists::Audience},
     config::Config,
     data::{Interactions, popularity::item_counts},
     device::Resolved,
@@ -22,7 +23,6 @@ use crate::{
     eval::{Evaluator, Outcome},
     model::{Carved, Metadata, Model, Ranking},
     objective,
-    sampling::Sampler,
 };
 
 /// Trains one model on one dataset.
@@ -49,8 +49,14 @@ pub struct Trainer<'a> {
     device: Resolved,
     popularity: Vec<u32>,
     parts: Vec<&'static str>,
+    penalised: bool,
     carved: Option<Carved>,
+    progress: Progress,
+    best: Option<Arc<Model>>,
 }
+
+/// Seconds of steps after which the observer is asked again.
+const PIECE_SECONDS: f64 = 0.5;
 
 /// What a training did.
 #[derive(Debug, Clone, Serialize)]
@@ -67,10 +73,17 @@ pub struct Summary {
     pub train_seconds: f64,
     /// Seconds in evaluations.
     pub eval_seconds: f64,
-    /// True if the observer ended the training before its time.
-    pub stopped: bool,
     /// The best evaluation.
     pub best: Evaluated,
+}
+
+/// How long the parts of a training take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rehearsal {
+    /// Seconds for the steps of an epoch.
+    pub epoch_seconds: f64,
+    /// Seconds for an evaluation.
+    pub evaluation_seconds: f64,
 }
 
 impl<'a> Trainer<'a> {
@@ -89,9 +102,11 @@ impl<'a> Trainer<'a> {
     /// As for [`Trainer::new`]; [`Error::Config`] for what only the CPU can do, [`Error::Device`] and
     /// [`Error::DeviceMemory`] if the device fails or is too small.
     pub fn on(device: &Resolved, data: &'a Interactions, config: Config) -> Result<Self> {
-        let objective = objective::build(&config.objective, &config.objective_config())?;
+        let sampler = config.sampler(data)?;
+        let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+        config.fits(objective.as_ref())?;
         let parts = objective.parts().to_vec();
-        let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
+        let penalised = objective.penalty().is_some();
         if data.count(config.select) == 0 {
             return Err(Error::data(
                 format!("the data has no {0} split to choose the epoch on", config.select),
@@ -109,7 +124,18 @@ impl<'a> Trainer<'a> {
             }
         };
         let device = device.clone();
-        Ok(Trainer { engine, device, popularity: item_counts(data), data, config, parts, carved: None })
+        Ok(Trainer {
+            engine,
+            device,
+            popularity: item_counts(data),
+            data,
+            config,
+            parts,
+            penalised,
+            carved: None,
+            progress: Progress::default(),
+            best: None,
+        })
     }
 
     /// Has the model say where the data's validation split came from.
@@ -128,10 +154,49 @@ impl<'a> Trainer<'a> {
         &self.config
     }
 
-    /// Trains until the epochs are done, patience runs out or the observer stops it; returns the best model.
+    /// Continues from `checkpoint`. On the device that took it, the training gives the same bits as one that was never
+    /// put down.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when the loss is no longer finite; whatever the observer returns.
+    /// [`Error::Data`] if it is of other data, or of settings that would have changed what is done.
+    pub fn resume(mut self, checkpoint: &Checkpoint) -> Result<Self> {
+        checkpoint.admits(&self.config)?;
+        let data = self.data.checksum();
+        if checkpoint.data != data {
+            return Err(Error::data(
+                format!(
+                    "the run was trained on data with the checksum {}, and this has {data}",
+                    checkpoint.data
+                ),
+                "give the data that it began with, or train a new run",
+            ));
+        }
+        self.engine.restore(&checkpoint.state)?;
+        Ok(Trainer { progress: checkpoint.progress.clone(), best: checkpoint.best.clone(), ..self })
+    }
+
+    /// The training as it is now.
+    ///
+    /// # Errors
+    /// If the device fails.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
+        Ok(Checkpoint {
+            progress: self.progress.clone(),
+            config: self.config.clone(),
+            data: self.data.checksum(),
+            carved: self.carved.clone(),
+            device: self.device.model(),
+            notes: Value::Null,
+            best: self.best.clone(),
+            state: self.engine.state()?,
+        })
+    }
+
+    /// Trains until the epochs are done or patience runs out; returns the best model.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] when the loss is no longer finite; [`Error::Interrupted`] when the observer stops it;
+    /// whatever the observer returns.
     pub fn fit(mut self, observer: &mut dyn Observer) -> Result<(Model, Summary)> {
         let rankings = self.config.rankings();
         let device = self.device.clone();
@@ -140,92 +205,163 @@ impl<'a> Trainer<'a> {
             .rankings(&rankings)
             .device(&device);
         let audience = evaluator.audience()?;
-        let mut stopping = EarlyStopping::new(self.config.patience);
-        let mut best: Option<(Model, Evaluated)> = None;
-        let (mut samples, mut train_seconds, mut eval_seconds, mut stopped) = (0, 0.0, 0.0, false);
-        let mut epoch = 0;
-        while epoch < self.config.epochs && !stopped && !stopping.should_stop() {
-            epoch += 1;
-            let done = self.epoch(epoch)?;
-            samples += done.samples;
-            train_seconds += done.seconds;
-            observer.epoch(&done)?;
-            stopped = observer.stop();
-            if epoch % self.config.eval_every == 0 || epoch == self.config.epochs || stopped {
-                let start = Instant::now();
-                let snapshot = self.engine.snapshot()?;
-                let results =
-                    evaluator.evaluate_snapshot(&audience, snapshot.as_ref(), &self.popularity)?.results;
-                // The first of equals: grids are written with the plain ranking first.
-                let value = |outcome: &Outcome, metric| outcome.metrics.get(metric).unwrap_or(f64::NAN);
-                let hit_rate = |outcome: &Outcome| value(outcome, "hit_rate");
-                let chosen = results.iter().reduce(|a, b| if hit_rate(b) > hit_rate(a) { b } else { a });
-                let Some(chosen) = chosen else { continue };
-                let evaluated = Evaluated {
-                    epoch,
-                    ranking: Ranking { c: chosen.c, tau: chosen.tau },
-                    hit_rate: hit_rate(chosen),
-                    recall: value(chosen, "recall"),
-                    ndcg: value(chosen, "ndcg"),
-                    best: stopping.improves(hit_rate(chosen)),
-                    seconds: start.elapsed().as_secs_f64(),
-                };
-                eval_seconds += evaluated.seconds;
-                observer.evaluated(&evaluated)?;
-                if evaluated.best {
-                    // Only now are the parameters copied from a GPU.
-                    let parameters = snapshot.into_parameters()?;
-                    let model = self.model(parameters, evaluated.ranking);
-                    observer.improved(&model)?;
-                    best = Some((model, evaluated));
-                }
+        let Config { epochs, eval_every, patience, .. } = self.config;
+        // What happens at the head of this loop follows from the progress alone, so that a training can be taken up
+        // again at every one of its turns.
+        let mut piece = 1;
+        loop {
+            if self.progress.evaluation_is_due(eval_every, epochs) {
+                self.evaluate(&evaluator, &audience, observer)?;
             }
+            let Progress { epochs: done, steps, stopping, .. } = self.progress;
+            let finished = steps == 0 && (done >= epochs || stopping.should_stop(patience));
+            let stopped = !finished && observer.stop();
+            if observer.checkpoint_is_due(&self.progress, finished) || stopped {
+                observer.checkpoint(self.checkpoint()?)?;
+            }
+            if finished {
+                break;
+            }
+            if stopped {
+                return Err(Error::Interrupted { epochs: done, steps, saved: None });
+            }
+            piece = self.advance(piece, observer)?;
         }
-        let Some((model, evaluated)) = best else {
-            return Err(Error::config(
-                "epochs",
-                self.config.epochs,
-                "no epoch was trained",
-                "use at least 1",
-            ));
+        let Progress { epochs: done, samples, train_seconds, eval_seconds, best, .. } = self.progress;
+        drop(self.engine);
+        let (Some(model), Some(evaluated)) = (self.best, best) else {
+            return Err(Error::config("epochs", epochs, "no epoch was trained", "use at least 1"));
         };
         let summary = Summary {
             best_epoch: evaluated.epoch,
-            epochs: epoch,
+            epochs: done,
             samples,
             samples_per_second: samples as f64 / train_seconds.max(f64::MIN_POSITIVE),
             train_seconds,
             eval_seconds,
-            stopped,
             best: evaluated,
         };
-        Ok((model, summary))
+        Ok((Arc::unwrap_or_clone(model), summary))
     }
 
-    fn epoch(&mut self, epoch: u64) -> Result<Epoch> {
+    /// Up to `piece` steps, to the end of the epoch at most. Returns how many to do next: as many as take about
+    /// [`PIECE_SECONDS`].
+    fn advance(&mut self, piece: u64, observer: &mut dyn Observer) -> Result<u64> {
         let start = Instant::now();
         let steps = self.steps_per_epoch();
-        let first = (epoch - 1) * steps;
-        let samples = (first..first + steps).map(|s| u64::from(self.engine.sampler().rows(s))).sum();
+        let Progress { epochs, steps: done, ref mut losses, .. } = self.progress;
+        let now = piece.min(steps - done);
         let sequence = match self.config.backbone {
             Backbone::Mf => minibatch,
             Backbone::LightGcn => propagated_minibatch,
         };
-        let sums = self.engine.repeat(steps, &sequence)?.map(|sum| sum / steps as f64);
-        let loss: f64 = sums.iter().sum();
-        if !loss.is_finite() {
-            let Config { learning_rate, l2, .. } = self.config;
-            return Err(Error::Diverged { epoch, loss, learning_rate, l2 });
+        self.engine.advance(now, &sequence, losses)?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.progress.steps += now;
+        self.progress.seconds += seconds;
+        if self.progress.steps == steps {
+            let sums = std::mem::take(&mut self.progress.losses).map(|sum| sum / steps as f64);
+            let first = epochs * steps;
+            let [.., penalty, l2] = sums;
+            let penalty = self.penalised.then_some(("penalty", penalty));
+            let parts = self.parts.iter().copied().zip(sums).chain(penalty).chain([("l2", l2)]);
+            let epoch = Epoch {
+                epoch: epochs + 1,
+                loss: sums.iter().sum(),
+                parts: parts.map(|(name, value)| (name.to_owned(), value)).collect(),
+                samples: (first..first + steps).map(|s| u64::from(self.engine.sampler().rows(s))).sum(),
+                seconds: std::mem::take(&mut self.progress.seconds),
+            };
+            if !epoch.loss.is_finite() {
+                let Config { learning_rate, l2, .. } = self.config;
+                return Err(Error::Diverged { epoch: epoch.epoch, loss: epoch.loss, learning_rate, l2 });
+            }
+            let progress = &mut self.progress;
+            (progress.epochs, progress.steps) = (epoch.epoch, 0);
+            progress.samples += epoch.samples;
+            progress.train_seconds += epoch.seconds;
+            observer.epoch(&epoch)?;
         }
-        let names = self.parts.iter().copied().zip(sums);
-        let l2 = sums[sums.len() - 1];
-        let parts = names.chain([("l2", l2)]).map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Epoch { epoch, loss, parts, samples, seconds: start.elapsed().as_secs_f64() })
+        Ok(if now == piece && seconds < PIECE_SECONDS / 2.0 { 2 * piece } else { piece })
+    }
+
+    fn evaluate(
+        &mut self,
+        evaluator: &Evaluator<'_>,
+        audience: &Audience<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        observer.evaluating()?;
+        let start = Instant::now();
+        let snapshot = self.engine.snapshot()?;
+        let results = evaluator.evaluate_snapshot(audience, snapshot.as_ref(), &self.popularity)?.results;
+        // The first of equals: grids are written with the plain ranking first.
+        let value = |outcome: &Outcome, metric| outcome.metrics.get(metric).unwrap_or(f64::NAN);
+        let hit_rate = |outcome: &Outcome| value(outcome, "hit_rate");
+        let chosen = results.iter().reduce(|a, b| if hit_rate(b) > hit_rate(a) { b } else { a });
+        self.progress.evaluated = self.progress.epochs;
+        let Some(chosen) = chosen else { return Ok(()) };
+        let evaluated = Evaluated {
+            epoch: self.progress.epochs,
+            ranking: Ranking { c: chosen.c, tau: chosen.tau },
+            hit_rate: hit_rate(chosen),
+            recall: value(chosen, "recall"),
+            ndcg: value(chosen, "ndcg"),
+            best: self.progress.stopping.improves(hit_rate(chosen)),
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        self.progress.eval_seconds += evaluated.seconds;
+        observer.evaluated(&evaluated)?;
+        if evaluated.best {
+            // Only now are the parameters copied from a GPU.
+            let parameters = snapshot.into_parameters()?;
+            let model = self.model(parameters, evaluated.ranking);
+            observer.improved(&model)?;
+            self.best = Some(Arc::new(model));
+            self.progress.best = Some(evaluated);
+        }
+        Ok(())
+    }
+
+    /// Takes a few steps and one evaluation, and says how long they took; the training is used up.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`].
+    pub fn rehearse(mut self) -> Result<Rehearsal> {
+        const MOST_STEPS: u64 = 64;
+        const ENOUGH_SECONDS: f64 = 0.25;
+        let sequence = match self.config.backbone {
+            Backbone::Mf => minibatch,
+            Backbone::LightGcn => propagated_minibatch,
+        };
+        // The first step also touches memory for the first time.
+        let losses = &mut self.progress.losses;
+        self.engine.advance(1, &sequence, losses)?;
+        let mut steps = 4;
+        let step_seconds = loop {
+            let start = Instant::now();
+            self.engine.advance(steps, &sequence, losses)?;
+            let seconds = start.elapsed().as_secs_f64();
+            if steps >= MOST_STEPS || seconds >= ENOUGH_SECONDS {
+                break seconds / steps as f64;
+            }
+            steps *= 4;
+        };
+        let start = Instant::now();
+        let rankings = self.config.rankings();
+        let evaluator =
+            Evaluator::new(self.data, self.config.select).ks(&[self.config.k]).rankings(&rankings);
+        let evaluator = evaluator.device(&self.device);
+        let snapshot = self.engine.snapshot()?;
+        evaluator.evaluate_snapshot(&evaluator.audience()?, snapshot.as_ref(), &self.popularity)?;
+        drop(snapshot);
+        let evaluation_seconds = start.elapsed().as_secs_f64();
+        Ok(Rehearsal { epoch_seconds: step_seconds * self.steps_per_epoch() as f64, evaluation_seconds })
     }
 
     /// A model of these parameters.
     fn model(&self, parameters: Parameters, ranking: Ranking) -> Model {
-        let Parameters { users, items, user_branch, item_branch, ego } = parameters;
+        let Parameters { users, items, user_branch, item_branch, ego, kept } = parameters;
         Model {
             dim: self.config.dim,
             user_embedding: users,
@@ -233,6 +369,7 @@ impl<'a> Trainer<'a> {
             user_branch,
             item_branch,
             ego,
+            kept,
             item_popularity: self.popularity.clone(),
             metadata: Metadata {
                 backbone: self.config.backbone.to_string(),

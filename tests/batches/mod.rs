@@ -2,13 +2,16 @@
 #![allow(dead_code)]
 
 use macr::{
+    Edges, InteractionsBuilder, Split,
     backend::cuda::{
         Buffer, Device, Purpose,
         batch::Batch,
         sample::Touched,
         table::{Table, stride},
     },
+    objective::{self, Objective, ObjectiveConfig},
     optim::Adam,
+    sampling::{Negatives, Sampler, SamplerKind},
 };
 
 pub const TEST: Purpose = Purpose { what: "a test", lower: "nothing" };
@@ -78,6 +81,15 @@ impl Random {
     pub fn signed(&mut self) -> f32 {
         (2.0 * self.uniform() - 1.0) as f32
     }
+}
+
+/// The objective `name`, for 60 items of which item i has i / 2 interactions.
+pub fn objective(name: &str, config: &ObjectiveConfig) -> Box<dyn Objective> {
+    let pairs = (0..60u32).flat_map(|i| (0..i / 2).map(move |u| (u, i)));
+    let data =
+        InteractionsBuilder::new(30, 60).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap();
+    let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, 1, 1).unwrap();
+    objective::build(name, config, &sampler).unwrap()
 }
 
 /// A table on the host, `[rows, stride]` with zeros beyond D.

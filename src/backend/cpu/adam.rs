@@ -82,16 +82,16 @@ vectorised! {
     }
 }
 
-/// A copy of the whole table, every row caught up: `[rows, D]`, for evaluation and for the model file.
+/// A copy of the whole table, every row caught up: `[rows, columns]`, for evaluation and for the model file.
 pub fn export(table: &Table, rules: &Rules, adam: &Adam, catch_up: CatchUp) -> Vec<f32> {
-    let dim = table.dim();
+    let dim = table.parts().columns();
     let mut out = vec![0f32; table.rows() * dim];
     out.par_chunks_mut(ROWS * dim).enumerate().for_each(|(chunk, out)| {
         let ids: Vec<u32> = (0..(out.len() / dim) as u32).map(|k| (chunk * ROWS) as u32 + k).collect();
         let mut rows = vec![0f32; ids.len() * table.stride()];
         catch_up_rows(table, &ids, rules, adam, catch_up, &mut rows);
         for (out, row) in out.chunks_exact_mut(dim).zip(rows.chunks_exact(table.stride())) {
-            out.copy_from_slice(&row[..dim]);
+            table.parts().unpad(row, out);
         }
     });
     out

@@ -16,7 +16,7 @@ pub const SLOTS: usize = 64;
 pub struct Gathered {
     /// `[n, stride]`: parameters before the step.
     pub rows: Vec<f32>,
-    /// `[n]`: branch logit, 0 without a branch.
+    /// `[n]`: logit of the side's head, 0 without one.
     pub logit: Vec<f32>,
     /// `[tasks]`: squared norms of each task's rows, each as often as it has samples.
     norms: Vec<f64>,
@@ -32,8 +32,19 @@ pub struct Source<'a> {
     pub fetch: bool,
     /// Which of them are wanted.
     pub touched: &'a Touched,
-    /// Where there is a branch.
-    pub branch: Option<Head<'a>>,
+    /// What gives its rows a logit.
+    pub logit: Logit<'a>,
+}
+
+/// Where the logits of a side come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Logit<'a> {
+    /// They are 0.
+    None,
+    /// A branch.
+    Branch(Head<'a>),
+    /// `[rows of the table]`: a bias for each.
+    Bias(&'a [f32]),
 }
 
 /// [`SLOTS`] rows to fetch, and where to.
@@ -52,7 +63,7 @@ impl Gathered {
     pub fn tasks<'a>(&'a mut self, source: Source<'a>) -> impl Iterator<Item = Task<'a>> {
         let (n, stride) = (source.touched.rows.len(), source.table.stride());
         self.rows_of(&source);
-        // Without a branch the logits stay what they are: 0.
+        // Without a head the logits stay what they are: 0.
         self.logit.resize(n, 0.0);
         self.norms.resize(n.div_ceil(SLOTS), 0.0);
         let rows = self.rows.chunks_mut(SLOTS * stride);
@@ -75,14 +86,20 @@ impl Gathered {
 impl Task<'_> {
     /// Fetches the rows.
     pub fn run(&mut self, rules: &Rules, adam: &Adam, catch_up: CatchUp) {
-        let Source { table, fetch, touched, branch } = self.source;
+        let Source { table, fetch, touched, logit } = self.source;
         let slots = self.first..self.first + self.logits.len();
         let (ids, starts) = (&touched.rows[slots.clone()], &touched.starts[slots.start..=slots.end]);
         if fetch {
             catch_up_rows(table, ids, rules, adam, catch_up, self.rows);
         }
-        if let Some(branch) = branch {
-            branch_logits(branch, self.rows, self.logits);
+        match logit {
+            Logit::None => {}
+            Logit::Branch(branch) => branch_logits(branch, self.rows, self.logits),
+            Logit::Bias(bias) => {
+                for (logit, &id) in self.logits.iter_mut().zip(ids) {
+                    *logit = bias[id as usize];
+                }
+            }
         }
         // L2 is on the parameters.
         *self.norm = if fetch { norm(self.rows, starts) } else { parameter_norm(table, ids, starts) };

@@ -231,17 +231,21 @@ impl<'a> Propagation<'a> {
             scaled: Default::default(),
             graph,
         };
+        propagation.scale_parameters(tables);
+        propagation
+    }
+
+    /// Takes over the parameters of `tables`, which were changed from outside.
+    pub fn scale_parameters(&mut self, tables: [&Table; 2]) {
         for side in [USERS, ITEMS] {
-            let mut ego = std::mem::take(&mut propagation.ego[side]);
-            for (row, (ego, &scale)) in ego.chunks_exact_mut(stride).zip(propagation.scale(side)).enumerate()
-            {
+            let mut ego = std::mem::take(&mut self.ego[side]);
+            for (row, (ego, &scale)) in ego.chunks_exact_mut(self.stride).zip(self.scale(side)).enumerate() {
                 for (ego, &p) in ego.iter_mut().zip(tables[side].record(row as u32)[0]) {
                     *ego = scale * p;
                 }
             }
-            propagation.ego[side] = ego;
+            self.ego[side] = ego;
         }
-        propagation
     }
 
     /// The form in use.
@@ -297,14 +301,19 @@ impl<'a> Propagation<'a> {
         self.compute(team, half, Finish::Times(self.mean()), out);
     }
 
-    /// The final embeddings of all rows, `[U, D]` and `[I, D]`.
+    /// The final embeddings of all rows, without padding.
     pub fn export(&mut self, team: &Team, tables: [&Table; 2]) -> [Vec<f32>; 2] {
         self.forward(team, tables);
         [USERS, ITEMS].map(|side| {
             let (table, stride) = (tables[side], self.stride);
             let mut rows = vec![0f32; table.rows() * stride];
             self.last_layer(team, side, table, &self.whole[side], None, &mut rows);
-            rows.chunks_exact(stride).flat_map(|row| &row[..table.dim()]).copied().collect()
+            let parts = table.parts();
+            let mut out = vec![0f32; table.rows() * parts.columns()];
+            for (row, out) in rows.chunks_exact(stride).zip(out.chunks_exact_mut(parts.columns())) {
+                parts.unpad(row, out);
+            }
+            out
         })
     }
 

@@ -1,20 +1,65 @@
 //! A parameter table with its optimiser state, laid out so that one touched row is one run of memory.
 
 use memmap2::MmapMut;
+use rayon::prelude::*;
 
 use crate::{
+    backend::state::{Exchange, Place},
     error::{Error, Result},
+    objective::Shape,
     sampling::philox::philox,
     simd::{LANES, prefetch},
 };
 
-/// `[rows, 3, stride]` f32: parameters, first and second moments side by side; stride is D padded with zeros.
+/// How the padded rows of a table are divided into vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Vectors of a row, 1 or 2.
+    pub count: usize,
+    /// Components of a vector.
+    pub width: usize,
+    /// These padded to the lanes of a vector loop.
+    pub stride: usize,
+}
+
+impl Parts {
+    /// Of rows of this shape.
+    pub fn new(Shape { parts, width }: Shape) -> Self {
+        Parts { count: parts, width, stride: width.next_multiple_of(LANES) }
+    }
+
+    /// Length of a padded row.
+    #[inline(always)]
+    pub fn stride(self) -> usize {
+        self.count * self.stride
+    }
+
+    /// Length of a row without padding.
+    pub fn columns(self) -> usize {
+        self.count * self.width
+    }
+
+    /// The padded `row`, `[stride]`, without padding, `[columns]`.
+    pub fn unpad(self, row: &[f32], out: &mut [f32]) {
+        for (part, out) in row.chunks_exact(self.stride).zip(out.chunks_exact_mut(self.width)) {
+            out.copy_from_slice(&part[..self.width]);
+        }
+    }
+
+    /// Where the vector begins that is scored as the `part`-th: a row of one vector has it in both scores.
+    #[inline(always)]
+    pub fn start(self, part: usize) -> usize {
+        part.min(self.count - 1) * self.stride
+    }
+}
+
+/// `[rows, 3, stride]` f32: parameters, first and second moments side by side; the stride is that of the row's vectors,
+/// each padded with zeros.
 ///
 /// Padding stays zero: its gradient is.
 #[derive(Debug)]
 pub struct Table {
-    dim: usize,
-    stride: usize,
+    parts: Parts,
     /// Anonymous memory in huge pages where the system has them: touched rows lie far apart, and each would cost a
     /// walk of the page table.
     records: MmapMut,
@@ -27,17 +72,18 @@ pub type Record<'a> = [&'a [f32]; 3];
 
 impl Table {
     /// Xavier-uniform parameters, +-sqrt(6 / (rows + D)) as in the reference code (its fan-in is the number of
-    /// rows), and moments of zero. `stream` tells tables of one seed apart.
+    /// rows), and moments of zero, for embeddings of size D = `dim`. `stream` tells tables of one seed apart.
     ///
     /// # Errors
     /// [`Error::Data`] if there is not enough memory.
-    pub fn xavier(rows: usize, dim: usize, seed: u64, stream: u32) -> Result<Self> {
+    pub fn xavier(rows: usize, dim: usize, shape: Shape, seed: u64, stream: u32) -> Result<Self> {
         let bound = (6.0 / (rows + dim) as f64).sqrt();
-        let stride = dim.next_multiple_of(LANES);
+        let parts = Parts::new(shape);
+        let stride = parts.stride();
         let bytes = rows * 3 * stride * size_of::<f32>();
         let mut records = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
             Error::data(
-                format!("a table of {rows} rows x {dim} with its moments needs {bytes} bytes, and there are not so many ({e})"),
+                format!("a table of {rows} rows x {} with its moments needs {bytes} bytes, and there are not so many ({e})", shape.columns()),
                 "lower --dim, or train on a machine with more memory",
             )
         })?;
@@ -45,20 +91,25 @@ impl Table {
         #[cfg(target_os = "linux")]
         let _ = records.advise(memmap2::Advice::HugePage);
         let values: &mut [f32] = bytemuck::cast_slice_mut(&mut records[..bytes]);
+        let mut drawn = vec![0f32; shape.columns()];
         for (row, record) in values.chunks_exact_mut(3 * stride).enumerate() {
-            fill_uniform(&mut record[..dim], bound, seed, stream, row as u64);
+            fill_uniform(&mut drawn, bound, seed, stream, row as u64);
+            for (part, drawn) in record.chunks_exact_mut(parts.stride).zip(drawn.chunks_exact(shape.width)) {
+                part[..shape.width].copy_from_slice(drawn);
+            }
         }
-        Ok(Table { dim, stride, records, last: vec![0; rows] })
+        Ok(Table { parts, records, last: vec![0; rows] })
     }
 
-    /// Embedding size D.
-    pub fn dim(&self) -> usize {
-        self.dim
+    /// How its rows are divided.
+    pub fn parts(&self) -> Parts {
+        self.parts
     }
 
-    /// D padded to the lanes of a vector loop.
+    /// Length of a padded row.
+    #[inline(always)]
     pub fn stride(&self) -> usize {
-        self.stride
+        self.parts.stride()
     }
 
     /// Number of rows.
@@ -74,30 +125,72 @@ impl Table {
     /// Parameters, first and second moments of `row`, padded.
     #[inline(always)]
     pub fn record(&self, row: u32) -> Record<'_> {
-        let width = 3 * self.stride * size_of::<f32>();
+        let width = 3 * self.stride() * size_of::<f32>();
         let run: &[f32] = bytemuck::cast_slice(&self.records[row as usize * width..][..width]);
-        let (p, rest) = run.split_at(self.stride);
-        let (m, v) = rest.split_at(self.stride);
+        let (p, rest) = run.split_at(self.stride());
+        let (m, v) = rest.split_at(self.stride());
         [p, m, v]
     }
 
     /// Asks for `row`, which is read soon.
     #[inline(always)]
     pub fn prefetch(&self, row: u32) {
-        let width = 3 * self.stride;
+        let width = 3 * self.stride();
         prefetch(self.records.as_ptr().cast::<f32>().wrapping_add(row as usize * width), width);
         prefetch(self.last.as_ptr().wrapping_add(row as usize), 1);
+    }
+
+    /// Shows `exchange` the table, which is called `name`.
+    ///
+    /// # Errors
+    /// As [`Exchange::tensor`].
+    pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
+        let shape = [self.rows(), self.parts.columns()];
+        for (k, kind) in ["p", "m", "v"].into_iter().enumerate() {
+            exchange.tensor(format!("{name}.{kind}"), &shape, &mut Third { table: self, k })?;
+        }
+        exchange.tensor(format!("{name}.last"), &shape[..1], self.last.as_mut_slice())
     }
 
     /// Access to distinct rows from several threads at once.
     pub fn shared(&mut self) -> SharedTable<'_> {
         SharedTable {
-            stride: self.stride,
+            stride: self.stride(),
             rows: self.last.len(),
             records: self.records.as_mut_ptr().cast(),
             last: self.last.as_mut_ptr(),
             table: std::marker::PhantomData,
         }
+    }
+}
+
+/// The `k`-th third of every record: parameters, first or second moments.
+struct Third<'a> {
+    table: &'a mut Table,
+    k: usize,
+}
+
+impl Place<f32> for Third<'_> {
+    fn get(&self) -> Result<Vec<f32>> {
+        let parts = self.table.parts;
+        let mut values = vec![0f32; self.table.rows() * parts.columns()];
+        let rows = values.par_chunks_exact_mut(parts.columns()).enumerate().with_min_len(256);
+        rows.for_each(|(row, out)| parts.unpad(self.table.record(row as u32)[self.k], out));
+        Ok(values)
+    }
+
+    fn set(&mut self, values: &[f32]) -> Result<()> {
+        let (parts, stride) = (self.table.parts, self.table.stride());
+        let bytes = self.table.rows() * 3 * stride * size_of::<f32>();
+        let records: &mut [f32] = bytemuck::cast_slice_mut(&mut self.table.records[..bytes]);
+        let rows = records.chunks_exact_mut(3 * stride).zip(values.chunks_exact(parts.columns()));
+        for (record, values) in rows {
+            let vectors = record[self.k * stride..].chunks_exact_mut(parts.stride);
+            for (vector, values) in vectors.zip(values.chunks_exact(parts.width)) {
+                vector[..parts.width].copy_from_slice(values);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -128,7 +221,7 @@ pub struct SharedTable<'a> {
 unsafe impl Sync for SharedTable<'_> {}
 
 impl SharedTable<'_> {
-    /// D padded to the lanes of a vector loop.
+    /// Length of a padded row.
     pub fn stride(&self) -> usize {
         self.stride
     }

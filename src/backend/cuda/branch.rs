@@ -8,9 +8,13 @@ use super::{
     gather::Gathered,
     params::{self, BRANCH_BLOCKS, BRANCH_THREADS},
     step::Scalars,
-    table::{stride, unpad, width},
+    table::{Padded, stride, width},
 };
-use crate::{error::Result, model};
+use crate::{
+    backend::state::{Exchange, Place, pad, unpadded},
+    error::Result,
+    model,
+};
 
 // SAFETY: kernels/branch.cu.
 unsafe impl Params for params::Branch {
@@ -63,6 +67,19 @@ impl Branch {
     /// [`crate::Error::Device`] if the device fails.
     pub fn first_moments(&self) -> Result<model::Branch> {
         Ok(model::Branch::Linear { weight: self.m.read()?[..self.dim].to_vec() })
+    }
+
+    /// Shows `exchange` the branch after `steps` steps, which is called `name`.
+    ///
+    /// # Errors
+    /// As [`Exchange::tensor`].
+    pub fn exchange(&mut self, name: &str, steps: u64, exchange: &mut Exchange<'_>) -> Result<()> {
+        let dim = self.dim;
+        exchange.tensor(format!("{name}.p"), &[dim], &mut Present { branch: self, steps })?;
+        for (part, buffer) in [("m", &mut self.m), ("v", &mut self.v)] {
+            exchange.tensor(format!("{name}.{part}"), &[dim], &mut Padded { buffer, rows: 1, dim })?;
+        }
+        Ok(())
     }
 }
 
@@ -132,8 +149,45 @@ impl Mlp {
         let (w1, rest) = values.split_at(self.hidden * stride(self.dim));
         let (b1, rest) = rest.split_at(self.hidden);
         let (w2, b2) = rest.split_at(self.hidden);
-        let w1 = unpad(w1, stride(self.dim), self.dim);
+        let w1 = unpadded(w1, stride(self.dim), self.dim);
         Ok(model::Branch::Mlp { w1, b1: b1.to_vec(), w2: w2.to_vec(), b2: b2[0] })
+    }
+
+    /// Shows `exchange` the branch, which is called `name`.
+    ///
+    /// # Errors
+    /// As [`Exchange::tensor`].
+    pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
+        let (dim, hidden) = (self.dim, self.hidden);
+        for (part, buffer) in [("p", &mut self.values), ("m", &mut self.m), ("v", &mut self.v)] {
+            let shape = [Self::size(hidden, dim)];
+            exchange.tensor(format!("{name}.{part}"), &shape, &mut Layers { buffer, hidden, dim })?;
+        }
+        Ok(())
+    }
+}
+
+/// The parameters of an [`Mlp`], or a moment of them.
+struct Layers<'a> {
+    buffer: &'a mut Buffer<f32>,
+    hidden: usize,
+    dim: usize,
+}
+
+impl Place<f32> for Layers<'_> {
+    fn get(&self) -> Result<Vec<f32>> {
+        let values = self.buffer.read()?;
+        let (matrix, rest) = values.split_at(self.hidden * stride(self.dim));
+        Ok([&unpadded(matrix, stride(self.dim), self.dim), rest].concat())
+    }
+
+    fn set(&mut self, values: &[f32]) -> Result<()> {
+        let mut padded = vec![0f32; self.buffer.len()];
+        let (matrix, rest) = padded.split_at_mut(self.hidden * stride(self.dim));
+        let (from, last) = values.split_at(self.hidden * self.dim);
+        pad(from, matrix, stride(self.dim), self.dim);
+        rest.copy_from_slice(last);
+        self.buffer.write(&padded)
     }
 }
 
@@ -272,5 +326,29 @@ impl Mlps {
     ) -> Result<()> {
         // SAFETY: the arrays have the shapes that kernels/params.h gives; slots are slots of the gathered rows.
         unsafe { device.launch(kernel, Shape::linear(blocks, BRANCH_THREADS), params) }
+    }
+}
+
+/// The half that is the vector after `steps` steps.
+struct Present<'a> {
+    branch: &'a mut Branch,
+    steps: u64,
+}
+
+impl Present<'_> {
+    fn first(&self) -> usize {
+        (self.steps % 2) as usize * stride(self.branch.dim)
+    }
+}
+
+impl Place<f32> for Present<'_> {
+    fn get(&self) -> Result<Vec<f32>> {
+        Ok(self.branch.values.read()?[self.first()..][..self.branch.dim].to_vec())
+    }
+
+    fn set(&mut self, values: &[f32]) -> Result<()> {
+        let mut both = self.branch.values.read()?;
+        both[self.first()..][..values.len()].copy_from_slice(values);
+        self.branch.values.write(&both)
     }
 }

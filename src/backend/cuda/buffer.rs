@@ -7,7 +7,10 @@ use cudarc::driver::{
 };
 
 use super::{Device, failure::failed, graph::outside_capture};
-use crate::error::{Error, Result};
+use crate::{
+    backend::state::Place,
+    error::{Error, Result},
+};
 
 /// Plain numbers, and structs of them.
 pub trait Element: DeviceRepr + ValidAsZeroBits + Copy {}
@@ -172,6 +175,16 @@ impl<T: Element> Buffer<T> {
     /// If `to` is shorter than the buffer.
     pub fn read_pinned(&self, to: &mut Pinned<T>) -> Result<()> {
         self.slice.stream().memcpy_dtoh(&self.slice, &mut to.slice).map_err(failed("copy from the GPU"))
+    }
+}
+
+impl<T: Element> Place<T> for Buffer<T> {
+    fn get(&self) -> Result<Vec<T>> {
+        self.read()
+    }
+
+    fn set(&mut self, values: &[T]) -> Result<()> {
+        self.write(values)
     }
 }
 

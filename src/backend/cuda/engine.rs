@@ -13,15 +13,18 @@ use super::{
     rank::{DeviceTables, Ranker},
     sample::Samples,
     step::{Pairs, Scalars, Step},
-    table::{Table, stride, unpad, width},
+    table::{Table, stride, width},
 };
 use crate::{
-    backend::{Backend, Losses, Operations, Parameters, Ranks, Sequence, Settings, Snapshot, cpu, streams},
+    backend::{
+        Backend, Exchange, Losses, Operations, Parameters, Ranks, Sequence, Settings, Snapshot, cpu,
+        state::unpadded, streams,
+    },
     data::graph::Graph as Bipartite,
     error::{Error, Result},
     model::{self, Ranking},
     objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
-    sampling::Sampler,
+    sampling::{Sampler, negatives::NegativeSampler},
 };
 
 /// Most steps of a chunk, and most rows of its batches together: the samples of a chunk are drawn at once, with two
@@ -79,7 +82,7 @@ fn download(
         table.read_pinned(host)?;
     }
     let [users, items] = host;
-    let rows = |host: &Pinned<f32>| Ok(unpad(host.as_slice()?, stride(dim), dim));
+    let rows = |host: &Pinned<f32>| Ok(unpadded(host.as_slice()?, stride(dim), dim));
     Ok([rows(users)?, rows(items)?])
 }
 
@@ -142,6 +145,15 @@ pub fn check(
     settings: &Settings,
 ) -> Result<u64> {
     width(settings.dim)?;
+    let refuse = |key, value: &dyn std::fmt::Display, remedy| {
+        Err(Error::config(key, value, "no GPU can do this yet", remedy))
+    };
+    if !objective.has_kernel() {
+        return refuse("objective", &objective.name(), "use --device cpu");
+    }
+    if let NegativeSampler::Margin(_) = sampler.tables().negatives {
+        return refuse("negatives", &"margin", "use --device cpu");
+    }
     let (asked, free) = (memory(sampler, [users, items], objective, settings), device.free_memory()? as u64);
     if asked > free {
         return Err(Error::DeviceMemory {
@@ -283,8 +295,10 @@ impl Backend for Cuda<'_> {
 
     /// `sequence` is recorded at its first use, for each number of steps that is left over once, and must be the same
     /// for the whole training.
-    fn repeat(&mut self, steps: u64, sequence: Sequence<'_>) -> Result<Losses> {
-        self.apply.losses.fill_zero()?;
+    fn advance(&mut self, steps: u64, sequence: Sequence<'_>, losses: &mut Losses) -> Result<()> {
+        let [parts @ .., _penalty, l2] = *losses;
+        let device_losses = [parts.as_slice(), &[l2]].concat();
+        self.apply.losses.write(&device_losses)?;
         let chunk = u64::from(self.chunk);
         for (length, times) in [(chunk, steps / chunk), (steps % chunk, 1)] {
             if length > 0 && times > 0 {
@@ -292,9 +306,37 @@ impl Backend for Cuda<'_> {
             }
         }
         self.step += steps;
-        let mut losses = Losses::default();
-        losses.copy_from_slice(&self.apply.losses.read()?);
-        Ok(losses)
+        let read = self.apply.losses.read()?;
+        let (parts, l2) = read.split_at(PARTS);
+        losses[..PARTS].copy_from_slice(parts);
+        losses[PARTS + 1] = l2[0];
+        Ok(())
+    }
+
+    fn exchange(&mut self, exchange: &mut Exchange<'_>) -> Result<()> {
+        exchange.step(&mut self.step);
+        self.users.exchange("users", exchange)?;
+        self.items.exchange("items", exchange)?;
+        for (name, branch) in [("user_branch", &mut self.user_branch), ("item_branch", &mut self.item_branch)]
+        {
+            if let Some(branch) = branch {
+                branch.exchange(name, self.step, exchange)?;
+            }
+        }
+        for (name, mlp) in
+            ["user_branch", "item_branch"].into_iter().zip(self.mlps.iter_mut().flat_map(|m| &mut m.sides))
+        {
+            if let Some(mlp) = mlp {
+                mlp.exchange(name, exchange)?;
+            }
+        }
+        if exchange.loads() {
+            self.samples.seek(self.step)?;
+            if let Some(propagation) = &mut self.propagation {
+                propagation.scale_parameters([&self.users, &self.items])?;
+            }
+        }
+        Ok(())
     }
 
     fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>> {
@@ -341,7 +383,7 @@ impl Snapshot for Exported<'_, '_> {
         // With propagation every step moves all rows: parameters are as they stand in the tables.
         let ego = propagation.is_some().then(|| download([&users.p, &items.p])).transpose()?;
         let [users, items] = download(embeddings.each_ref())?;
-        Ok(Parameters { users, items, user_branch, item_branch, ego })
+        Ok(Parameters { users, items, user_branch, item_branch, ego, kept: model::Kept::default() })
     }
 }
 

@@ -83,14 +83,6 @@ impl Propagation {
             Edges::new(device, graph.by_user, items, &graph.user_scale)?,
             Edges::new(device, graph.by_item, users, &graph.item_scale)?,
         ];
-        let ego = |side: usize| {
-            let scale: &[f32] = [&graph.user_scale, &graph.item_scale][side];
-            let mut values = tables[side].p.read()?;
-            for (row, &s) in values.chunks_exact_mut(stride).zip(scale) {
-                row.iter_mut().for_each(|x| *x *= s);
-            }
-            device.upload(GRAPH, &values)
-        };
         let room = |kept: bool| -> Result<_> {
             let rows = [users, items].map(|rows| if kept { rows * stride } else { 0 });
             Ok([device.alloc(GRAPH, rows[USERS])?, device.alloc(GRAPH, rows[ITEMS])?])
@@ -107,7 +99,7 @@ impl Propagation {
                 })
             }
         };
-        Ok(Propagation {
+        let mut propagation = Propagation {
             spmm: Spmm::new(device, dim, [&edges[USERS], &edges[ITEMS]])?,
             edges,
             gram,
@@ -115,12 +107,29 @@ impl Propagation {
                 device.upload(GRAPH, &vec![NO_SLOT; users])?,
                 device.upload(GRAPH, &vec![NO_SLOT; items])?,
             ],
-            ego: [ego(USERS)?, ego(ITEMS)?],
+            ego: room(true)?,
             layer: [room(first)?, room(second)?],
             layers,
             slots,
             device: device.clone(),
-        })
+        };
+        propagation.scale_parameters(tables)?;
+        Ok(propagation)
+    }
+
+    /// Takes over the parameters of `tables`, which were changed from outside.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the device fails.
+    pub fn scale_parameters(&mut self, tables: [&Table; 2]) -> Result<()> {
+        for ((ego, table), edges) in self.ego.iter_mut().zip(tables).zip(&self.edges) {
+            let mut values = table.p.read()?;
+            for (row, s) in values.chunks_exact_mut(table.stride()).zip(edges.scale.read()?) {
+                row.iter_mut().for_each(|x| *x *= s);
+            }
+            ego.write(&values)?;
+        }
+        Ok(())
     }
 
     /// Queues what ties the batch's rows to their slots, until [`Propagation::backward`] has ended. Can be captured.

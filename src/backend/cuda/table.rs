@@ -4,7 +4,10 @@ use rayon::prelude::*;
 
 use super::{Buffer, Device, Purpose, params::Rows};
 use crate::{
-    backend::cpu::table::fill_uniform,
+    backend::{
+        cpu::table::fill_uniform,
+        state::{Exchange, Place, pad, unpadded},
+    },
     error::{Error, Result},
 };
 
@@ -107,6 +110,18 @@ impl Table {
         stride(self.dim)
     }
 
+    /// Shows `exchange` the table, which is called `name`.
+    ///
+    /// # Errors
+    /// As [`Exchange::tensor`].
+    pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
+        let (rows, dim) = (self.rows, self.dim);
+        for (part, buffer) in [("p", &mut self.p), ("m", &mut self.m), ("v", &mut self.v)] {
+            exchange.tensor(format!("{name}.{part}"), &[rows, dim], &mut Padded { buffer, rows, dim })?;
+        }
+        exchange.tensor(format!("{name}.last"), &[rows], &mut self.last)
+    }
+
     /// For a kernel that reads it.
     pub(super) fn params(&self) -> Rows {
         Rows {
@@ -123,12 +138,21 @@ impl Table {
     }
 }
 
-/// The first `dim` columns of rows that lie `stride` apart.
-pub(super) fn unpad(values: &[f32], stride: usize, dim: usize) -> Vec<f32> {
-    let mut rows = vec![0f32; values.len() / stride * dim];
-    let padded = values.par_chunks_exact(stride);
-    rows.par_chunks_exact_mut(dim).zip(padded).with_min_len(256).for_each(|(row, padded)| {
-        row.copy_from_slice(&padded[..dim]);
-    });
-    rows
+/// A `[rows, stride]` buffer.
+pub(super) struct Padded<'a> {
+    pub buffer: &'a mut Buffer<f32>,
+    pub rows: usize,
+    pub dim: usize,
+}
+
+impl Place<f32> for Padded<'_> {
+    fn get(&self) -> Result<Vec<f32>> {
+        Ok(unpadded(&self.buffer.read()?, stride(self.dim), self.dim))
+    }
+
+    fn set(&mut self, values: &[f32]) -> Result<()> {
+        let mut padded = vec![0f32; self.rows * stride(self.dim)];
+        pad(values, &mut padded, stride(self.dim), self.dim);
+        self.buffer.write(&padded)
+    }
 }
