@@ -12,6 +12,7 @@ use crate::{
     },
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
 };
 
 /// Everything that decides what a training computes; with the data it is the identity of a result.
@@ -72,6 +73,8 @@ pub struct Config {
     pub negatives: Negatives,
     /// Embedding size D.
     pub dim: usize,
+    /// The form in which embeddings are kept.
+    pub storage: Storage,
     /// Rows of a batch B.
     pub batch_size: u32,
     /// Adam's learning rate.
@@ -143,6 +146,7 @@ impl Default for Config {
             sampler: SamplerKind::UserUniform,
             negatives: Negatives::Uniform,
             dim: 64,
+            storage: Storage::F32,
             batch_size: 1024,
             learning_rate: 1e-3,
             adam_beta1: 0.9,

@@ -5,6 +5,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::storage::Storage;
+
 /// What went wrong, in one enum; see [`Error::kind`] for the coarse classes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -80,18 +82,23 @@ pub enum Error {
     },
     /// Training left the finite numbers.
     #[error(
-        "the loss became {loss} in epoch {epoch}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); \
-         what was saved before is kept"
+        "{what} became {value} in epoch {epoch}{}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); \
+         what was saved before is kept",
+        range_hint(*storage)
     )]
     Diverged {
+        /// `the loss` or `a parameter`.
+        what: &'static str,
         /// Epoch (from 1) in which it was seen.
         epoch: u64,
-        /// The loss value.
-        loss: f64,
+        /// Its value.
+        value: f64,
         /// Learning rate in use.
         learning_rate: f32,
         /// L2 coefficient in use.
         l2: f32,
+        /// The form of the parameters.
+        storage: Storage,
     },
     /// The device asked for is not there, or failed.
     #[error("cannot {operation}: {message}; {remedy}")]
@@ -215,6 +222,13 @@ impl Error {
             .filter(|(distance, k)| *distance <= k.len().max(name.len()).div_ceil(2))
             .map(|(_, k)| k.clone());
         Error::Unknown { what, name: name.to_owned(), nearest, known }
+    }
+}
+
+fn range_hint(storage: Storage) -> &'static str {
+    match storage {
+        Storage::F16 => " (f16 ends at 65504: --storage bf16 has the range of f32)",
+        Storage::F32 | Storage::Bf16 => "",
     }
 }
 

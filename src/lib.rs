@@ -24,6 +24,7 @@ pub mod recommend;
 pub mod report;
 pub mod sampling;
 mod simd;
+pub mod storage;
 mod tensor_file;
 pub mod train;
 
@@ -34,4 +35,5 @@ pub use error::{Error, Result};
 pub use eval::{Evaluation, Evaluator};
 pub use model::{Branch, Metadata, Model, Ranking, Tables};
 pub use recommend::Recommender;
+pub use storage::Storage;
 pub use train::{Checkpoint, Observer, Summary, Trainer};

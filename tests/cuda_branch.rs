@@ -14,8 +14,9 @@ use macr::{
         gather::Gathered,
         step::{Scalars, Step},
     },
-    objective::{self, ObjectiveConfig, Pairing},
+    objective::ObjectiveConfig,
     optim::{Adam, CatchUp},
+    storage::Storage,
 };
 
 /// A branch of `hidden` units for rows of `dim`.
@@ -56,15 +57,8 @@ fn of_row(branch: &Branch, x: &[f32]) -> (f64, Vec<f64>, Vec<f64>) {
 }
 
 fn scalars(device: &Device, case: Case) -> Scalars {
-    let config = ObjectiveConfig {
-        alpha: 1.0,
-        beta: 1.0,
-        pairing: Pairing::Rows,
-        user_branch: true,
-        item_branch: true,
-        eps_compat: false,
-    };
-    let objective = objective::build("macr", &config).unwrap();
+    let config = ObjectiveConfig::default();
+    let objective = batches::objective("macr", &config);
     Step::new(device, objective.as_ref(), &config, case.size, case.dim).unwrap().scalars().unwrap()
 }
 
@@ -167,9 +161,10 @@ fn branches_with_a_hidden_layer_follow_f64() {
         check(&device, case, hidden, [[true, true], [true, false], [false, true]][k % 3]);
     }
     for dim in [128, 300, 1024] {
-        check(&device, Case { rows: 5, size: 7, dim, ids: Ids::Zipf, now: 40_000 }, 70, [true, true]);
+        let (ids, storage) = (Ids::Zipf, Storage::F32);
+        check(&device, Case { rows: 5, size: 7, dim, storage, ids, now: 40_000 }, 70, [true, true]);
     }
     // More tiles of slots than blocks.
-    let case = Case { rows: 1100, size: 1100, dim: 130, ids: Ids::OneItem, now: 10 };
+    let case = Case { rows: 1100, size: 1100, dim: 130, storage: Storage::F32, ids: Ids::OneItem, now: 10 };
     check(&device, case, 2, [true, false]);
 }

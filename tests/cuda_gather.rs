@@ -59,7 +59,7 @@ fn check(device: &Device, world: &World, catch_up: CatchUp, branched: bool) {
         }
         branch
     });
-    let mut gather = Gather::new(device, case.dim, slots).unwrap();
+    let mut gather = Gather::new(device, case.dim, case.storage, slots).unwrap();
     {
         let [users, items] = &mut gathered;
         let side = |k: usize, out| Side {

@@ -8,6 +8,7 @@ mod workloads;
 
 use macr::{
     backend::{Backend, cuda::Cuda},
+    storage::Storage,
     train::sequence::minibatch,
 };
 use parameters::{distance, flat};
@@ -38,9 +39,13 @@ fn trains_like_the_cpu() {
                     assert!(error <= 1e-5 * expected.abs(), "{what}, part {part}: {got}, CPU {expected}");
                 }
             }
-            let far = distance(&flat(&cpu.parameters().unwrap()), &flat(&cuda.parameters().unwrap()));
-            // Adam divides by sqrt(v): where v is tiny, rounding grows; 20 steps are at most 0.02.
-            assert!(far < 2e-5, "{what}: parameters differ by {far}");
+            let (expected, got) = (flat(&cpu.parameters().unwrap()), flat(&cuda.parameters().unwrap()));
+            // Adam divides by sqrt(v): where v is tiny, rounding grows; 20 steps are at most 0.02. In f16, sums that differ
+            // by the last bits of f32 are now and then rounded to different neighbours.
+            let largest = expected.iter().fold(0f32, |a, x| a.max(x.abs()));
+            let unit = if workload.storage == Storage::F16 { largest / 1024.0 } else { 0.0 };
+            let far = distance(&expected, &got);
+            assert!(far < 2e-5 + 3.0 * unit, "{what}: parameters differ by {far}");
         }
     }
 }

@@ -26,7 +26,7 @@ const LOSS: Loss = Workload::LOSSES[0];
 pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &Interactions) -> Result<()> {
     propagation(device, options, workload, data)?;
     let size = (data.users(), data.items());
-    let (objective, config) = (workload.objective(LOSS), workload.config(LOSS));
+    let (objective, config) = (workload.objective(data, LOSS), workload.config(LOSS));
     for form in [Form::Layers, Form::Gram] {
         // The item-item product is dense.
         if form == Form::Gram && data.items() > 20_000 {
@@ -44,7 +44,7 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
         let sampler = || workload.sampler(data);
         let mut cuda = Cuda::new(device, size, sampler(), objective.as_ref(), &config, settings)?;
         line("cuda").print(steps::seconds(&mut cuda, options, &propagated_minibatch)?);
-        let mut cpu = Cpu::new(size, sampler(), workload.objective(LOSS), settings)?;
+        let mut cpu = Cpu::new(size, sampler(), workload.objective(data, LOSS), settings)?;
         line("cpu").print(steps::seconds(&mut cpu, options, &propagated_minibatch)?);
     }
     Ok(())
@@ -53,8 +53,8 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
 /// One layer for users and items: every edge in both directions.
 fn propagation(device: &Device, options: &Options, workload: &Workload, data: &Interactions) -> Result<()> {
     let (rows, seed) = ([data.users() as usize, data.items() as usize], 1);
-    let users = Table::xavier(device, rows[0], workload.dim, seed, streams::USERS)?;
-    let items = Table::xavier(device, rows[1], workload.dim, seed, streams::ITEMS)?;
+    let users = Table::xavier(device, rows[0], workload.dim, workload.storage, seed, streams::USERS)?;
+    let items = Table::xavier(device, rows[1], workload.dim, workload.storage, seed, streams::ITEMS)?;
     let (tables, slots) = ([&users, &items], [workload.batch as usize; 2]);
     // Of two layers, `forward` computes the first.
     let lightgcn = LightGcn { layers: 2, form: Form::Layers };

@@ -20,7 +20,10 @@ mod workloads;
 
 use std::{env, path::PathBuf};
 
-use macr::backend::cuda::{Device, Purpose};
+use macr::{
+    Storage,
+    backend::cuda::{Device, Purpose},
+};
 
 const BENCH: Purpose = Purpose { what: "a measurement", lower: "its size (--small)" };
 
@@ -85,6 +88,10 @@ fn main() -> macr::Result<()> {
         }
         if options.wants("steps") {
             steps::measure(&device, &options, &workload, &data)?;
+        }
+        // The rest is of f32.
+        if workload.storage != Storage::F32 {
+            continue;
         }
         if options.wants("lightgcn") {
             lightgcn::measure(&device, &options, &workload, &data)?;

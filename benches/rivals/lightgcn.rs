@@ -20,6 +20,7 @@ use macr::{
     objective::{self, BranchKind, Layout, ObjectiveConfig},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
     train::sequence::propagated_minibatch,
 };
 use shapes::Shape;
@@ -43,6 +44,7 @@ fn run(data: &Interactions, batch: u32, form: Asked) -> Result<(), Box<dyn Error
     let shape = (data.users(), data.items());
     let settings = Settings {
         dim: Shape::DIM,
+        storage: Storage::F32,
         lightgcn: Some(lightgcn),
         adam: Adam::default(),
         catch_up: CatchUp::Quadrature,
@@ -54,7 +56,7 @@ fn run(data: &Interactions, batch: u32, form: Asked) -> Result<(), Box<dyn Error
     let bce = objective::build("bce", &ObjectiveConfig::default(), &sampler)?;
     let mut engine = Cpu::new(shape, sampler, bce, settings)?;
     let [rows, _] = Layout::Whole.shapes(Shape::DIM, true);
-    let table = |n: u32, stream| Table::xavier(n as usize, Shape::DIM, rows, 1, stream);
+    let table = |n: u32, stream| Table::xavier(n as usize, Shape::DIM, rows, Storage::F32, 1, stream);
     let tables = [table(shape.0, 0)?, table(shape.1, 1)?];
     let both = [&tables[0], &tables[1]];
     // A propagation of two layers computes all layers but the last for all rows: one.

@@ -213,6 +213,7 @@ mod tests {
                 ranking: Ranking::default(),
                 data: String::new(),
                 carved: None,
+                storage: Default::default(),
                 seed: 0,
                 version: String::new(),
             },

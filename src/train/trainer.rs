@@ -273,8 +273,7 @@ impl<'a> Trainer<'a> {
                 seconds: std::mem::take(&mut self.progress.seconds),
             };
             if !epoch.loss.is_finite() {
-                let Config { learning_rate, l2, .. } = self.config;
-                return Err(Error::Diverged { epoch: epoch.epoch, loss: epoch.loss, learning_rate, l2 });
+                return Err(self.diverged("the loss", epoch.loss, epoch.epoch));
             }
             let progress = &mut self.progress;
             (progress.epochs, progress.steps) = (epoch.epoch, 0);
@@ -293,8 +292,17 @@ impl<'a> Trainer<'a> {
     ) -> Result<()> {
         observer.evaluating()?;
         let start = Instant::now();
-        let snapshot = self.engine.snapshot()?;
-        let results = evaluator.evaluate_snapshot(audience, snapshot.as_ref(), &self.popularity)?.results;
+        let mut snapshot = self.engine.snapshot()?;
+        snapshot.round()?;
+        let results = match evaluator.evaluate_snapshot(audience, snapshot.as_ref(), &self.popularity) {
+            Ok(evaluation) => evaluation.results,
+            Err(error) => {
+                // What is not finite is not ranked, but is no fault of the data.
+                let parameters = snapshot.into_parameters()?;
+                self.model(parameters, Ranking::default())?;
+                return Err(error);
+            }
+        };
         // The first of equals: grids are written with the plain ranking first.
         let value = |outcome: &Outcome, metric| outcome.metrics.get(metric).unwrap_or(f64::NAN);
         let hit_rate = |outcome: &Outcome| value(outcome, "hit_rate");
@@ -315,7 +323,7 @@ impl<'a> Trainer<'a> {
         if evaluated.best {
             // Only now are the parameters copied from a GPU.
             let parameters = snapshot.into_parameters()?;
-            let model = self.model(parameters, evaluated.ranking);
+            let model = self.model(parameters, evaluated.ranking)?;
             observer.improved(&model)?;
             self.best = Some(Arc::new(model));
             self.progress.best = Some(evaluated);
@@ -352,17 +360,33 @@ impl<'a> Trainer<'a> {
         let evaluator =
             Evaluator::new(self.data, self.config.select).ks(&[self.config.k]).rankings(&rankings);
         let evaluator = evaluator.device(&self.device);
-        let snapshot = self.engine.snapshot()?;
+        let mut snapshot = self.engine.snapshot()?;
+        snapshot.round()?;
         evaluator.evaluate_snapshot(&evaluator.audience()?, snapshot.as_ref(), &self.popularity)?;
         drop(snapshot);
         let evaluation_seconds = start.elapsed().as_secs_f64();
         Ok(Rehearsal { epoch_seconds: step_seconds * self.steps_per_epoch() as f64, evaluation_seconds })
     }
 
+    fn diverged(&self, what: &'static str, value: f64, epoch: u64) -> Error {
+        let Config { learning_rate, l2, storage, .. } = self.config;
+        Error::Diverged { what, epoch, value, learning_rate, l2, storage }
+    }
+
     /// A model of these parameters.
-    fn model(&self, parameters: Parameters, ranking: Ranking) -> Model {
-        let Parameters { users, items, user_branch, item_branch, ego, kept } = parameters;
-        Model {
+    fn model(&self, parameters: Parameters, ranking: Ranking) -> Result<Model> {
+        let Parameters { mut users, mut items, user_branch, item_branch, mut ego, mut kept } = parameters;
+        // What is ranked is what a file will hold.
+        let storage = self.config.storage;
+        let second = [&mut kept.second_user_embedding, &mut kept.second_item_embedding];
+        let tables = [&mut users, &mut items].into_iter().chain(ego.iter_mut().flatten());
+        for table in tables.chain(second.into_iter().flatten()) {
+            storage.round(table);
+            if let Some(&x) = table.iter().find(|x| !x.is_finite()) {
+                return Err(self.diverged("a parameter", x.into(), self.progress.epochs));
+            }
+        }
+        Ok(Model {
             dim: self.config.dim,
             user_embedding: users,
             item_embedding: items,
@@ -378,9 +402,10 @@ impl<'a> Trainer<'a> {
                 ranking,
                 data: self.data.checksum(),
                 carved: self.carved.clone(),
+                storage,
                 seed: self.config.seed,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },
-        }
+        })
     }
 }

@@ -107,6 +107,7 @@ pub fn model(case: &Case, item_branch: Option<Branch>) -> Model {
         item_branch,
         item_popularity: case.popularity.clone(),
         ego: None,
+        kept: Default::default(),
         metadata: Metadata {
             backbone: "mf".into(),
             objective: "macr".into(),
@@ -114,6 +115,7 @@ pub fn model(case: &Case, item_branch: Option<Branch>) -> Model {
             ranking: Ranking { c: 0.4, tau: 0.0 },
             data: String::new(),
             carved: None,
+            storage: Default::default(),
             seed: 0,
             version: String::new(),
         },

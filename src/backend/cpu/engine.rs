@@ -27,6 +27,7 @@ use crate::{
     objective::{ItemHead, Layout, Objective, PARTS},
     optim::Rules,
     sampling::Sampler,
+    storage::Storage,
 };
 
 /// Steps whose samples are drawn together, in parallel.
@@ -88,11 +89,11 @@ impl<'a> Cpu<'a> {
         objective: Box<dyn Objective>,
         settings: Settings,
     ) -> Result<Self> {
-        let Settings { dim, branch, seed, adam, .. } = settings;
+        let Settings { dim, storage, branch, seed, adam, .. } = settings;
         let branch = |stream| Branch::new(branch, dim, seed, stream);
         let [user_shape, item_shape] = objective.layout().shapes(dim, settings.lightgcn.is_some());
-        let users = Table::xavier(users as usize, dim, user_shape, seed, streams::USERS)?;
-        let items = Table::xavier(items as usize, dim, item_shape, seed, streams::ITEMS)?;
+        let users = Table::xavier(users as usize, dim, user_shape, storage, seed, streams::USERS)?;
+        let items = Table::xavier(items as usize, dim, item_shape, storage, seed, streams::ITEMS)?;
         let propagation = settings.lightgcn.map(|lightgcn| {
             let graph = Graph::new(sampler.data());
             Team::enter(|team| Propagation::new(graph, lightgcn, [&users, &items], team))
@@ -172,7 +173,7 @@ impl Backend for Cpu<'_> {
     }
 
     fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>> {
-        let Settings { dim, adam, catch_up, .. } = self.settings;
+        let Settings { dim, storage, adam, catch_up, .. } = self.settings;
         let rules = Rules::new(adam, self.step);
         let tables = [&self.users, &self.items];
         let own = tables.map(|table| export(table, &rules, &adam, catch_up));
@@ -199,7 +200,7 @@ impl Backend for Cpu<'_> {
             user_branch: self.user_branch.as_ref().map(Branch::export),
             item_branch: self.item_branch.as_ref().map(Branch::export),
         };
-        Ok(Box::new(Exported { dim, parameters }))
+        Ok(Box::new(Exported { dim, storage, parameters }))
     }
 }
 
@@ -207,6 +208,7 @@ impl Backend for Cpu<'_> {
 #[derive(Debug)]
 struct Exported {
     dim: usize,
+    storage: Storage,
     parameters: Parameters,
 }
 
@@ -221,6 +223,12 @@ impl Snapshot for Exported {
         let gates = item_branch.as_ref().map(|branch| branch.gates(items, self.dim).into());
         let tables = Tables::new(self.dim, users, items, gates, popularity)?;
         Ok(Box::new(Ranker::new(&tables, rankings, k)?))
+    }
+
+    fn round(&mut self) -> Result<()> {
+        self.storage.round(&mut self.parameters.users);
+        self.storage.round(&mut self.parameters.items);
+        Ok(())
     }
 
     fn into_parameters(self: Box<Self>) -> Result<Parameters> {

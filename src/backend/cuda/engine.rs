@@ -2,7 +2,7 @@
 
 use super::{
     Buffer, Device, Graph, Pinned,
-    adam::{Optimiser, StepRules},
+    adam::{self, Optimiser, StepRules},
     all_pairs::{AllPairs, Inputs, Outputs},
     apply::{self, Apply},
     batch::Batch,
@@ -113,7 +113,8 @@ pub fn memory(
         + 4 * (host.train.indices.len() + host.eligible.len() + host.block_user.len()) as u64
         + 8 * host.before.len() as u64
         + 20 * items;
-    let tables = (users + items) * (16 * w + 8);
+    let stored = settings.storage.bytes() as u64;
+    let tables = (users + items) * ((stored + 8) * w + 8 + 4 * w);
     // Beyond this, some devices group the samples in device memory.
     let scratch = if b > 8192 { 32 * b } else { 0 };
     let batches = s * (12 * b + 2 * 4 * 8 * b + scratch + 16 * (u64::from(LONGEST_GAP) + 1) + 64);
@@ -122,7 +123,7 @@ pub fn memory(
     let scalars = 4 * b * (2 + 2 + 1 + 8) + step_blocks * (8 * w + 8 * PARTS as u64);
     let windows = 2 * (2 * b).div_ceil(u64::from(APPLY_WINDOW)) * (8 * w + 12);
     let propagation = settings.lightgcn.map_or(0, |lightgcn| {
-        propagation::memory(&Bipartite::new(sampler.data()), lightgcn, w as usize)
+        propagation::memory(&Bipartite::new(sampler.data()), lightgcn, w as usize, settings.storage)
             + (user_slots + item_slots) * 4 * w
     });
     let mlp = |wanted: bool, slots| match settings.branch {
@@ -181,7 +182,7 @@ impl<'a> Cuda<'a> {
         config: &ObjectiveConfig,
         settings: Settings,
     ) -> Result<Self> {
-        let Settings { dim, branch, seed, adam, catch_up, .. } = settings;
+        let Settings { dim, storage, branch, seed, adam, catch_up, .. } = settings;
         check(device, (users, items), &sampler, objective, &settings)?;
         let (batch, chunk) = (sampler.batch() as usize, chunk(sampler.batch()));
         let slots = slots(sampler.batch(), [users, items]);
@@ -203,10 +204,10 @@ impl<'a> Cuda<'a> {
             _ => None,
         };
         let score = Step::new(device, objective, config, batch, dim)?;
-        let user_table = Table::xavier(device, users as usize, dim, seed, streams::USERS)?;
-        let item_table = Table::xavier(device, items as usize, dim, seed, streams::ITEMS)?;
-        let mut gather = Gather::new(device, dim, slots)?;
-        let mut apply = Apply::new(device, dim, batch, slots, sampler.users_are_distinct())?;
+        let user_table = Table::xavier(device, users as usize, dim, storage, seed, streams::USERS)?;
+        let item_table = Table::xavier(device, items as usize, dim, storage, seed, streams::ITEMS)?;
+        let mut gather = Gather::new(device, dim, storage, slots)?;
+        let mut apply = Apply::new(device, dim, storage, batch, slots, sampler.users_are_distinct())?;
         let mut propagation = None;
         if let Some(lightgcn) = settings.lightgcn {
             let (graph, tables) = (Bipartite::new(sampler.data()), [&user_table, &item_table]);
@@ -376,13 +377,19 @@ impl Snapshot for Exported<'_, '_> {
         Ok(Box::new(Ranker::on_device(&self.engine.device, &tables, rankings, k)?))
     }
 
+    fn round(&mut self) -> Result<()> {
+        let Cuda { device, settings, .. } = &*self.engine;
+        self.embeddings.iter_mut().try_for_each(|values| adam::round(device, settings.storage, values))
+    }
+
     fn into_parameters(self: Box<Self>) -> Result<Parameters> {
         let Exported { engine, embeddings, branches: [user_branch, item_branch] } = *self;
         let Cuda { device, host, settings, propagation, users, items, .. } = engine;
-        let mut download = |tables: [&Buffer<f32>; 2]| download(device, host, settings.dim, tables);
+        let dim = settings.dim;
         // With propagation every step moves all rows: parameters are as they stand in the tables.
-        let ego = propagation.is_some().then(|| download([&users.p, &items.p])).transpose()?;
-        let [users, items] = download(embeddings.each_ref())?;
+        let ego = |table: &Table| Ok(unpadded(&table.p.read()?, stride(dim), dim));
+        let ego = propagation.is_some().then(|| Ok([ego(users)?, ego(items)?])).transpose()?;
+        let [users, items] = download(device, host, dim, embeddings.each_ref())?;
         Ok(Parameters { users, items, user_branch, item_branch, ego, kept: model::Kept::default() })
     }
 }
