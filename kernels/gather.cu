@@ -10,7 +10,8 @@
 //
 // One group of lanes a slot, two slots at once where they are narrow, so that each lane has six 128-bit loads in
 // flight. Blocks before `item_block` are the users', the others the items'. Moves 12 W + 8 bytes a touched row in, 10 W
-// + 8 where parameters have 16 bits, and 4 W out; the rows written stay in the second-level cache for step and apply, and so do the moments for apply.
+// + 8 where parameters have 16 bits, and 4 W out; the rows written stay in the second-level cache for step and apply,
+// and so do the moments for apply.
 //
 // Deterministic: every slot has one group; sums over lanes, and over a block, are trees.
 #include "adam.cuh"
