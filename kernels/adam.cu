@@ -6,6 +6,7 @@
 //            term in f64, from rates in shared memory. Reads 2 KB and writes 4 KB a step.
 // export_W   a copy of a table with every row in the state after step `now`, [rows, W] in f32; the table itself is only
 //            read. One group of lanes a row. Moves 16 W bytes a row, 14 W where parameters have 16 bits.
+// round_f16, round_bf16   numbers of such a copy, rounded to the form of the tables: what a file will hold. A thread four.
 //
 // Deterministic: no thread depends on another, and every sum has one order.
 #include "adam.cuh"
@@ -64,3 +65,15 @@ template <class T, unsigned WIDTH> DEVICE void run(const Export &p) {
     KERNEL(export_##NAME##W, Export p, EXPORT_THREADS) { adam::run<T, W>(p); }
 EVERY_TABLE(EXPORT)
 #undef EXPORT
+
+#define ROUND(name, T, pair)                                                                \
+    KERNEL(round_##name, Round p, EXPORT_THREADS) {                                         \
+        const uint64_t at = 4 * (uint64_t(blockIdx.x) * EXPORT_THREADS + threadIdx.x);      \
+        if (at >= p.count) return;                                                          \
+        const float4 v = load4(p.values + at);                                              \
+        const Four<T> rounded = {make_uint2(pair(v.x, v.y), pair(v.z, v.w))};               \
+        store4(p.values + at, widen(rounded));                                              \
+    }
+ROUND(f16, F16, nearest_f16x2)
+ROUND(bf16, Bf16, nearest_bf16x2)
+#undef ROUND

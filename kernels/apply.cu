@@ -1,6 +1,7 @@
 // apply: ends a step. Per touched row the gradient, and Adam in place; Adam on the branch vectors; the loss's totals.
 //
 //   g[slot] = sum over its samples s of dL/da[s] partner(s)  +  samples(slot) l2 own  +  (sum of dL/dy[s]) branch
+//             or, of a branch with a hidden layer, + dx[slot]
 //   p, m, v, last = Adam of g, with m and v first decayed over the steps that the row has missed    (adam.cuh)
 //
 // A p of 16 bits is rounded at random (storage.cuh).
@@ -93,6 +94,7 @@ DEVICE void finish(const Apply &p, const ApplySide &side, uint32_t rows, uint32_
     if (side.branch != nullptr) {
         gradient.row.add(gradient.upstream, R::load(side.branch + (now & 1) * p.stride, p.stride));
     }
+    if (side.dx != nullptr) gradient.row.add(1.0f, R::load(side.dx + uint64_t(slot) * p.stride, p.stride));
     if (side.gradient != nullptr) return gradient.row.store(side.gradient + uint64_t(slot) * p.stride, p.stride);
     adam::decay(p.adam, row.last, now, row.m, row.v);
     const float rate = adam::rate(p.adam, now + 1);

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -70,6 +71,16 @@ impl Branch {
             }
         }
     }
+
+    /// The gates of embeddings `[rows, D]`.
+    pub(crate) fn gates(&self, embedding: &[f32], dim: usize) -> Vec<f32> {
+        embedding.par_chunks_exact(dim).map(|x| gate(self.logit(x))).collect()
+    }
+}
+
+/// The gate s = sigma(y) of a logit.
+pub(crate) fn gate(logit: f64) -> f32 {
+    (1.0 / (1.0 + libm::exp(-logit))) as f32
 }
 
 /// What a model is and where it came from; written into `model.safetensors`.
@@ -153,9 +164,7 @@ impl Model {
 
     /// `[I]`: the item gates s_i = sigma(y_i), where there is an item branch.
     pub fn item_gates(&self) -> Option<Vec<f32>> {
-        let branch = self.item_branch.as_ref()?;
-        let gate = |x: &[f32]| (1.0 / (1.0 + libm::exp(-branch.logit(x)))) as f32;
-        Some(self.item_embedding.chunks_exact(self.dim).map(gate).collect())
+        Some(self.item_branch.as_ref()?.gates(&self.item_embedding, self.dim))
     }
 
     /// What ranking needs of the model; computes the item gates.
@@ -276,12 +285,12 @@ impl<'a> Tables<'a> {
     }
 
     /// `[U, D]`, row-major.
-    pub fn user_embedding(&self) -> &[f32] {
+    pub fn user_embedding(&self) -> &'a [f32] {
         self.user_embedding
     }
 
     /// `[I, D]`, row-major.
-    pub fn item_embedding(&self) -> &[f32] {
+    pub fn item_embedding(&self) -> &'a [f32] {
         self.item_embedding
     }
 
@@ -291,7 +300,7 @@ impl<'a> Tables<'a> {
     }
 
     /// `[I]`: n_i.
-    pub fn popularity(&self) -> &[u32] {
+    pub fn popularity(&self) -> &'a [u32] {
         self.popularity
     }
 }

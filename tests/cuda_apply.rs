@@ -121,8 +121,18 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
         };
         let [user_branch, item_branch] = &mut branches;
         let sides = [
-            apply::Side { table: user_table, branch: branched.then_some(user_branch), own: &gathered[0] },
-            apply::Side { table: item_table, branch: branched.then_some(item_branch), own: &gathered[1] },
+            apply::Side {
+                table: user_table,
+                branch: branched.then_some(user_branch),
+                dx: None,
+                own: &gathered[0],
+            },
+            apply::Side {
+                table: item_table,
+                branch: branched.then_some(item_branch),
+                dx: None,
+                own: &gathered[1],
+            },
         ];
         apply.launch(batch, &optimiser, L2, (&gather, &step, &scalars), sides).unwrap();
     }

@@ -1,19 +1,15 @@
 //! Whole LightGCN trainings on the device, through recorded and replayed sequences, against the CPU.
 
 mod emulator;
+mod parameters;
 
-use std::{
-    env,
-    hash::Hasher,
-    process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{env, hash::Hasher, process::Command};
 
 use macr::{
-    Branch, Config, Edges, Interactions, InteractionsBuilder, Split, Trainer,
+    Config, Edges, Interactions, InteractionsBuilder, Split, Trainer,
     backbone::{Backbone, Form, LightGcn},
     backend::{
-        Backend, Losses, Parameters, Settings,
+        Backend, Losses, Settings,
         cpu::Cpu,
         cuda::{Cuda, Device, memory},
     },
@@ -24,6 +20,7 @@ use macr::{
     storage::Storage,
     train::sequence::propagated_minibatch,
 };
+use parameters::{distance, flat};
 
 const USERS: u32 = 700;
 const ITEMS: u32 = 211;
@@ -36,13 +33,6 @@ fn world() -> Interactions {
         own.chain((u % 2 == 0).then_some((u, 7)))
     });
     InteractionsBuilder::new(USERS, ITEMS).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap()
-}
-
-/// Held by each test: they share the device's memory, which one of them measures.
-static DEVICE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    DEVICE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -128,26 +118,6 @@ fn trainings() -> Vec<Training> {
     ]
 }
 
-/// Every parameter, the branches last.
-fn flat(parameters: &Parameters) -> Vec<f32> {
-    let [p, q] = parameters.ego.as_ref().unwrap();
-    let mut all = [parameters.users.as_slice(), &parameters.items, p, q].concat();
-    for branch in [&parameters.user_branch, &parameters.item_branch].into_iter().flatten() {
-        let Branch::Linear { weight } = branch else { panic!("{branch:?}") };
-        all.extend_from_slice(weight);
-    }
-    all
-}
-
-/// Largest distance of two lists; NaN counts as far.
-fn distance(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() })
-        .fold(0.0, f32::max)
-}
-
 /// Distance of two neighbours of the largest number.
 fn one_unit(storage: Storage, values: &[f32]) -> f32 {
     let largest = values.iter().fold(0f32, |a, x| a.max(x.abs()));
@@ -173,7 +143,7 @@ fn close(storage: Storage, a: &[f32], b: &[f32], tolerance: f32, what: &str) {
 
 #[test]
 fn losses_and_parameters_follow_the_cpu() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings() {
@@ -215,7 +185,7 @@ fn train(
 
 #[test]
 fn how_steps_are_put_together_changes_no_bit() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in [trainings()[1], trainings()[4]] {
@@ -228,7 +198,7 @@ fn how_steps_are_put_together_changes_no_bit() {
 
 #[test]
 fn parameters_between_steps_change_nothing() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings() {
@@ -246,7 +216,7 @@ fn parameters_between_steps_change_nothing() {
 /// Prints a hash of all bits of trainings in every form.
 #[test]
 fn prints_the_bits_of_trainings() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
@@ -280,7 +250,7 @@ fn any_order_of_blocks_and_threads_gives_the_same_bits() {
 
 #[test]
 fn what_it_takes_is_known_before() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings() {
@@ -290,7 +260,10 @@ fn what_it_takes_is_known_before() {
         engine.repeat(2, &propagated_minibatch).unwrap();
         let copies = 4 * (training.dim.next_multiple_of(4) * (2 * USERS + ITEMS) as usize) as u64;
         let taken = (before - device.free_memory().unwrap()) as u64 + copies;
-        let known = memory(&training.sampler(&data), [USERS, ITEMS], &training.settings());
+        let objective =
+            objective::build(training.objective, &training.config(), &training.sampler(&data)).unwrap();
+        let known =
+            memory(&training.sampler(&data), [USERS, ITEMS], objective.as_ref(), &training.settings());
         assert!(
             taken <= known && known < taken + (4 << 20),
             "{training:?}: {taken} bytes taken, {known} foretold"
@@ -300,7 +273,7 @@ fn what_it_takes_is_known_before() {
 
 #[test]
 fn a_trainer_trains_lightgcn_on_the_device() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let pairs = (0..300u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 90)));
     let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);

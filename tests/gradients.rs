@@ -128,7 +128,7 @@ fn the_first_step_follows_the_gradient() {
 
 #[test]
 fn the_first_step_follows_the_gradient_through_mlp_branches() {
-    let data = world();
+    let (data, device) = (world(), emulator::device());
     for config in configs("macr") {
         for (hidden, kind, batch, dim) in [
             (1, SamplerKind::UserUniform, 20, 7),
@@ -143,7 +143,7 @@ fn the_first_step_follows_the_gradient_through_mlp_branches() {
                 kind,
                 batch,
                 dim,
-                None,
+                device.as_ref(),
             );
         }
     }
@@ -167,7 +167,7 @@ fn the_first_step_follows_the_gradient_through_the_propagation() {
     }
     let lightgcn = Some(LightGcn { layers: 2, form: backbone::Form::Gram });
     let form = Form { lightgcn, branch: BranchKind::Mlp(3) };
-    check(&data, "macr", &configs("macr")[0], form, SamplerKind::UserUniform, 20, 7, None);
+    check(&data, "macr", &configs("macr")[0], form, SamplerKind::UserUniform, 20, 7, device.as_ref());
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -244,9 +244,7 @@ fn check(
     moments.extend(engine.bias_moments().unwrap_or_default());
     expected.compare(&losses, &moments, &what);
 
-    let Some(device) = device.filter(|_| has_kernel && form.branch == BranchKind::Linear) else {
-        return;
-    };
+    let Some(device) = device.filter(|_| has_kernel) else { return };
     let sampler = Sampler::new(data, kind, Negatives::Uniform, batch, 5).unwrap();
     let objective = objective::build(name, config, &sampler).unwrap();
     let mut engine =
@@ -256,8 +254,8 @@ fn check(
     for table in engine.tables() {
         moments.extend(table.m.read().unwrap().chunks_exact(table.stride()).flat_map(|row| &row[..dim]));
     }
-    for branch in engine.branches().into_iter().flatten() {
-        moments.extend_from_slice(&branch.m.read().unwrap()[..dim]);
+    for of_branch in engine.branch_moments().unwrap() {
+        moments.extend(flat(of_branch));
     }
     expected.compare(&losses, &moments, &format!("on the GPU: {what}"));
 }

@@ -142,8 +142,8 @@ impl Chain {
         let [user_table, item_table] = &mut self.tables;
         let [users, items] = &self.gathered[k];
         let sides = [
-            apply::Side { table: user_table, branch: user_branch.as_mut(), own: users },
-            apply::Side { table: item_table, branch: item_branch.as_mut(), own: items },
+            apply::Side { table: user_table, branch: user_branch.as_mut(), dx: None, own: users },
+            apply::Side { table: item_table, branch: item_branch.as_mut(), dx: None, own: items },
         ];
         let before = (&self.gather, &self.step, &self.scalars[k]);
         self.apply.launch(Batch::of(&self.samples, k), &self.optimiser, self.l2, before, sides)

@@ -69,6 +69,11 @@ impl Workload {
         format!("{} B={} D={}{form}", self.sized_name(), self.batch, self.dim)
     }
 
+    /// As records name what depends on no batch.
+    pub fn tables(&self) -> String {
+        format!("{} D={}", self.sized_name(), self.dim)
+    }
+
     /// As records name lists of `k` for all users.
     pub fn ranked(&self, k: usize) -> String {
         format!("{} D={} K={k}", self.sized_name(), self.dim)

@@ -16,7 +16,7 @@ pub use state::{Exchange, State};
 use crate::{
     backbone::LightGcn,
     error::Result,
-    model::{Branch, Kept},
+    model::{Branch, Kept, Ranking},
     objective::{BranchKind, PARTS},
     optim::{Adam, CatchUp},
     sampling::Sampler,
@@ -99,11 +99,19 @@ pub trait Backend: std::fmt::Debug {
         Ok(losses)
     }
 
-    /// The parameters after the steps done so far, every row caught up; the training's own state is not touched.
+    /// The state after the steps done so far, every row caught up; the training's own state is not touched.
     ///
     /// # Errors
     /// If the device fails.
-    fn parameters(&mut self) -> Result<Parameters>;
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>>;
+
+    /// The parameters after the steps done so far.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn parameters(&mut self) -> Result<Parameters> {
+        self.snapshot()?.into_parameters()
+    }
 
     /// True if all parameters are finite. A device on which asking would cost a noticeable part of an epoch does not
     /// look, and says true: its losses, its checkpoints and its evaluations are looked at.
@@ -137,6 +145,33 @@ pub trait Backend: std::fmt::Debug {
         self.exchange(&mut exchange)?;
         exchange.finish()
     }
+}
+
+/// The state of a training after some step, in the memory of its device.
+pub trait Snapshot: std::fmt::Debug {
+    /// Prepares to rank by the final embeddings where they are, as [`lists::ranker`] does; `popularity` `[I]` are the
+    /// training interactions of each item.
+    ///
+    /// # Errors
+    /// As [`lists::ranker`].
+    fn ranker<'s>(
+        &'s self,
+        popularity: &'s [u32],
+        rankings: &[Ranking],
+        k: usize,
+    ) -> Result<Box<dyn Ranks + 's>>;
+
+    /// Rounds the final embeddings to the form in which tables are kept: what a file will hold.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn round(&mut self) -> Result<()>;
+
+    /// The parameters, on the host.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn into_parameters(self: Box<Self>) -> Result<Parameters>;
 }
 
 /// The operations of one step, in their order.

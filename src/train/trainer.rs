@@ -16,7 +16,7 @@ use super::{
 use crate::backend::cuda::Cuda;
 use crate::{
     backbone::Backbone,
-    backend::{Backend, Parameters, cpu::Cpu},
+    backend::{Backend, Parameters, cpu::Cpu, lists::Audience},
     config::Config,
     data::{Ids, Interactions, popularity::item_counts},
     device::Resolved,
@@ -222,13 +222,14 @@ impl<'a> Trainer<'a> {
             .ks(&[self.config.k])
             .rankings(&rankings)
             .device(&device);
+        let audience = evaluator.audience()?;
         let Config { epochs, eval_every, patience, .. } = self.config;
         // What happens at the head of this loop follows from the progress alone, so that a training can be taken up
         // again at every one of its turns.
         let mut piece = 1;
         loop {
             if self.progress.evaluation_is_due(eval_every, epochs) {
-                self.evaluate(&evaluator, observer)?;
+                self.evaluate(&evaluator, &audience, observer)?;
             }
             let Progress { epochs: done, steps, stopping, .. } = self.progress;
             let finished = steps == 0 && (done >= epochs || stopping.should_stop(patience));
@@ -302,21 +303,34 @@ impl<'a> Trainer<'a> {
         Ok(if now == piece && seconds < PIECE_SECONDS / 2.0 { 2 * piece } else { piece })
     }
 
-    fn evaluate(&mut self, evaluator: &Evaluator<'_>, observer: &mut dyn Observer) -> Result<()> {
+    fn evaluate(
+        &mut self,
+        evaluator: &Evaluator<'_>,
+        audience: &Audience<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
         observer.evaluating()?;
         let start = Instant::now();
-        let mut model = self.model(Ranking::default())?;
-        let results = evaluator.evaluate(&model)?.results;
+        let mut snapshot = self.engine.snapshot()?;
+        snapshot.round()?;
+        let results = match evaluator.evaluate_snapshot(audience, snapshot.as_ref(), &self.popularity) {
+            Ok(evaluation) => evaluation.results,
+            Err(error) => {
+                // What is not finite is not ranked, but is no fault of the data.
+                let parameters = snapshot.into_parameters()?;
+                self.model(parameters, Ranking::default())?;
+                return Err(error);
+            }
+        };
         // The first of equals: grids are written with the plain ranking first.
         let value = |outcome: &Outcome, metric| outcome.metrics.get(metric).unwrap_or(f64::NAN);
         let hit_rate = |outcome: &Outcome| value(outcome, "hit_rate");
         let chosen = results.iter().reduce(|a, b| if hit_rate(b) > hit_rate(a) { b } else { a });
         self.progress.evaluated = self.progress.epochs;
         let Some(chosen) = chosen else { return Ok(()) };
-        model.metadata.ranking = Ranking { c: chosen.c, tau: chosen.tau };
         let evaluated = Evaluated {
             epoch: self.progress.epochs,
-            ranking: model.metadata.ranking,
+            ranking: Ranking { c: chosen.c, tau: chosen.tau },
             hit_rate: hit_rate(chosen),
             recall: value(chosen, "recall"),
             ndcg: value(chosen, "ndcg"),
@@ -326,6 +340,9 @@ impl<'a> Trainer<'a> {
         self.progress.eval_seconds += evaluated.seconds;
         observer.evaluated(&evaluated)?;
         if evaluated.best {
+            // Only now are the parameters copied from a GPU.
+            let parameters = snapshot.into_parameters()?;
+            let model = self.model(parameters, evaluated.ranking)?;
             observer.improved(&model)?;
             self.best = Some(Arc::new(model));
             self.progress.best = Some(evaluated);
@@ -358,13 +375,16 @@ impl<'a> Trainer<'a> {
             steps *= 4;
         };
         let start = Instant::now();
-        let model = self.model(Ranking::default())?;
-        let evaluator = Evaluator::new(self.data, self.config.select).ks(&[self.config.k]);
-        evaluator.rankings(&self.config.rankings()).device(&self.device).evaluate(&model)?;
-        Ok(Rehearsal {
-            epoch_seconds: step_seconds * self.steps_per_epoch() as f64,
-            evaluation_seconds: start.elapsed().as_secs_f64(),
-        })
+        let rankings = self.config.rankings();
+        let evaluator =
+            Evaluator::new(self.data, self.config.select).ks(&[self.config.k]).rankings(&rankings);
+        let evaluator = evaluator.device(&self.device);
+        let mut snapshot = self.engine.snapshot()?;
+        snapshot.round()?;
+        evaluator.evaluate_snapshot(&evaluator.audience()?, snapshot.as_ref(), &self.popularity)?;
+        drop(snapshot);
+        let evaluation_seconds = start.elapsed().as_secs_f64();
+        Ok(Rehearsal { epoch_seconds: step_seconds * self.steps_per_epoch() as f64, evaluation_seconds })
     }
 
     fn diverged(&self, epoch: u64, loss: f64, place: Option<(&str, usize)>) -> Error {
@@ -387,10 +407,9 @@ impl<'a> Trainer<'a> {
         Error::Diverged { epoch, what, learning_rate, l2, storage }
     }
 
-    /// The model after the steps done so far.
-    fn model(&mut self, ranking: Ranking) -> Result<Model> {
-        let Parameters { mut users, mut items, user_branch, item_branch, mut ego, mut kept } =
-            self.engine.parameters()?;
+    /// A model of these parameters.
+    fn model(&self, parameters: Parameters, ranking: Ranking) -> Result<Model> {
+        let Parameters { mut users, mut items, user_branch, item_branch, mut ego, mut kept } = parameters;
         // What is ranked is what a file will hold.
         let storage = self.config.storage;
         let second = [&mut kept.second_user_embedding, &mut kept.second_item_embedding];

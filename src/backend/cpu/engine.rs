@@ -11,19 +11,23 @@ use super::{
     gather::{Gathered, Logit, Source},
     penalty,
     propagation::{Batch, ITEMS, Propagation, USERS},
+    rank::Ranker,
     sample::{Plan, Scratch},
     step::{Rows, Scalars, collect, scores},
     table::{Parts, Table},
     team::Team,
 };
 use crate::{
-    backend::{Backend, Exchange, Losses, Operations, Parameters, Sequence, Settings, streams},
+    backend::{
+        Backend, Exchange, Losses, Operations, Parameters, Ranks, Sequence, Settings, Snapshot, streams,
+    },
     data::graph::Graph,
     error::Result,
-    model::{self, Kept},
+    model::{self, Kept, Ranking, Tables},
     objective::{ItemHead, Layout, Objective, PARTS},
     optim::Rules,
     sampling::Sampler,
+    storage::Storage,
 };
 
 /// Steps whose samples are drawn together, in parallel.
@@ -176,8 +180,8 @@ impl Backend for Cpu<'_> {
         Ok(())
     }
 
-    fn parameters(&mut self) -> Result<Parameters> {
-        let Settings { adam, catch_up, .. } = self.settings;
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>> {
+        let Settings { dim, storage, adam, catch_up, .. } = self.settings;
         let rules = Rules::new(adam, self.step);
         let tables = [&self.users, &self.items];
         let own = tables.map(|table| export(table, &rules, &adam, catch_up));
@@ -196,14 +200,47 @@ impl Backend for Cpu<'_> {
                 split_off(values, table.parts());
             }
         }
-        Ok(Parameters {
+        let parameters = Parameters {
             users,
             items,
             ego,
             kept,
             user_branch: self.user_branch.as_ref().map(Branch::export),
             item_branch: self.item_branch.as_ref().map(Branch::export),
-        })
+        };
+        Ok(Box::new(Exported { dim, storage, parameters }))
+    }
+}
+
+/// A copy of the state.
+#[derive(Debug)]
+struct Exported {
+    dim: usize,
+    storage: Storage,
+    parameters: Parameters,
+}
+
+impl Snapshot for Exported {
+    fn ranker<'s>(
+        &'s self,
+        popularity: &'s [u32],
+        rankings: &[Ranking],
+        k: usize,
+    ) -> Result<Box<dyn Ranks + 's>> {
+        let Parameters { users, items, item_branch, .. } = &self.parameters;
+        let gates = item_branch.as_ref().map(|branch| branch.gates(items, self.dim).into());
+        let tables = Tables::new(self.dim, users, items, gates, popularity)?;
+        Ok(Box::new(Ranker::new(&tables, rankings, k)?))
+    }
+
+    fn round(&mut self) -> Result<()> {
+        self.storage.round(&mut self.parameters.users);
+        self.storage.round(&mut self.parameters.items);
+        Ok(())
+    }
+
+    fn into_parameters(self: Box<Self>) -> Result<Parameters> {
+        Ok(self.parameters)
     }
 }
 

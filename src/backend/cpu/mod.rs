@@ -9,6 +9,7 @@ pub mod ceiling;
 mod engine;
 pub mod gather;
 pub mod gram;
+pub mod metrics;
 pub mod penalty;
 pub mod propagation;
 pub mod rank;

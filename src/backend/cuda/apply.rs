@@ -36,6 +36,8 @@ pub struct Side<'a> {
     pub table: &'a mut Table,
     /// Where there is a branch.
     pub branch: Option<&'a mut Branch>,
+    /// Where there is a branch with a hidden layer: what it adds to the gradients, `[slots, stride]`.
+    pub dx: Option<&'a Buffer<f32>>,
     /// The rows before the step.
     pub own: &'a Gathered,
 }
@@ -128,6 +130,7 @@ impl Apply {
         assert_eq!(batch.size, self.batch);
         for (side, slots) in [&users, &items].into_iter().zip(self.slots) {
             assert!(side.own.slots() == slots && side.table.dim() == self.dim, "other shapes");
+            assert!(side.dx.is_none_or(|dx| dx.len() == slots * stride(self.dim)), "other shapes");
             assert_eq!(side.table.storage(), self.storage, "another form");
         }
         let stride = stride(self.dim) as u32;
@@ -160,6 +163,7 @@ impl Apply {
                 branch,
                 branch_m,
                 branch_v,
+                dx: side.dx.map_or(std::ptr::null(), Buffer::ptr),
                 gradient: gradients.map_or(std::ptr::null_mut(), |gradients| gradients[which]),
                 logit_samples: which as u32 + 1,
                 l2: match (gradients, which) {

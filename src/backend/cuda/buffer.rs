@@ -53,7 +53,7 @@ impl Device {
             Ok(slice) => Ok(Buffer { slice, len }),
             Err(error) if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Err(Error::DeviceMemory {
                 what: purpose.what,
-                asked: len.saturating_mul(size_of::<T>()) as u64,
+                asked: len.max(1).saturating_mul(size_of::<T>()) as u64,
                 free: self.free_memory()? as u64,
                 lower: purpose.lower,
             }),

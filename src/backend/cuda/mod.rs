@@ -19,6 +19,7 @@ pub mod gram;
 pub mod graph;
 mod image;
 pub mod launch;
+pub mod metrics;
 pub mod params;
 pub mod propagation;
 pub mod rank;

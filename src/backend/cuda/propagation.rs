@@ -7,7 +7,7 @@ use super::{
     gram::Gram,
     params::NO_SLOT,
     spmm::{Base, Edges, Finish, GRAPH, Half, Input, Move, Output, Spmm},
-    table::{Table, unpad},
+    table::Table,
 };
 use crate::{
     backbone::{Form, LightGcn},
@@ -26,7 +26,6 @@ use crate::{
 pub struct Propagation {
     device: Device,
     layers: usize,
-    dim: usize,
     /// Most users and items of a batch.
     slots: [usize; 2],
     edges: [Edges; 2],
@@ -54,7 +53,7 @@ fn layers_kept(layers: usize, form: Form) -> [bool; 2] {
     [form == Form::Layers && layers > 2, form == Form::Layers && layers > 1]
 }
 
-/// Bytes of device memory: graph, layers, and final embeddings while they are exported.
+/// Bytes of device memory: graph and layers.
 pub fn memory(
     graph: &Graph<'_>,
     LightGcn { layers, form }: LightGcn,
@@ -64,7 +63,7 @@ pub fn memory(
     let (users, items) = (graph.user_scale.len(), graph.item_scale.len());
     let edges = Edges::memory(graph.by_user, items, stride) + Edges::memory(graph.by_item, users, stride);
     let kept = 1 + layers_kept(layers, form).into_iter().filter(|&kept| kept).count();
-    let rows = (users + items) * (storage.bytes() * stride * kept + 4 * stride + 4);
+    let rows = (users + items) * (storage.bytes() * stride * kept + 4);
     let product = match form {
         Form::Layers => 0,
         Form::Gram => Gram::memory(items, stride) + ((4 + storage.bytes()) * items * stride) as u64,
@@ -119,7 +118,6 @@ impl Propagation {
             ego: room(true)?,
             layer: [room(first)?, room(second)?],
             layers,
-            dim,
             slots,
             device: device.clone(),
         };
@@ -212,18 +210,17 @@ impl Propagation {
         }
     }
 
-    /// The final embeddings of all rows, `[U, D]` and `[I, D]`.
+    /// The final embeddings of all rows, `[U, stride]` and `[I, stride]`.
     ///
     /// # Errors
     /// [`crate::Error::DeviceMemory`] if they do not fit.
-    pub fn export(&mut self, tables: [&Table; 2]) -> Result<[Vec<f32>; 2]> {
+    pub fn export(&mut self, tables: [&Table; 2]) -> Result<[Buffer<f32>; 2]> {
         self.forward(tables)?;
         let [users, items] = self.ego.each_ref().map(Stored::len);
         let mut users = self.device.alloc(GRAPH, users)?;
         let mut items = self.device.alloc(GRAPH, items)?;
         self.last_layer(None, tables, [&mut users, &mut items])?;
-        let read = |rows: &Buffer<f32>| Ok(unpad(rows.read()?, tables[USERS].stride(), self.dim));
-        Ok([read(&users)?, read(&items)?])
+        Ok([users, items])
     }
 
     /// Queues the backward pass from the batch's `gradients`, `[slots, stride]` each: L2 on the batch's rows, and Adam on

@@ -196,11 +196,3 @@ impl<B: Place<f32>> Place<f32> for Padded<'_, B> {
         self.buffer.set(&padded)
     }
 }
-
-/// The first `dim` columns of rows that lie `stride` apart.
-pub(super) fn unpad(values: Vec<f32>, stride: usize, dim: usize) -> Vec<f32> {
-    if stride == dim {
-        return values;
-    }
-    values.chunks_exact(stride).flat_map(|row| &row[..dim]).copied().collect()
-}
