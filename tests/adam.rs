@@ -1,7 +1,10 @@
 //! Catching rows up: the two-node rule and the replay against step-by-step sums in f64, and against dense Adam bit by bit.
 
 use macr::{
-    backend::cpu::adam::{adam_step, current},
+    backend::cpu::{
+        adam::{adam_step, current},
+        table::Record,
+    },
     optim::{Adam, CatchUp, Rules},
 };
 
@@ -53,7 +56,8 @@ fn check_two_nodes(adam: Adam) {
             let m: Vec<f32> = v.iter().map(|v| v.sqrt() * (4.0 * uniform(&mut state) - 2.0) as f32).collect();
             let p: Vec<f32> = (0..rows).map(|_| (0.1 * uniform(&mut state) - 0.05) as f32).collect();
             let mut out = vec![0f32; rows];
-            current([&p, &m, &v], last, &rules, &adam, CatchUp::Quadrature, &mut out);
+            let row = Record { p: &p[..], m: &m, v: &v };
+            current(row, last, &rules, &adam, CatchUp::Quadrature, &mut out);
             for k in 0..rows {
                 let expected = exact(&adam, p[k], m[k], v[k], last, last + n);
                 // Half a unit in the last place of the result, of the parameter, and 2^-20 of the movement itself.
@@ -82,7 +86,8 @@ fn the_replay_is_dense_adam_bit_by_bit() {
                 dense = adam_step(dense.0, dense.1, dense.2, 0.0, adam.rate(t) as f32, &adam);
             }
             let mut out = [0f32];
-            current([&[p], &[m], &[v]], last, &Rules::new(adam, last + n), &adam, CatchUp::Replay, &mut out);
+            let row = Record { p: &[p][..], m: &[m], v: &[v] };
+            current(row, last, &Rules::new(adam, last + n), &adam, CatchUp::Replay, &mut out);
             assert_eq!(out[0].to_bits(), dense.0.to_bits());
         }
     }
