@@ -194,7 +194,14 @@ fn states_move_between_backends() {
             }
             let (here, there) = (first.parameters().unwrap(), second.parameters().unwrap());
             let far = here.users.iter().zip(&there.users).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
-            assert!(far < 2e-5, "{case:?}: {far}");
+            // In 16 bits, sums that differ by the last bits of f32 are now and then rounded to different neighbours.
+            let largest = here.users.iter().fold(0f32, |a, x| a.max(x.abs()));
+            let unit = match case.storage {
+                Storage::F32 => 0.0,
+                Storage::F16 => largest / 1024.0,
+                Storage::Bf16 => largest / 128.0,
+            };
+            assert!(far < 2e-5 + 3.0 * unit, "{case:?}: {far}");
         }
     }
 }
