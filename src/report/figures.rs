@@ -57,8 +57,7 @@ fn shares(groups: &Groups, label: &str) -> Option<Bars> {
     Some(Bars { label: label.into(), values: sizes.iter().map(share).collect() })
 }
 
-/// How often items of each group are recommended; a panel for each list of systems, with its title. `test` adds how often
-/// they are in the test split.
+/// How often items of each group are recommended, beside the test split; a panel for each list of systems, with its title.
 pub fn frequency(
     name: &str,
     title: &str,
@@ -71,9 +70,14 @@ pub fn frequency(
         let frequency =
             |b: &Behaviour| b.frequency.iter().map(|&f| Some(f64::from(f))).collect::<Vec<Option<f64>>>();
         let mut series = by_group(&grouping.items, shown, frequency);
-        let means = group_means(&grouping.items, test.iter().map(|&n| Some(f64::from(n))));
+        // As many places as the lists have, shared out as the test split's interactions are.
+        let places = shown.iter().flat_map(|shown| shown.behaviours).next();
+        let places: u64 = places.into_iter().flat_map(|b| &b.frequency).map(|&f| u64::from(f)).sum();
+        let interactions: u64 = test.iter().map(|&n| u64::from(n)).sum();
+        let share = places as f64 / interactions.max(1) as f64;
+        let means = group_means(&grouping.items, test.iter().map(|&n| Some(share * f64::from(n))));
         let points = means.into_iter().enumerate().map(|(group, mean)| (group as f64, mean)).collect();
-        series.push(Series { name: "test interactions".into(), style: None, points });
+        series.push(Series { name: "as in the test split".into(), style: None, points });
         Panel {
             title: title.map(str::to_owned),
             x: items_axis(grouping),
@@ -86,8 +90,8 @@ pub fn frequency(
         name: name.into(),
         title: title.into(),
         caption: format!(
-            "Mean number of top-20 lists, of all users, that have an item of the group; dashed: mean number of test \
-             interactions of an item; bars: size of the group. {}",
+            "Mean number of top-20 lists, of all users, that have an item of the group; dashed: what it would be if the \
+             lists' places were shared out as the interactions of the test split are; bars: size of the group. {}",
             grouping.note
         ),
         panels: panels.iter().map(panel).collect(),

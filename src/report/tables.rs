@@ -114,7 +114,8 @@ pub fn comparison(name: &str, title: &str, first: &str, entries: &[Entry<'_>]) -
             columns.push(Column::difference(format!("{metric} difference"), 4));
         }
     }
-    columns.extend(["c", "τ", "epoch"].map(|name| Column::new(name, 0)));
+    let epochs = entries.iter().any(|entry| entry.results.is_some_and(|r| !r.epochs.is_empty()));
+    columns.extend(["c", "τ"].into_iter().chain(epochs.then_some("epoch")).map(|name| Column::new(name, 0)));
     let mut table = Table::new(name, title, columns);
     for entry in entries {
         let mut cells = vec![Cell::text(&entry.label)];
@@ -126,14 +127,10 @@ pub fn comparison(name: &str, title: &str, first: &str, entries: &[Entry<'_>]) -
                 cells.extend([Cell::number(paper), Cell::number(difference)]);
             }
         }
-        match entry.results {
-            Some(results) => cells.extend([
-                Cell::Text(results.rankings(|r| r.c)),
-                Cell::Text(results.rankings(|r| r.tau)),
-                Cell::Text(Results::distinct(results.epochs.iter())),
-            ]),
-            None => cells.extend([Cell::Missing, Cell::Missing, Cell::Missing]),
-        }
+        let told =
+            |of: &dyn Fn(&Results) -> String| entry.results.map_or(Cell::Missing, |r| Cell::Text(of(r)));
+        cells.extend([told(&|r| r.rankings(|r| r.c)), told(&|r| r.rankings(|r| r.tau))]);
+        cells.extend(epochs.then(|| told(&|r| Results::distinct(r.epochs.iter()))));
         table.push(entry.heading.clone(), cells);
     }
     let starts: Vec<usize> = (0..entries.len()).filter(|&k| k == 0 || entries[k].heading.is_some()).collect();
