@@ -1,12 +1,14 @@
 //! Parameters of a training as one list, and how lists differ.
 #![allow(dead_code)]
 
-use macr::{Branch, backend::Parameters};
+use macr::{Branch, backend::Parameters, model::Kept};
 
 /// Every parameter, the branches last.
 pub fn flat(parameters: &Parameters) -> Vec<f32> {
-    let Parameters { users, items, user_branch, item_branch, ego } = parameters;
-    let tables = [users, items].into_iter().chain(ego.iter().flatten());
+    let Parameters { users, items, user_branch, item_branch, ego, kept } = parameters;
+    let Kept { item_bias, second_user_embedding, second_item_embedding } = kept;
+    let kept = [item_bias, second_user_embedding, second_item_embedding].into_iter().flatten();
+    let tables = [users, items].into_iter().chain(ego.iter().flatten()).chain(kept);
     let mut all: Vec<f32> = tables.flatten().copied().collect();
     for branch in [user_branch, item_branch].into_iter().flatten() {
         match branch {
