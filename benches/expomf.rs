@@ -1,6 +1,7 @@
 //! ExpoMF's iteration beside the multiply-adds that the machine can do at all: both in elements a second, an element
 //! being one multiply-add.
 
+#[allow(dead_code)]
 mod shapes;
 
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use macr::backend::{
     cpu::{ceiling::multiply_add, expomf::ExpoMf},
     expomf::{Em, ExposureConstant, Settings, State},
 };
+use macr::storage::Storage;
 use shapes::Shape;
 
 fn expomf(c: &mut Criterion) {
@@ -32,6 +34,7 @@ fn expomf(c: &mut Criterion) {
         exposure: 0.01,
         init_std: 0.01,
         constant: ExposureConstant::Exact,
+        storage: Storage::F32,
         seed: 1,
     };
     let state = State::new(shape.users as usize, shape.items as usize, &settings);

@@ -10,6 +10,9 @@
 // A kernel: its name, its one parameter, the threads of its blocks.
 #define KERNEL(name, parameter, threads) \
     extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ parameter)
+// The same, with registers for so many blocks at once on a multiprocessor.
+#define KERNEL_RESIDENT(name, parameter, threads, blocks) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ parameter)
 // The block's dynamic shared memory as an array of T.
 #define DYNAMIC_SHARED(T, name)                                         \
     extern __shared__ __align__(128) unsigned char dynamic_shared_[];   \
@@ -26,6 +29,7 @@
     static void name(const parameter);                                               \
     static ::emulator::Registration<name> registration_##name(#name, threads);       \
     static void name(const parameter)
+#define KERNEL_RESIDENT(name, parameter, threads, blocks) KERNEL(name, parameter, threads)
 #define DYNAMIC_SHARED(T, name) T *name = reinterpret_cast<T *>(::emulator::block.dynamic_shared)
 #define NOINLINE static __attribute__((noinline))
 #define UNROLL
@@ -79,6 +83,29 @@ DEVICE unsigned warp_exclusive_sum(unsigned value) {
 DEVICE float4 load4(const float *p) { return *reinterpret_cast<const float4 *>(p); }
 DEVICE void store4(float *p, float4 v) { *reinterpret_cast<float4 *>(p) = v; }
 
+// ---- numbers of 16 bits, two to a word, the first in its lower half
+
+#ifdef __CUDACC__
+DEVICE float2 widen_f16x2(uint32_t word) {
+    float2 v;
+    asm("{ .reg .b16 low, high; mov.b32 {low, high}, %2; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
+        : "=f"(v.x), "=f"(v.y)
+        : "r"(word));
+    return v;
+}
+// The nearest; too large becomes infinite.
+DEVICE uint32_t nearest_f16x2(float first, float second) {
+    uint32_t word;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+    return word;
+}
+DEVICE uint32_t nearest_bf16x2(float first, float second) {
+    uint32_t word;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+    return word;
+}
+#endif
+
 // ---- copies from global to shared memory that run beside the arithmetic
 
 #ifdef __CUDACC__
@@ -91,6 +118,39 @@ DEVICE void async_copy16(void *shared, const void *global) {
 DEVICE void async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits for all of the thread's groups but the last N. Other threads see the bytes after a barrier.
 template <int N> DEVICE void async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+#endif
+
+// ---- matrix multiplication by the tensor cores, on fragments that a warp holds together
+//
+// Lane l holds of a 16 x 16 matrix A, in words of two bf16, (row l / 4, columns 2 (l % 4) + 0, 1), then row + 8, then
+// columns + 8, then both; of a 16 x 8 matrix B (rows 2 (l % 4) + 0, 1, column l / 4), then rows + 8; of the 16 x 8 result
+// (row l / 4, columns 2 (l % 4) + 0, 1), then row + 8.
+
+constexpr float BF16_LARGEST = 3.3895313892515355e38f;
+
+// To the nearest bf16, ties to even, for what is no larger than the largest.
+DEVICE uint32_t to_bf16(float x) {
+    const uint32_t bits = __float_as_uint(x);
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+
+#ifdef __CUDACC__
+// Four 8 x 8 matrices of bf16 from shared memory: lane l gives the address of row l % 8 of matrix l / 8, a multiple of 16,
+// and gets of each matrix (row l / 4, columns 2 (l % 4) + 0, 1).
+DEVICE void load_matrices(uint32_t (&to)[4], const void *row) {
+    const unsigned from = unsigned(__cvta_generic_to_shared(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(from)
+                 : "memory");
+}
+// c += a b. Products are exact; sums are f32, with roundings that are not said.
+DEVICE void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
 #endif
 
 // ---- the logistic function; neither overflows, and both keep their relative precision where they are small
@@ -122,6 +182,13 @@ DEVICE uint2 halves(uint64_t word) { return make_uint2(uint32_t(word), uint32_t(
 // A word scaled to 0..n.
 DEVICE uint32_t below(uint32_t word, uint32_t n) { return uint32_t((uint64_t(word) * n) >> 32); }
 
+// A well-mixed function of a word.
+DEVICE uint32_t mix(uint32_t x) {
+    x = (x ^ x >> 16) * 0x85EBCA6Bu;
+    x = (x ^ x >> 13) * 0xC2B2AE35u;
+    return x ^ x >> 16;
+}
+
 // A permutation of 0..n chosen by (seed, stream): a Feistel network with cycle walking.
 struct Permutation {
     uint32_t n, low_bits, low_mask, high_mask, keys[6];
@@ -135,12 +202,6 @@ struct Permutation {
         low_bits = bits / 2;
         low_mask = (1u << low_bits) - 1;
         high_mask = (1u << (bits - low_bits)) - 1;
-    }
-
-    static DEVICE uint32_t mix(uint32_t x) {
-        x = (x ^ x >> 16) * 0x85EBCA6Bu;
-        x = (x ^ x >> 13) * 0xC2B2AE35u;
-        return x ^ x >> 16;
     }
 
     DEVICE uint32_t encrypt(uint32_t x) const {

@@ -8,16 +8,17 @@
 #define SAMPLER_USER_UNIFORM 0
 #define SAMPLER_INTERACTION 1
 
-// Full ranking: threads of a block; users, and items, of a tile; components that are staged at once, and how many stages;
+// Full ranking: threads of a block, and blocks of a multiprocessor; users, and items, of a tile; components that are staged at once, and how many stages;
 // rankings of one pass; longest list; sets of seen items; shared memory besides thresholds and lists.
 #define RANK_THREADS 256
+#define RANK_RESIDENT 2
 #define RANK_TILE 128
-#define RANK_SLICE 16
+#define RANK_SLICE 32
 #define RANK_STAGES 3
 #define RANK_VARIANTS 32
 #define RANK_LONGEST 1024
 #define RANK_SEEN 4
-#define RANK_SHARED 49664
+#define RANK_SHARED 50176
 
 // Threads of a block, and shared memory apart from the samples' numbers.
 #define SAMPLE_DRAW_THREADS 256
@@ -92,24 +93,26 @@ typedef struct {
     uint32_t unused;
 } SampleGroup;
 
-// rank_gates: the item gates of a linear branch.
+// rank_logits: what an item branch gives each item.
 typedef struct {
     const float *items;   // [I, stride]
-    const float *weight;  // [dim]
-    float *gates;         // [I] out
+    const float *branch;  // [dim] w; with hidden units W1 [hidden, dim], b1 [hidden], w2 [hidden], b2
+    double *logits;       // [I] out
     uint32_t count;       // I
     uint32_t dim;
     uint32_t stride;
-    uint32_t unused;
-} RankGates;
+    uint32_t hidden;  // 0: linear
+} RankLogits;
 
-// rank_pack: rows of a table, component by component within tiles of RANK_TILE rows. T tiles.
+// rank_pack: rows of a table in tiles of RANK_TILE rows, as f32 and rounded to bf16. T tiles.
 typedef struct {
     const float *table;    // [rows, stride]
     const float *scale;    // [rows]; null: 1
     const uint32_t *rows;  // [count] which row; beyond the table: a row of zeros
-    float *packed;         // [T, depth, RANK_TILE] out; zeros where there is no row or component
-    uint32_t *largest;     // [1] raised to the bits of the largest magnitude in `packed`
+    float *exact;          // [T, RANK_TILE, depth] out; zeros where there is no row or component
+    uint16_t *packed;      // [T, depth / RANK_SLICE, RANK_TILE, RANK_SLICE] out; 16-byte pieces of a row exchanged
+    float *norms;          // [T, RANK_TILE] out: no Euclidean norm of a row is larger
+    uint32_t *largest;     // [1] raised to the bits of the largest magnitude in `exact`
     uint32_t table_rows;
     uint32_t count;
     uint32_t dim;
@@ -126,8 +129,12 @@ typedef struct {
 
 // rank_lists: T tiles of users, J tiles of items in P parts, V rankings; lists of length L, a power of two.
 typedef struct {
-    const float *users;        // [T, depth, RANK_TILE]
-    const float *items;        // [J, depth, RANK_TILE]
+    const uint16_t *users;     // [T, depth / RANK_SLICE, RANK_TILE, RANK_SLICE] as rank_pack rounds them
+    const uint16_t *items;     // [J, depth / RANK_SLICE, RANK_TILE, RANK_SLICE]
+    const float *user_rows;    // [T, RANK_TILE, depth]
+    const float *item_rows;    // [J, RANK_TILE, depth]
+    const float *user_norms;   // [T, RANK_TILE]
+    const float *item_norms;   // [J, RANK_TILE]
     const float *offsets;      // [J, V, RANK_TILE] subtracted from scores; infinite where there is no item
     const uint32_t *ids;       // [J, RANK_TILE]
     const uint32_t *rows;      // [count] the users' numbers
@@ -144,6 +151,8 @@ typedef struct {
     uint32_t full;      // pending candidates that are merged into the lists
     uint32_t capacity;  // full + RANK_TILE
     uint32_t warps;     // warps of a block that merge
+    float error;        // no rounded product is off by more than this times the norms
+    uint32_t unused;
 } RankLists;
 
 // rank_merge: one list from those of all parts.
@@ -188,10 +197,11 @@ typedef struct {
 
 // A table with its optimiser state. Columns D..W are zero.
 typedef struct {
-    float *p;        // [rows, W]
+    void *p;         // [rows, W] in the form that the kernel is named after
     float *m;        // [rows, W]
     float *v;        // [rows, W]
     uint64_t *last;  // [rows] step, from 1, that last touched the row; 0 before
+    uint32_t noise[2];  // key of the random bits that p is rounded with
 } Rows;
 
 // rules
@@ -264,6 +274,46 @@ typedef struct {
     uint32_t unused;
 } Step;
 
+// round_f16, round_bf16
+typedef struct {
+    float *values;   // [count] in, out: rounded to the nearest
+    uint64_t count;  // a multiple of 4
+} Round;
+
+// Threads of a block; blocks of a side, each with a partial gradient; hidden units that are done at once.
+#define BRANCH_THREADS 256
+#define BRANCH_BLOCKS 128
+#define BRANCH_UNITS 32
+
+// A branch with a hidden layer. P parameters: W1 [hidden, W], b1 [hidden], w2 [hidden], b2.
+typedef struct {
+    const float *rows;            // [count, W] gathered
+    const uint32_t *count;        // [1]
+    const uint32_t *starts;       // [count + 1]
+    const uint32_t *samples;      // [2n] by place
+    const float *logit_gradient;  // [2, B], or [B] for the positives alone
+    float *logit;                 // [count] out, forward
+    float *dx;                    // [count, W] out, backward
+    float *partial;               // [BRANCH_BLOCKS, P] out of backward
+    float *values;                // [P]; null: no such branch
+    float *m;                     // [P]
+    float *v;                     // [P]
+    uint32_t hidden;
+    uint32_t logit_samples;  // 1: logit_gradient is [B]; 2: [2, B]
+} BranchSide;
+
+// branch_forward_W, branch_backward_W, branch_update
+typedef struct {
+    const uint64_t *step;  // [1] steps done
+    const uint32_t *rows;  // [1] rows of the batch, n
+    BranchSide side[2];    // users, items
+    Optimiser adam;
+    uint32_t batch;       // B
+    uint32_t stride;      // W
+    uint32_t item_block;  // forward and update: first block of the items
+    uint32_t unused;
+} Branch;
+
 typedef struct {
     Rows table;
     const uint32_t *touched;       // [2B], of which `count`
@@ -281,6 +331,7 @@ typedef struct {
     float *branch;                 // [2, W] by parity of the step; null without a branch
     float *branch_m;               // [W]
     float *branch_v;               // [W]
+    const float *dx;               // [count, W] what a branch with a hidden layer adds; null without one
     float *gradient;               // [count, W] LightGCN: out, and no row moves; null otherwise
     uint32_t logit_samples;        // 1: logit_gradient is [B]; 2: [2, B]
     float l2;                      // L2 coefficient of a row with one sample, times the rows of the batch
@@ -325,6 +376,27 @@ typedef struct {
     uint32_t parts;  // blocks of a list, at most PARTS
 } AllPairsSums;
 
+// Threads of a block.
+#define METRICS_THREADS 256
+
+// metrics: where the relevant items of users stand in their lists, and which items are listed. L relevant items.
+typedef struct {
+    const uint64_t *lists;    // [count, V, k] candidates, best first; zeros after the last
+    const uint32_t *users;    // [count]
+    const uint64_t *offsets;  // [U + 1] relevant items by user
+    const uint32_t *items;    // [L] ascending within a user
+    const uint32_t *cut;      // [cuts] ascending, the last is k
+    uint16_t *ranks;          // [V, L] out: rank from 1 of each relevant item in its user's list; not in it: left alone
+    uint32_t *listed;         // [V, cuts, I] in lists beyond the cut before, up to this cut; counted on
+    uint64_t relevant;        // L
+    uint32_t cuts;
+    uint32_t count;
+    uint32_t variants;
+    uint32_t k;
+    uint32_t item_count;  // I
+    uint32_t unused;
+} Metrics;
+
 // Threads of a block; columns of a row; rows that are summed.
 #define CEILING_THREADS 256
 #define CEILING_COLUMNS 64
@@ -361,9 +433,11 @@ typedef struct {
 typedef struct {
     const float *scale;      // [rows] s = 1 / sqrt(degree), 0 for a row without edges
     const uint32_t *slot;    // [rows] place among the batch's rows, NO_SLOT for others; null where none is asked for
+    const void *stored_base; // [rows, W] in the form of the table; null: `base`
     const float *base;       // [rows, W], or [slots, W]; 0 where there is no slot
     float *out;              // [rows, W] or [slots, W] out: factor y; null: not wanted
-    float *scaled;           // [rows, W] out: s y, or s p of a row that has moved; null: not wanted
+    void *scaled;            // [rows, W] out: s y in the form of layers, null: not wanted; or s p of a row that has
+                             // moved, in the form of the table
     Rows table;              // moves by Adam with gradient factor y and L2; p null: no row moves. `last` is not touched
     const uint64_t *step;    // [1] steps done
     const uint32_t *rows;    // [1] rows of the batch, n
@@ -392,7 +466,7 @@ typedef struct {
     const uint32_t *units;   // [count, 4] row; edges, and from bit 16 on the first edge's upper word; its lower word; part
     const uint32_t *parts;   // [parts, 2] first part and number of parts of the row that a part belongs to
     const void *partners;    // [nnz] u16 or u32: row of the other side, by edge
-    const float *x;          // [., W]
+    const void *x;           // [., W] in the form of layers; with x_slot f32
     const uint32_t *x_slot;  // [.] by partner: row of x, NO_SLOT: zero; null: the partner's row
     const float *x_scale;    // [.] by partner: factor of the row; only with x_slot
     float *partial;          // [parts, W]
@@ -412,7 +486,7 @@ typedef struct {
 // gram_N
 typedef struct {
     const float *g;          // [I, pitch]
-    const float *x;          // [I, W] scaled; or [slots, W]
+    const void *x;           // [I, W] scaled, in the form of the table; or [slots, W] f32
     const uint32_t *x_slot;  // [I] row of x of each item, NO_SLOT: zero; null: the item's
     const uint32_t *ids;     // [count] items whose rows are computed; null: all
     const uint32_t *count;   // [1] only with ids
@@ -526,6 +600,9 @@ typedef struct {
 } ExpomfPosterior;
 
 #ifdef __cplusplus
+static_assert(sizeof(RankLogits) == 40, "RankLogits");
+static_assert(sizeof(Metrics) == 88, "Metrics");
+static_assert(sizeof(RankPack) == 80, "RankPack");
 static_assert(sizeof(ExpomfDensity) == 16, "ExpomfDensity");
 static_assert(sizeof(ExpomfScores) == 88, "ExpomfScores");
 static_assert(sizeof(ExpomfMark) == 40, "ExpomfMark");
@@ -533,10 +610,8 @@ static_assert(sizeof(ExpomfNormal) == 48, "ExpomfNormal");
 static_assert(sizeof(ExpomfSolve) == 72, "ExpomfSolve");
 static_assert(sizeof(ExpomfItem) == 120, "ExpomfItem");
 static_assert(sizeof(ExpomfPosterior) == 72, "ExpomfPosterior");
-static_assert(sizeof(RankGates) == 40, "RankGates");
-static_assert(sizeof(RankPack) == 64, "RankPack");
 static_assert(sizeof(RankSeen) == 16, "RankSeen");
-static_assert(sizeof(RankLists) == 160, "RankLists");
+static_assert(sizeof(RankLists) == 200, "RankLists");
 static_assert(sizeof(RankMerge) == 48, "RankMerge");
 static_assert(sizeof(CeilingCopy) == 24, "CeilingCopy");
 static_assert(sizeof(CeilingGather) == 32, "CeilingGather");
@@ -544,19 +619,22 @@ static_assert(sizeof(SampleDraw) == 152, "SampleDraw");
 static_assert(sizeof(SampleSide) == 64, "SampleSide");
 static_assert(sizeof(SampleGroup) == 160, "SampleGroup");
 static_assert(sizeof(Optimiser) == 48, "Optimiser");
-static_assert(sizeof(Rows) == 32, "Rows");
+static_assert(sizeof(Rows) == 40, "Rows");
 static_assert(sizeof(Rules) == 64, "Rules");
-static_assert(sizeof(Export) == 112, "Export");
-static_assert(sizeof(GatherSide) == 80, "GatherSide");
-static_assert(sizeof(Gather) == 264, "Gather");
+static_assert(sizeof(Export) == 120, "Export");
+static_assert(sizeof(GatherSide) == 88, "GatherSide");
+static_assert(sizeof(Gather) == 280, "Gather");
 static_assert(sizeof(Step) == 152, "Step");
-static_assert(sizeof(ApplySide) == 168, "ApplySide");
-static_assert(sizeof(Apply) == 472, "Apply");
-static_assert(sizeof(Finish) == 160, "Finish");
+static_assert(sizeof(BranchSide) == 96, "BranchSide");
+static_assert(sizeof(Branch) == 272, "Branch");
+static_assert(sizeof(ApplySide) == 184, "ApplySide");
+static_assert(sizeof(Apply) == 504, "Apply");
+static_assert(sizeof(Finish) == 176, "Finish");
+static_assert(sizeof(Round) == 16, "Round");
 static_assert(sizeof(MarkSide) == 24, "MarkSide");
 static_assert(sizeof(Mark) == 56, "Mark");
-static_assert(sizeof(SpmmSide) == 232, "SpmmSide");
-static_assert(sizeof(Spmm) == 472, "Spmm");
-static_assert(sizeof(Gram) == 232, "Gram");
+static_assert(sizeof(SpmmSide) == 248, "SpmmSide");
+static_assert(sizeof(Spmm) == 504, "Spmm");
+static_assert(sizeof(Gram) == 248, "Gram");
 static_assert(sizeof(AllPairsSums) == 88, "AllPairsSums");
 #endif

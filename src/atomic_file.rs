@@ -1,10 +1,13 @@
 //! Files that appear under their final name only when they are complete.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{self, BufWriter, Write},
     path::Path,
 };
+
+use tempfile::TempPath;
 
 use crate::error::{Error, Result};
 
@@ -12,7 +15,7 @@ use crate::error::{Error, Result};
 ///
 /// A reader sees the old file or the new one, never a part. On an error the temporary file is removed and an
 /// existing `path` stays as it was. A link is followed, and stays. What is there and is no file (a pipe, a device) is
-/// written to as it is: it cannot be replaced.
+/// written to as it is: it cannot be replaced. Temporary files that killed processes left in the folder are removed.
 ///
 /// # Errors
 /// [`Error::Io`] naming `path`, whatever step failed.
@@ -30,20 +33,68 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io:
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let temporary = tempfile::Builder::new().prefix(".macr-").suffix(".tmp").tempfile_in(folder)?;
-        let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file());
+        sweep(folder);
+        let (file, mut temporary) = create(folder)?;
+        let mut writer = BufWriter::with_capacity(1 << 20, &file);
         fill(&mut writer)?;
         writer.flush()?;
         drop(writer);
-        set_default_mode(temporary.as_file())?;
-        temporary.as_file().sync_all()?;
-        temporary.persist(&target).map_err(|e| e.error)?;
+        set_default_mode(&file)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &target)?;
+        temporary.disable_cleanup(true);
         // The rename itself must survive a power cut.
         #[cfg(unix)]
         File::open(folder)?.sync_all()?;
         Ok(())
     };
     write().map_err(Error::io("write", path))
+}
+
+/// A temporary file in `folder`, locked for as long as it is open.
+fn create(folder: &Path) -> io::Result<(File, TempPath)> {
+    loop {
+        let builder = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder)?;
+        let (file, path) = builder.into_parts();
+        // Where there are no locks, nothing is swept. Before it was locked it may have been.
+        if file.lock().is_err() || is_at(&file, &path) {
+            return Ok((file, path));
+        }
+    }
+}
+
+/// Removes the temporary files in `folder` that nobody holds: those of processes that were killed.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let left = is_temporary(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_file());
+        if left && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            // If it cannot be removed, it stays.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+const PREFIX: &str = ".macr-";
+const SUFFIX: &str = ".tmp";
+
+/// True for names of unfinished files and folders.
+pub(crate) fn is_temporary(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX))
+}
+
+/// True if `path` leads to the open `file`.
+#[cfg(unix)]
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let places = file.metadata().and_then(|a| Ok((a, fs::metadata(path)?)));
+    places.is_ok_and(|(a, b)| (a.dev(), a.ino()) == (b.dev(), b.ino()))
+}
+
+/// True if something is at `path`.
+#[cfg(not(unix))]
+pub(crate) fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 /// Temporary files are private (0600); a finished file has the mode that any other new file gets.
@@ -77,6 +128,16 @@ mod tests {
         write_atomic(&null, |w| w.write_all(b"gone")).unwrap();
         assert!(!fs::metadata(&null).unwrap().is_file());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_is_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(".macr-left.tmp"), "half").unwrap();
+        let (_file, used) = create(folder.path()).unwrap();
+        write_atomic(&folder.path().join("file"), |w| w.write_all(b"new")).unwrap();
+        assert!(used.exists());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

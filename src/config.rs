@@ -5,12 +5,16 @@ use serde::{Deserialize, Serialize};
 use crate::{
     backbone::{Backbone, Propagation},
     backend::expomf::{self, ExposureConstant},
-    data::Split,
+    data::{Interactions, Split},
     error::{Error, Result},
     model::Ranking,
-    objective::{BranchKind, EXPOMF, ObjectiveConfig, Pairing},
+    objective::{
+        self, BranchKind, EXPOMF, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig, Pairing, RegForm,
+        RegNorm,
+    },
     optim::{Adam, CatchUp},
-    sampling::{Negatives, SamplerKind},
+    sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
 };
 
 /// Everything that decides what a training computes; with the data it is the identity of a result.
@@ -37,6 +41,28 @@ pub struct Config {
     pub user_branch: bool,
     /// MACR: false is the ablation without the item branch.
     pub item_branch: bool,
+    /// IPW: how weights come from inverse propensities.
+    pub ipw_variant: IpwVariant,
+    /// IPW: whose weight a sample has.
+    pub ipw_scope: IpwScope,
+    /// IPW: true scales the weights to a mean of 1 over drawn positives.
+    pub ipw_rescale: bool,
+    /// IPW: exponent of the propensity.
+    pub eta: f32,
+    /// IPW: exponent s of the smoothed weights.
+    pub smoothing: f32,
+    /// Reg: weight of the regulariser.
+    pub mu: f32,
+    /// Reg: what is regularised.
+    pub reg_form: RegForm,
+    /// Reg: scale of the pairwise forms.
+    pub reg_norm: RegNorm,
+    /// CausE: strength of the tie between the two sets' vectors; DICE: of what pushes the halves apart.
+    pub nu: f32,
+    /// DICE: weight of the interest loss.
+    pub lambda_int: f32,
+    /// DICE: weight of the conformity loss.
+    pub lambda_pop: f32,
     /// ExpoMF: probability of exposure to every item that training begins with.
     pub exposure: f32,
     /// ExpoMF: constant of the density that exposures are computed with.
@@ -65,10 +91,16 @@ pub struct Config {
     pub negatives: Negatives,
     /// Embedding size D.
     pub dim: usize,
+    /// The form in which embeddings are kept.
+    pub storage: Storage,
     /// Rows of a batch B.
     pub batch_size: u32,
     /// Adam's learning rate.
     pub learning_rate: f32,
+    /// Adam's decay of the first moment.
+    pub adam_beta1: f32,
+    /// Adam's decay of the second moment.
+    pub adam_beta2: f32,
     /// L2 coefficient on the embeddings of a batch's rows.
     pub l2: f32,
     /// Most epochs to train.
@@ -116,6 +148,17 @@ impl Default for Config {
             branch: BranchKind::Linear,
             user_branch: true,
             item_branch: true,
+            ipw_variant: IpwVariant::Cn,
+            ipw_scope: IpwScope::Pair,
+            ipw_rescale: true,
+            eta: 1.0,
+            smoothing: 0.5,
+            mu: 1e-4,
+            reg_form: RegForm::Cross,
+            reg_norm: RegNorm::PairMean,
+            nu: 0.01,
+            lambda_int: 0.1,
+            lambda_pop: 0.1,
             exposure: 0.01,
             exposure_constant: ExposureConstant::Exact,
             a0: 1.0,
@@ -129,8 +172,11 @@ impl Default for Config {
             sampler: SamplerKind::UserUniform,
             negatives: Negatives::Uniform,
             dim: 64,
+            storage: Storage::F32,
             batch_size: 1024,
             learning_rate: 1e-3,
+            adam_beta1: 0.9,
+            adam_beta2: 0.999,
             l2: 1e-5,
             epochs: 1000,
             eval_every: 10,
@@ -196,13 +242,40 @@ impl Config {
                 Err(Error::config(key, x, "it must not be negative", "use 0 or more"))
             }
         };
+        objective::check(&self.objective)?;
         if self.objective == EXPOMF {
             self.expomf()?;
         }
         positive("learning-rate", self.learning_rate)?;
         weight("l2", self.l2)?;
-        weight("alpha", self.alpha)?;
-        weight("beta", self.beta)?;
+        for (key, x) in [
+            ("alpha", self.alpha),
+            ("beta", self.beta),
+            ("eta", self.eta),
+            ("smoothing", self.smoothing),
+            ("mu", self.mu),
+            ("nu", self.nu),
+            ("lambda-int", self.lambda_int),
+            ("lambda-pop", self.lambda_pop),
+        ] {
+            weight(key, x)?;
+        }
+        for (key, x) in [("adam-beta1", self.adam_beta1), ("adam-beta2", self.adam_beta2)] {
+            if !(0.0..1.0).contains(&x) {
+                return Err(Error::config(key, x, "a decay is from 0 to below 1", "use for example 0.9"));
+            }
+        }
+        if self.catch_up == CatchUp::Quadrature && !self.adam().has_quadrature() {
+            let (b1, b2) = (self.adam_beta1, self.adam_beta2);
+            return Err(Error::config(
+                "catch-up",
+                self.catch_up,
+                format!(
+                    "with decays {b1} and {b2} the two-node rule is not exact to the rounding of a parameter"
+                ),
+                "use --catch-up replay",
+            ));
+        }
         for (key, value) in [
             ("dim", self.dim as u64),
             ("layers", self.layers as u64),
@@ -235,7 +308,7 @@ impl Config {
     /// # Errors
     /// [`Error::Config`] for values that it cannot be trained with.
     pub fn expomf(&self) -> Result<expomf::Settings> {
-        let &Config { dim, seed, exposure, exposure_constant, a0, b0, init_std, .. } = self;
+        let &Config { dim, storage, seed, exposure, exposure_constant, a0, b0, init_std, .. } = self;
         let &Config { lambda_theta, lambda_beta, lambda_y, .. } = self;
         if self.backbone != Backbone::Mf {
             let problem = "expomf is a model of matrix factorisation alone";
@@ -270,6 +343,7 @@ impl Config {
             exposure,
             init_std,
             constant: exposure_constant,
+            storage,
             seed,
         })
     }
@@ -279,15 +353,57 @@ impl Config {
         self.c.iter().flat_map(|&c| self.tau.iter().map(move |&tau| Ranking { c, tau })).collect()
     }
 
+    /// Refuses what `objective` cannot be trained with.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an embedding size that cannot be halved where the objective divides its rows so.
+    pub fn fits(&self, objective: &dyn Objective) -> Result<()> {
+        if objective.layout() == Layout::Halves && !self.dim.is_multiple_of(2) {
+            let problem = format!("{} has two halves in a row", objective.name());
+            return Err(Error::config("dim", self.dim, problem, "use an even number"));
+        }
+        Ok(())
+    }
+
     /// The objective's part of the configuration.
     pub fn objective_config(&self) -> ObjectiveConfig {
         let &Config { alpha, beta, pairing, user_branch, item_branch, eps_compat, .. } = self;
-        ObjectiveConfig { alpha, beta, pairing, user_branch, item_branch, eps_compat }
+        let &Config { ipw_variant, ipw_scope, ipw_rescale, eta, smoothing, mu, reg_form, reg_norm, .. } =
+            self;
+        let &Config { nu, lambda_int, lambda_pop, .. } = self;
+        ObjectiveConfig {
+            alpha,
+            beta,
+            pairing,
+            user_branch,
+            item_branch,
+            ipw_variant,
+            ipw_scope,
+            ipw_rescale,
+            eta,
+            smoothing,
+            mu,
+            reg_form,
+            reg_norm,
+            nu,
+            lambda_int,
+            lambda_pop,
+            eps_compat,
+        }
+    }
+
+    /// The sampler of a training on `data`.
+    ///
+    /// # Errors
+    /// As [`Sampler::new`].
+    pub fn sampler<'a>(&self, data: &'a Interactions) -> Result<Sampler<'a>> {
+        Sampler::new(data, self.sampler, self.negatives, self.batch_size, self.seed)
     }
 
     /// The optimiser's part of the configuration.
     pub fn adam(&self) -> Adam {
-        Adam { learning_rate: self.learning_rate, ..Adam::default() }
+        let &Config { learning_rate, adam_beta1: beta1, adam_beta2: beta2, .. } = self;
+        Adam { learning_rate, beta1, beta2, ..Adam::default() }
     }
 }
 
@@ -322,6 +438,10 @@ mod tests {
             toml::toml! { dim = 0 },
             toml::toml! { c = [nan] },
             toml::toml! { dim = "x" },
+            toml::toml! { nu = -0.1 },
+            toml::toml! { adam_beta1 = 1.0 },
+            toml::toml! { adam_beta2 = 0.9 },
+            toml::toml! { reg_form = "both" },
             toml::toml! { objective = "expomf"
             exposure = 1.0 },
             toml::toml! { objective = "expomf"
@@ -331,5 +451,8 @@ mod tests {
         ] {
             assert!(Config::default().with(bad).is_err());
         }
+        let replay = toml::toml! { adam_beta2 = 0.9
+        catch_up = "replay" };
+        assert!(Config::default().with(replay).is_ok());
     }
 }

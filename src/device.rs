@@ -53,6 +53,17 @@ pub enum Resolved {
     Cuda(crate::backend::cuda::Device),
 }
 
+impl Resolved {
+    /// What computes: the same gives the same bits.
+    pub fn model(&self) -> String {
+        match self {
+            Resolved::Cpu => format!("{} CPU", std::env::consts::ARCH),
+            #[cfg(feature = "cuda")]
+            Resolved::Cuda(device) => device.description().name.clone(),
+        }
+    }
+}
+
 /// As named on the command line.
 impl fmt::Display for Resolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

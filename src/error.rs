@@ -5,6 +5,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::storage::Storage;
+
 /// What went wrong, in one enum; see [`Error::kind`] for the coarse classes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -80,18 +82,21 @@ pub enum Error {
     },
     /// Training left the finite numbers.
     #[error(
-        "the loss became {loss} in epoch {epoch}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); \
-         what was saved before is kept"
+        "in epoch {epoch} {what}{}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); what was saved \
+         before is kept",
+        range_hint(*storage)
     )]
     Diverged {
         /// Epoch (from 1) in which it was seen.
         epoch: u64,
-        /// The loss value.
-        loss: f64,
+        /// What is not finite: the loss, a row of a table, or both.
+        what: String,
         /// Learning rate in use.
         learning_rate: f32,
         /// L2 coefficient in use.
         l2: f32,
+        /// The form of the parameters.
+        storage: Storage,
     },
     /// The device asked for is not there, or failed.
     #[error("cannot {operation}: {message}; {remedy}")]
@@ -119,11 +124,21 @@ pub enum Error {
         /// The setting that lowers the need.
         lower: &'static str,
     },
-    /// The user asked to stop; what was computed so far was saved.
-    #[error("interrupted; what was finished is in {}", saved.display())]
-    Interrupted {
-        /// Where the work was saved.
+    /// The user asked to stop a command of many trainings; the finished ones are kept, the others were put down.
+    #[error("interrupted; what was finished is in {}, and the same command goes on from there", saved.display())]
+    Stopped {
+        /// The command's folder.
         saved: PathBuf,
+    },
+    /// The user asked to stop.
+    #[error("interrupted after {epochs} epochs and {steps} steps{}", resume_hint(saved))]
+    Interrupted {
+        /// Epochs done.
+        epochs: u64,
+        /// Steps done of the epoch after them.
+        steps: u64,
+        /// The run folder in which the training was saved.
+        saved: Option<PathBuf>,
     },
 }
 
@@ -166,7 +181,7 @@ impl Error {
             | Error::Unknown { .. } => Kind::Input,
             Error::Diverged { .. } => Kind::Failed,
             Error::Device { .. } | Error::DeviceMemory { .. } => Kind::Device,
-            Error::Interrupted { .. } => Kind::Interrupted,
+            Error::Interrupted { .. } | Error::Stopped { .. } => Kind::Interrupted,
         }
     }
 
@@ -208,6 +223,13 @@ impl Error {
     }
 }
 
+fn range_hint(storage: Storage) -> &'static str {
+    match storage {
+        Storage::F16 => " (f16 ends at 65504: --storage bf16 has the range of f32)",
+        Storage::F32 | Storage::Bf16 => "",
+    }
+}
+
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
 }
@@ -224,6 +246,11 @@ fn io_remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::NotADirectory => "; a part of the path is a file: check the path",
         _ => "",
     }
+}
+
+fn resume_hint(saved: &Option<PathBuf>) -> String {
+    let hint = |run: &PathBuf| format!("; continue with `macr train --resume {}`", run.display());
+    saved.as_ref().map(hint).unwrap_or_default()
 }
 
 fn nearest_hint(nearest: &Option<String>) -> String {

@@ -5,12 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     data::{Interactions, InteractionsBuilder},
     error::{Error, Result},
     model_file,
+    storage::Storage,
 };
 
 /// Name of the model file in a run folder.
@@ -69,6 +71,16 @@ impl Branch {
             }
         }
     }
+
+    /// The gates of embeddings `[rows, D]`.
+    pub(crate) fn gates(&self, embedding: &[f32], dim: usize) -> Vec<f32> {
+        embedding.par_chunks_exact(dim).map(|x| gate(self.logit(x))).collect()
+    }
+}
+
+/// The gate s = sigma(y) of a logit.
+pub(crate) fn gate(logit: f64) -> f32 {
+    (1.0 / (1.0 + libm::exp(-logit))) as f32
 }
 
 /// What a model is and where it came from; written into `model.safetensors`.
@@ -86,6 +98,8 @@ pub struct Metadata {
     pub data: String,
     /// Where that data came from, if its validation split was taken from the train split for this training.
     pub carved: Option<Carved>,
+    /// The form in which embeddings were kept; a model file keeps them in it too.
+    pub storage: Storage,
     /// Seed of the training.
     pub seed: u64,
     /// Version of the program that trained it.
@@ -103,6 +117,17 @@ pub struct Carved {
     pub seed: u64,
 }
 
+/// What a training learned and ranking does not use.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Kept {
+    /// BS: `[I]`.
+    pub item_bias: Option<Vec<f32>>,
+    /// CausE with a backbone that propagates: the users' vectors for the debiased set, `[U, D]`.
+    pub second_user_embedding: Option<Vec<f32>>,
+    /// CausE: the items' vectors for the debiased set, `[I, D]`.
+    pub second_item_embedding: Option<Vec<f32>>,
+}
+
 /// Final embeddings and heads of a trained recommender.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {
@@ -118,6 +143,8 @@ pub struct Model {
     pub item_branch: Option<Branch>,
     /// LightGCN: the parameters whose propagation the embeddings are, users `[U, D]` and items `[I, D]`.
     pub ego: Option<[Vec<f32>; 2]>,
+    /// What ranking does not use.
+    pub kept: Kept,
     /// `[I]`: training interactions of each item, n_i.
     pub item_popularity: Vec<u32>,
     /// What it is.
@@ -137,9 +164,7 @@ impl Model {
 
     /// `[I]`: the item gates s_i = sigma(y_i), where there is an item branch.
     pub fn item_gates(&self) -> Option<Vec<f32>> {
-        let branch = self.item_branch.as_ref()?;
-        let gate = |x: &[f32]| (1.0 / (1.0 + libm::exp(-branch.logit(x)))) as f32;
-        Some(self.item_embedding.chunks_exact(self.dim).map(gate).collect())
+        Some(self.item_branch.as_ref()?.gates(&self.item_embedding, self.dim))
     }
 
     /// What ranking needs of the model; computes the item gates.
@@ -260,12 +285,12 @@ impl<'a> Tables<'a> {
     }
 
     /// `[U, D]`, row-major.
-    pub fn user_embedding(&self) -> &[f32] {
+    pub fn user_embedding(&self) -> &'a [f32] {
         self.user_embedding
     }
 
     /// `[I, D]`, row-major.
-    pub fn item_embedding(&self) -> &[f32] {
+    pub fn item_embedding(&self) -> &'a [f32] {
         self.item_embedding
     }
 
@@ -275,7 +300,7 @@ impl<'a> Tables<'a> {
     }
 
     /// `[I]`: n_i.
-    pub fn popularity(&self) -> &[u32] {
+    pub fn popularity(&self) -> &'a [u32] {
         self.popularity
     }
 }

@@ -1,15 +1,18 @@
 //! `model.safetensors`: what stands in it, how it is written and checked; see `docs/formats.md`.
 
-use std::{collections::HashMap, fs, io::Write, path::Path};
+use std::{borrow::Cow, collections::HashMap, fs, io::Write, path::Path};
 
+use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::{
     atomic_file::write_atomic,
     error::{Error, Result},
-    model::{Branch, Carved, Metadata, Model, Ranking},
+    model::{Branch, Carved, Kept, Metadata, Model, Ranking},
+    storage::{Element, Storage},
+    tensor_file::{Entry, header, words},
 };
 
 /// How every file begins after its first eight bytes, and how many digits of checksum follow.
@@ -17,55 +20,28 @@ const BEFORE_CHECKSUM: &[u8] = br#"{"__metadata__":{"checksum":""#;
 const CHECKSUM_AT: usize = 8 + BEFORE_CHECKSUM.len();
 const NO_CHECKSUM: &str = "00000000000000000000000000000000";
 
-/// A tensor to be written.
-struct Entry<'a> {
-    name: String,
-    dtype: &'static str,
-    shape: Vec<usize>,
-    bytes: &'a [u8],
-}
-
-impl<'a> Entry<'a> {
-    fn f32(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: &'a [f32]) -> Self {
-        Entry { name: name.into(), dtype: "F32", shape: shape.into(), bytes: bytemuck::cast_slice(values) }
-    }
-}
-
-/// Writes `model`. The header is composed here, because the crate would write the metadata in the order of a hash
-/// map, which differs from process to process.
+/// Writes `model`.
 pub(crate) fn save(model: &Model, path: &Path) -> Result<()> {
     model.tables()?;
     let entries = entries(model);
-    let mut header = Map::new();
-    header.insert("__metadata__".into(), metadata_to_json(&model.metadata));
-    let mut offset = 0;
-    for Entry { name, dtype, shape, bytes } in &entries {
-        let end = offset + bytes.len();
-        header.insert(name.clone(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [offset, end] }));
-        offset = end;
-    }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    // Tensors begin at a multiple of 8, as the format asks for.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let length = (header.len() as u64).to_le_bytes();
+    let mut header = header(metadata_to_map(&model.metadata), &entries);
     let mut hash = Xxh3Default::new();
-    hash.update(&length);
     hash.update(&header);
-    entries.iter().for_each(|entry| hash.update(entry.bytes));
-    let digits = CHECKSUM_AT - length.len()..;
-    header[digits][..NO_CHECKSUM.len()].copy_from_slice(format!("{:032x}", hash.digest128()).as_bytes());
+    entries.iter().for_each(|entry| hash.update(&entry.bytes));
+    let digits = &mut header[CHECKSUM_AT..][..NO_CHECKSUM.len()];
+    digits.copy_from_slice(format!("{:032x}", hash.digest128()).as_bytes());
     write_atomic(path, |file| {
-        file.write_all(&length)?;
         file.write_all(&header)?;
-        entries.iter().try_for_each(|entry| file.write_all(entry.bytes))
+        entries.iter().try_for_each(|entry| file.write_all(&entry.bytes))
     })
 }
 
 fn entries(model: &Model) -> Vec<Entry<'_>> {
     let (users, items) = (model.users() as usize, model.items() as usize);
+    let table = |name, rows, values| Entry::table(name, [rows, model.dim], values, model.metadata.storage);
     let mut entries = vec![
-        Entry::f32("user_embedding", [users, model.dim], &model.user_embedding),
-        Entry::f32("item_embedding", [items, model.dim], &model.item_embedding),
+        table("user_embedding", users, &model.user_embedding),
+        table("item_embedding", items, &model.item_embedding),
     ];
     for (name, branch) in [("user_branch", &model.user_branch), ("item_branch", &model.item_branch)] {
         match branch {
@@ -80,20 +56,32 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
         }
     }
     if let Some([ego_users, ego_items]) = &model.ego {
-        entries.push(Entry::f32("user_ego", [users, model.dim], ego_users));
-        entries.push(Entry::f32("item_ego", [items, model.dim], ego_items));
+        entries.push(table("user_ego", users, ego_users));
+        entries.push(table("item_ego", items, ego_items));
+    }
+    let Kept { item_bias, second_user_embedding, second_item_embedding } = &model.kept;
+    if let Some(bias) = item_bias {
+        entries.push(Entry::f32("item_bias", [items], bias));
+    }
+    if let Some(embedding) = second_user_embedding {
+        entries.push(table("second_user_embedding", users, embedding));
+    }
+    if let Some(embedding) = second_item_embedding {
+        entries.push(table("second_item_embedding", items, embedding));
     }
     entries.push(Entry {
         name: "item_popularity".into(),
         dtype: "U32",
         shape: vec![items],
-        bytes: bytemuck::cast_slice(&model.item_popularity),
+        bytes: Cow::Borrowed(bytemuck::cast_slice(&model.item_popularity)),
     });
+    // Wide numbers first, so that all are aligned in the file.
+    entries.sort_by_key(|entry| matches!(entry.dtype, "F16" | "BF16"));
     entries
 }
 
 /// Strings in a fixed order; numbers as the shortest decimals that read back as the same number.
-fn metadata_to_json(metadata: &Metadata) -> Value {
+fn metadata_to_map(metadata: &Metadata) -> Map<String, Value> {
     let mut map = Map::new();
     let mut put = |key: &str, value: String| map.insert(key.into(), Value::String(value));
     // First, so that its place is known; zeros while the checksum is formed.
@@ -113,7 +101,7 @@ fn metadata_to_json(metadata: &Metadata) -> Value {
     }
     put("seed", metadata.seed.to_string());
     put("version", metadata.version.clone());
-    Value::Object(map)
+    map
 }
 
 /// Reads and checks a model.
@@ -158,12 +146,12 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn model(&self, strings: &HashMap<String, String>) -> Result<Model, String> {
-        let (shape, user_embedding) = self.f32("user_embedding", &[None, None])?;
+        let (storage, shape, user_embedding) = self.table("user_embedding", &[None, None])?;
         let dim = shape[1];
         if dim == 0 {
             return Err("tensor `user_embedding` has no columns".into());
         }
-        let (shape, item_embedding) = self.f32("item_embedding", &[None, Some(dim)])?;
+        let (_, shape, item_embedding) = self.table("item_embedding", &[None, Some(dim)])?;
         let items = shape[0];
         let view = self.view("item_popularity", Dtype::U32, &[Some(items)])?;
         let item_popularity = words(view.data(), u32::from_le_bytes);
@@ -171,22 +159,32 @@ impl Reader<'_> {
             return Err("an embedding table has more rows than ids can count".into());
         }
         let users = user_embedding.len() / dim;
-        let ego = match self.tensors.names().contains(&"user_ego") {
+        let has = |name: &str| self.tensors.names().contains(&name);
+        let optional = |name: &str, shape: &[Option<usize>]| {
+            if has(name) { self.table(name, shape).map(|(.., values)| Some(values)) } else { Ok(None) }
+        };
+        let kept = Kept {
+            item_bias: optional("item_bias", &[Some(items)])?,
+            second_user_embedding: optional("second_user_embedding", &[Some(users), Some(dim)])?,
+            second_item_embedding: optional("second_item_embedding", &[Some(items), Some(dim)])?,
+        };
+        let ego = match has("user_ego") {
             true => Some([
-                self.f32("user_ego", &[Some(users), Some(dim)])?.1,
-                self.f32("item_ego", &[Some(items), Some(dim)])?.1,
+                self.table("user_ego", &[Some(users), Some(dim)])?.2,
+                self.table("item_ego", &[Some(items), Some(dim)])?.2,
             ]),
             false => None,
         };
         Ok(Model {
             dim,
             ego,
+            kept,
             user_embedding,
             item_embedding,
             user_branch: self.branch("user_branch", dim)?,
             item_branch: self.branch("item_branch", dim)?,
             item_popularity,
-            metadata: metadata_from_strings(strings)?,
+            metadata: metadata_from_strings(strings, storage)?,
         })
     }
 
@@ -208,14 +206,29 @@ impl Reader<'_> {
         Ok(Some(Branch::Mlp { w1, b1, w2, b2: b2[0] }))
     }
 
+    /// An embedding table of finite numbers, in any form.
+    fn table(&self, name: &str, shape: &[Option<usize>]) -> Result<(Storage, Vec<usize>, Vec<f32>), String> {
+        let dtype = self.tensors.tensor(name).map_or(Dtype::F32, |view| view.dtype());
+        let view = self.view(name, dtype, shape)?;
+        let (storage, values) = match dtype {
+            Dtype::F16 => {
+                (Storage::F16, words(view.data(), |b| f16::from_bits(u16::from_le_bytes(b)).widen()))
+            }
+            Dtype::BF16 => {
+                (Storage::Bf16, words(view.data(), |b| bf16::from_bits(u16::from_le_bytes(b)).widen()))
+            }
+            _ => (Storage::F32, self.f32(name, shape)?.1),
+        };
+        finite(name, &values)?;
+        Ok((storage, view.shape().to_vec(), values))
+    }
+
     /// A tensor of finite numbers; `None` in `shape` is any length.
     fn f32(&self, name: &str, shape: &[Option<usize>]) -> Result<(Vec<usize>, Vec<f32>), String> {
         let view = self.view(name, Dtype::F32, shape)?;
         let values = words(view.data(), f32::from_le_bytes);
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(place) => Err(format!("tensor `{name}` has the value {} at place {place}", values[place])),
-            None => Ok((view.shape().to_vec(), values)),
-        }
+        finite(name, &values)?;
+        Ok((view.shape().to_vec(), values))
     }
 
     fn view(&self, name: &str, dtype: Dtype, shape: &[Option<usize>]) -> Result<TensorView<'_>, String> {
@@ -239,12 +252,14 @@ impl Reader<'_> {
     }
 }
 
-/// Tensors need not be aligned in the file.
-fn words<T>(bytes: &[u8], from: impl Fn([u8; 4]) -> T) -> Vec<T> {
-    bytes.chunks_exact(4).map(|b| from([b[0], b[1], b[2], b[3]])).collect()
+fn finite(name: &str, values: &[f32]) -> Result<(), String> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(place) => Err(format!("tensor `{name}` has the value {} at place {place}", values[place])),
+        None => Ok(()),
+    }
 }
 
-fn metadata_from_strings(strings: &HashMap<String, String>) -> Result<Metadata, String> {
+fn metadata_from_strings(strings: &HashMap<String, String>, storage: Storage) -> Result<Metadata, String> {
     let text = |key: &str| {
         strings.get(key).cloned().ok_or_else(|| format!("entry `{key}` is missing in the file's metadata"))
     };
@@ -273,6 +288,7 @@ fn metadata_from_strings(strings: &HashMap<String, String>) -> Result<Metadata, 
                 seed: number("carved_seed", text("carved_seed")?)?,
             }),
         },
+        storage,
         seed: number("seed", text("seed")?)?,
         version: text("version")?,
     })

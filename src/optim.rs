@@ -43,6 +43,12 @@ impl Adam {
         if c1.max(c2) < SETTLED { rate } else { rate * (1.0 - c2).sqrt() / (1.0 - c1) }
     }
 
+    /// True if the two-node rule is exact to the rounding of a parameter: if b1^n ends within the longest gap with a
+    /// rule of its own, and sqrt(b2)^n hardly changes before it does.
+    pub fn has_quadrature(&self) -> bool {
+        (0.1..=0.9).contains(&self.beta1) && 1.0 - self.beta2 <= 0.025 * (1.0 - self.beta1)
+    }
+
     /// True if every step from `t` on has the same rate.
     fn settled(&self, t: u64) -> bool {
         power(f64::from(self.beta1.max(self.beta2)), t) < SETTLED
@@ -110,6 +116,12 @@ pub fn power(base: f64, mut exponent: u64) -> f64 {
     result
 }
 
+/// `b1^n`. A first moment that would leave the normal numbers is as good as zero, and denormals are slow.
+fn first_decay(b1: f64, n: u64) -> f32 {
+    let decay = power(b1, n);
+    if decay < 1e-25 { 0.0 } else { decay as f32 }
+}
+
 /// A two-node rule for n missed steps, and how the moments decay over them.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Rule {
@@ -145,7 +157,7 @@ impl Rules {
     /// Rules for rows that are to be brought to the state after step `now`.
     pub fn new(adam: Adam, now: u64) -> Self {
         let (b1, b2) = (f64::from(adam.beta1), f64::from(adam.beta2));
-        let decays = (0..=LONGEST as u64).map(|n| [power(b1, n) as f32, power(b2, n) as f32]).collect();
+        let decays = (0..=LONGEST as u64).map(|n| [first_decay(b1, n), power(b2, n) as f32]).collect();
         let mut rules =
             Rules { adam, now: 0, recent: Vec::new(), moments: Vec::new(), decays, rates: VecDeque::new() };
         rules.advance(now);
@@ -207,13 +219,7 @@ impl Rules {
             moment = [moment[0] + w, moment[1] + w * x, moment[2] + w * x * x, moment[3] + w * x * x * x];
         }
         let n = self.now - last;
-        // A first moment that would leave the normal numbers is as good as zero, and denormals are slow.
-        let decay1 = power(b1, n);
-        Rule {
-            decay1: if decay1 < 1e-25 { 0.0 } else { decay1 as f32 },
-            decay2: power(b2, n) as f32,
-            ..self.rule(LONGEST as u64, moment)
-        }
+        Rule { decay1: first_decay(b1, n), decay2: power(b2, n) as f32, ..self.rule(LONGEST as u64, moment) }
     }
 
     /// Gauss rule of two nodes from the first four moments, through mean, variance and third central moment.

@@ -1,7 +1,10 @@
 //! Catching rows up: the two-node rule and the replay against step-by-step sums in f64, and against dense Adam bit by bit.
 
 use macr::{
-    backend::cpu::adam::{adam_step, current},
+    backend::cpu::{
+        adam::{adam_step, current},
+        table::Record,
+    },
     optim::{Adam, CatchUp, Rules},
 };
 
@@ -27,7 +30,22 @@ fn exact(adam: &Adam, p: f32, m: f32, v: f32, last: u64, now: u64) -> f64 {
 
 #[test]
 fn two_nodes_are_the_sum_of_the_missed_steps() {
-    let adam = Adam::default();
+    let defaults = Adam::default();
+    for adam in [
+        defaults,
+        Adam { beta1: 0.5, beta2: 0.99, ..defaults },
+        Adam { beta1: 0.1, beta2: 0.98, ..defaults },
+        Adam { beta1: 0.9, beta2: 0.9976, ..defaults },
+    ] {
+        assert!(adam.has_quadrature());
+        check_two_nodes(adam);
+    }
+    for (beta1, beta2) in [(0.9, 0.99), (0.95, 0.9999), (0.0, 0.999), (0.5, 0.98)] {
+        assert!(!Adam { beta1, beta2, ..defaults }.has_quadrature());
+    }
+}
+
+fn check_two_nodes(adam: Adam) {
     let mut state = 1;
     for last in [1u64, 10, 300, 1000, 100_000] {
         for n in [1u64, 2, 3, 5, 13, 50, 255, 256, 257, 400, 5000] {
@@ -38,7 +56,7 @@ fn two_nodes_are_the_sum_of_the_missed_steps() {
             let m: Vec<f32> = v.iter().map(|v| v.sqrt() * (4.0 * uniform(&mut state) - 2.0) as f32).collect();
             let p: Vec<f32> = (0..rows).map(|_| (0.1 * uniform(&mut state) - 0.05) as f32).collect();
             let mut out = vec![0f32; rows];
-            current([&p, &m, &v], last, &rules, &adam, CatchUp::Quadrature, &mut out);
+            current(Record { p: &p, m: &m, v: &v }, last, &rules, &adam, CatchUp::Quadrature, &mut out);
             for k in 0..rows {
                 let expected = exact(&adam, p[k], m[k], v[k], last, last + n);
                 // Half a unit in the last place of the result, of the parameter, and 2^-20 of the movement itself.
@@ -47,7 +65,7 @@ fn two_nodes_are_the_sum_of_the_missed_steps() {
                 let error = (f64::from(out[k]) - expected).abs();
                 assert!(
                     error <= tolerance,
-                    "last {last}, n {n}, row {k}: {} for {expected}, off by {error:e}",
+                    "{adam:?}, last {last}, n {n}, row {k}: {} for {expected}, off by {error:e}",
                     out[k]
                 );
             }
@@ -67,7 +85,14 @@ fn the_replay_is_dense_adam_bit_by_bit() {
                 dense = adam_step(dense.0, dense.1, dense.2, 0.0, adam.rate(t) as f32, &adam);
             }
             let mut out = [0f32];
-            current([&[p], &[m], &[v]], last, &Rules::new(adam, last + n), &adam, CatchUp::Replay, &mut out);
+            current(
+                Record { p: &[p], m: &[m], v: &[v] },
+                last,
+                &Rules::new(adam, last + n),
+                &adam,
+                CatchUp::Replay,
+                &mut out,
+            );
             assert_eq!(out[0].to_bits(), dense.0.to_bits());
         }
     }

@@ -133,7 +133,7 @@ fn every_damage_of_a_run_is_found() {
         &["run/model.safetensors", "not a whole safetensors file", "train the model again"],
     );
     fs::remove_file(place.path("run/model.safetensors")).unwrap();
-    place.fails(&evaluate, 3, &["run/model.safetensors", "check the path"]);
+    place.fails(&evaluate, 3, &["run/model.safetensors", "macr train --resume run"]);
     place.fails(&["evaluate", "none", "--data", "data.macr"], 3, &["none", "check the path"]);
 }
 

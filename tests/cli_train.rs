@@ -2,12 +2,7 @@
 
 mod command;
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::process::{Command, Stdio};
 
 use command::{Place, QUICK, SMALL};
 use macr::Model;
@@ -140,50 +135,6 @@ fn the_settings_of_a_run_train_it_again() {
     // Flags have the last word.
     place.works(&config, &["changed", "--seed", "9", "-q"]);
     assert_ne!(place.read("changed/model.safetensors"), place.read("run/model.safetensors"));
-}
-
-#[cfg(unix)]
-#[test]
-fn an_interrupted_training_keeps_its_best_model() {
-    let place = Place::empty();
-    place.works(&["synth", "-o", "data.macr", "--valid-per-item", "3"], SMALL);
-    let endless = [
-        "train",
-        "data.macr",
-        "--out",
-        "run",
-        "--epochs",
-        "100000000",
-        "--eval-every",
-        "1",
-        "--patience",
-        "0",
-    ];
-    let small = ["--batch-size", "64", "--dim", "8"];
-    let child = place
-        .command(&[&endless[..], &small].concat())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let (start, model) = (Instant::now(), place.path("run/model.safetensors"));
-    while !model.exists() {
-        assert!(start.elapsed() < Duration::from_secs(60), "no model appeared");
-        thread::sleep(Duration::from_millis(5));
-    }
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
-    let output = child.wait_with_output().unwrap();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(130), "{message}");
-    assert!(message.contains("interrupted; what was finished is in run"), "{message}");
-    let mut names: Vec<_> =
-        fs::read_dir(place.path("run")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    names.sort();
-    assert_eq!(names, ["config.toml", "ids.macr", "metrics.jsonl", "model.safetensors"]);
-    place.works(&["evaluate", "run", "--data", "data.macr"], &[]);
-    let metrics = String::from_utf8(place.read("run/metrics.jsonl")).unwrap();
-    assert!(metrics.ends_with('\n') && metrics.lines().all(|line| json(line)["epoch"].is_u64()));
 }
 
 #[test]

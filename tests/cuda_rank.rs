@@ -3,10 +3,10 @@
 
 mod command;
 mod emulator;
+mod tables;
 
 use macr::{
-    Branch, Csr, Edges, Error, Evaluator, InteractionsBuilder, Metadata, Model, Ranking, Recommender, Split,
-    Tables,
+    Branch, Csr, Edges, Error, Evaluator, InteractionsBuilder, Ranking, Recommender, Split,
     backend::{
         Ranks,
         cpu::rank::Ranker as CpuRanker,
@@ -14,115 +14,21 @@ use macr::{
             Device, Purpose,
             rank::{DeviceTables, Ranker, Seen},
         },
-        lists::TopK,
     },
     device::Resolved,
     eval::{GroupBy, Mask},
 };
+use tables::{Case, Random, grid, model, rankings, same, sweep};
 
 const PURPOSE: Purpose = Purpose { what: "a test", lower: "nothing" };
 
-/// Xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11) as f64 / (1u64 << 53) as f64
-    }
-    fn signed(&mut self) -> f32 {
-        (2.0 * self.uniform() - 1.0) as f32
-    }
-}
-
-/// Tables with owned parts.
-struct Case {
-    dim: usize,
-    users: Vec<f32>,
-    items: Vec<f32>,
-    gates: Option<Vec<f32>>,
-    popularity: Vec<u32>,
-    seen_offsets: Vec<u64>,
-    seen: Vec<u32>,
-}
-
-impl Case {
-    /// Random tables; user 0 has seen nothing, user 1 everything, user 2 all but the last item.
-    fn random(seed: u64, users: usize, items: usize, dim: usize, gated: bool) -> Case {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let (mut seen, mut seen_offsets) = (Vec::new(), vec![0]);
-        for user in 0..users {
-            for item in 0..items {
-                let has = match user {
-                    0 => false,
-                    1 => true,
-                    2 => item + 1 < items,
-                    _ => random.uniform() < 0.2,
-                };
-                if has {
-                    seen.push(item as u32);
-                }
-            }
-            seen_offsets.push(seen.len() as u64);
-        }
-        Case {
-            dim,
-            users: (0..users * dim).map(|_| random.signed()).collect(),
-            items: (0..items * dim).map(|_| random.signed()).collect(),
-            gates: gated.then(|| (0..items).map(|_| random.uniform() as f32).collect()),
-            popularity: (0..items).map(|_| (1000.0 * random.uniform().powi(4)) as u32).collect(),
-            seen_offsets,
-            seen,
-        }
-    }
-
-    fn tables(&self) -> Tables<'_> {
-        let gates = self.gates.as_deref().map(Into::into);
-        Tables::new(self.dim, &self.users, &self.items, gates, &self.popularity).unwrap()
-    }
-
-    fn seen(&self) -> Csr<'_> {
-        Csr { offsets: &self.seen_offsets, indices: &self.seen }
-    }
-
-    fn everybody(&self) -> Vec<u32> {
-        (0..(self.users.len() / self.dim) as u32).collect()
-    }
-
-    /// Compares the device's lists with the CPU's.
-    fn check(&self, device: &Device, rankings: &[Ranking], k: usize) {
-        let (tables, users, seen) = (self.tables(), self.everybody(), [self.seen()]);
-        let cpu = CpuRanker::new(&tables, rankings, k).unwrap().top_k(&users, &seen).unwrap();
-        let cuda = Ranker::new(device, &tables, rankings, k).unwrap().top_k(&users, &seen).unwrap();
-        let shape = format!("D {}, {} items, k {k}", self.dim, self.popularity.len());
-        same(&cuda, &cpu, rankings, &shape);
-    }
-}
-
-fn same(cuda: &TopK, cpu: &TopK, rankings: &[Ranking], case: &str) {
-    assert_eq!(cuda.len(), cpu.len(), "{case}");
-    for user in 0..cpu.len() {
-        for (variant, ranking) in rankings.iter().enumerate() {
-            let (cuda, cpu) = (cuda.list(user, variant), cpu.list(user, variant));
-            assert_eq!(cuda, cpu, "{case}: user {user}, {ranking:?} of {}", rankings.len());
-        }
-    }
-}
-
-fn rankings(pairs: impl IntoIterator<Item = (f32, f32)>) -> Vec<Ranking> {
-    pairs.into_iter().map(|(c, tau)| Ranking { c, tau }).collect()
-}
-
-/// A grid of c, negative ones too.
-fn sweep() -> Vec<Ranking> {
-    rankings((-3..8).map(|c| (c as f32 / 2.0, 0.0)))
-}
-
-/// A grid of c and tau.
-fn grid(cs: i32, taus: i32) -> Vec<Ranking> {
-    rankings((0..cs).flat_map(|c| (0..taus).map(move |tau| (c as f32 / 4.0 - 0.5, tau as f32 / 10.0))))
+/// Compares the device's lists with the CPU's.
+fn check(case: &Case, device: &Device, rankings: &[Ranking], k: usize) {
+    let (tables, users, seen) = (case.tables(), case.everybody(), [case.seen()]);
+    let cpu = CpuRanker::new(&tables, rankings, k).unwrap().top_k(&users, &seen).unwrap();
+    let cuda = Ranker::new(device, &tables, rankings, k).unwrap().top_k(&users, &seen).unwrap();
+    let shape = format!("D {}, {} items, k {k}", case.dim, case.popularity.len());
+    same(&cuda, &cpu, rankings, &shape);
 }
 
 #[test]
@@ -131,8 +37,8 @@ fn lists_are_those_of_the_cpu_for_any_embedding_size() {
     for (seed, dim) in (0..).zip([1, 7, 32, 64, 65, 128, 300]) {
         // Neither users nor items fill their last tile.
         let case = Case::random(seed, 131, 270, dim, seed % 3 != 2);
-        case.check(&device, &[Ranking { c: 0.7, tau: 0.1 }], 20);
-        case.check(&device, &rankings([(-1.0, 0.0), (0.0, 0.0), (2.0, -0.3)]), 1);
+        check(&case, &device, &[Ranking { c: 0.7, tau: 0.1 }], 20);
+        check(&case, &device, &rankings([(-1.0, 0.0), (0.0, 0.0), (2.0, -0.3)]), 1);
     }
 }
 
@@ -142,11 +48,11 @@ fn lists_are_those_of_the_cpu_for_any_length_and_rankings() {
     let case = Case::random(7, 20, 400, 8, true);
     for rankings in [vec![Ranking::default()], grid(3, 1), sweep(), grid(4, 3)] {
         for k in [1, 20, 33, 100, 400] {
-            case.check(&device, &rankings, k);
+            check(&case, &device, &rankings, k);
         }
     }
     // More than fit in one pass.
-    case.check(&device, &grid(10, 7), 20);
+    check(&case, &device, &grid(10, 7), 20);
 }
 
 #[test]
@@ -155,8 +61,8 @@ fn long_lists_take_all_warps_that_there_is_room_for() {
     // Lists of 512 and 1,024; the latter of more items than that.
     let case = Case::random(8, 12, 1300, 4, true);
     for k in [400, 1000, 1024] {
-        case.check(&device, &[Ranking { c: 1.0, tau: 0.0 }], k);
-        case.check(&device, &sweep()[..5], k);
+        check(&case, &device, &[Ranking { c: 1.0, tau: 0.0 }], k);
+        check(&case, &device, &sweep()[..5], k);
     }
 }
 
@@ -165,8 +71,8 @@ fn the_fewest_users_and_items() {
     let Some(device) = emulator::device() else { return };
     for items in [1, 2, 127, 128, 129] {
         let case = Case::random(items as u64, 3, items, 5, true);
-        case.check(&device, &sweep(), items);
-        case.check(&device, &[Ranking::default()], 1);
+        check(&case, &device, &sweep(), items);
+        check(&case, &device, &[Ranking::default()], 1);
     }
 }
 
@@ -176,14 +82,14 @@ fn equal_scores_are_ordered_by_item() {
     // All scores equal; then few different ones, of both signs of zero.
     let mut case = Case::random(11, 130, 1000, 6, false);
     case.items.fill(0.5);
-    case.check(&device, &sweep()[..3], 20);
+    check(&case, &device, &sweep()[..3], 20);
     case.items.fill(0.0);
-    case.check(&device, &[Ranking::default()], 200);
+    check(&case, &device, &[Ranking::default()], 200);
     for (at, item) in case.items.iter_mut().enumerate() {
         *item = [0.0, -0.0, 1.0, -1.0][at / 6 % 4];
     }
     case.users.iter_mut().for_each(|x| *x = x.signum());
-    case.check(&device, &grid(1, 3), 50);
+    check(&case, &device, &grid(1, 3), 50);
 }
 
 #[test]
@@ -196,7 +102,62 @@ fn the_best_items_may_come_last() {
         *value = item as f32;
     }
     case.popularity = (0..3000).collect();
-    case.check(&device, &rankings([(0.0, 0.0), (0.0, 100.0), (0.0, -100.0)]), 20);
+    check(&case, &device, &rankings([(0.0, 0.0), (0.0, 100.0), (0.0, -100.0)]), 20);
+}
+
+/// What the tensor cores are given is rounded to 8 bits: these tables are made so that the rounded scores say as little
+/// as they can of the order of the true ones.
+#[test]
+fn rounding_misleads_nobody() {
+    let Some(device) = emulator::device() else { return };
+    let all = rankings([(0.0, 0.0), (0.5, 0.0), (0.0, 1e-3)]);
+    for dim in [1, 31, 32, 33, 64, 200] {
+        // Nearly the same item over and over: the order is in the last bits.
+        let mut case = Case::random(20, 40, 600, dim, true);
+        case.gates.as_mut().unwrap().fill(0.75);
+        for item in 1..600 {
+            for d in 0..dim {
+                case.items[item * dim + d] = case.items[d] * (1.0 + 1e-7 * ((item * 7919 + d) % 64) as f32);
+            }
+        }
+        check(&case, &device, &all, 20);
+        // Components halfway between two bf16, and those next to them, so that all roundings of a row go one way: those of
+        // the lower scores up, those of the higher ones down.
+        let mut case = Case::random(21, 40, 600, dim, false);
+        let way =
+            |row: usize, up: u32| 1.0 + 1.0 / 256.0 + (up as f32 - 0.5) * 2f32.powi(-20) * (row % 5) as f32;
+        for (row, x) in case.users.iter_mut().enumerate() {
+            *x = way(row / dim, (row / dim % 2) as u32);
+        }
+        for (row, x) in case.items.iter_mut().enumerate() {
+            *x = way(row / dim, (row / dim % 2) as u32);
+        }
+        check(&case, &device, &all, 20);
+    }
+}
+
+#[test]
+fn components_of_any_magnitude_are_ranked() {
+    let Some(device) = emulator::device() else { return };
+    let all = rankings([(0.0, 0.0), (1.0, 0.1)]);
+    for (user, item) in [
+        // Below the normal numbers, on either side; beyond what bf16 holds; sums that vanish.
+        (1e-41, 1e30),
+        (1e30, 1e-41),
+        (3.4e38, 1e-3),
+        (1e-3, 3.4e38),
+        (1e-22, 1e-22),
+        (1e-30, 1e-30),
+    ] {
+        let mut case = Case::random(22, 135, 300, 40, false);
+        case.users.iter_mut().for_each(|x| *x *= user);
+        case.items.iter_mut().for_each(|x| *x *= item);
+        check(&case, &device, &all, 20);
+        // Some rows of another kind among them.
+        case.users[40 * 7..40 * 9].iter_mut().for_each(|x| *x = 1e-3 * x.signum());
+        case.items[40 * 100..40 * 150].iter_mut().for_each(|x| *x = 1e-3 * x.signum());
+        check(&case, &device, &all, 20);
+    }
 }
 
 #[test]
@@ -238,39 +199,37 @@ fn several_sets_of_seen_items() {
 #[test]
 fn tables_on_the_device_are_ranked_where_they_are() {
     let Some(device) = emulator::device() else { return };
-    for (dim, stride, gated) in [(7, 8, true), (64, 64, false), (33, 36, true)] {
+    for (dim, stride, hidden) in [(7, 8, Some(0)), (64, 64, None), (33, 36, Some(0)), (10, 12, Some(5))] {
         let case = Case::random(16, 140, 200, dim, false);
         // What stands in the padding is of no account.
         let pad = |table: &[f32]| -> Vec<f32> {
             let row = |row: &[f32]| [row, &vec![f32::NAN; stride - dim][..]].concat();
             table.chunks_exact(dim).flat_map(row).collect()
         };
-        let weight: Vec<f32> = case.items[..dim].iter().map(|w| w * 2.0).collect();
+        let weights = |from: usize, n: usize| case.items[from..from + n].iter().map(|w| w * 2.0).collect();
+        let branch = hidden.map(|hidden| match hidden {
+            0 => Branch::Linear { weight: weights(0, dim) },
+            _ => Branch::Mlp {
+                w1: weights(0, hidden * dim),
+                b1: weights(200, hidden),
+                w2: weights(300, hidden),
+                b2: 0.3,
+            },
+        });
         let users = device.upload(PURPOSE, &pad(&case.users)).unwrap();
         let items = device.upload(PURPOSE, &pad(&case.items)).unwrap();
-        let branch = device.upload(PURPOSE, &weight).unwrap();
         let tables = DeviceTables {
             dim,
             stride,
             users: &users,
             items: &items,
-            item_branch: gated.then_some(&branch),
+            item_branch: branch.as_ref(),
             popularity: &case.popularity,
         };
-        let model = Model {
-            dim,
-            user_embedding: case.users.clone(),
-            item_embedding: case.items.clone(),
-            user_branch: None,
-            item_branch: gated.then_some(Branch::Linear { weight }),
-            item_popularity: case.popularity.clone(),
-            ego: None,
-            metadata: metadata(),
-        };
+        let model = model(&case, branch.clone());
         let downloaded = model.tables().unwrap();
         let (everybody, seen) = (case.everybody(), [case.seen()]);
         let cuda = Ranker::on_device(&device, &tables, &sweep(), 20).unwrap();
-        // Gates are rounded from f64: another exponential gives the same f32 but once in a billion.
         let cpu = CpuRanker::new(&downloaded, &sweep(), 20).unwrap().top_k(&everybody, &seen).unwrap();
         same(&cuda.top_k(&everybody, &seen).unwrap(), &cpu, &sweep(), &format!("D {dim}, stride {stride}"));
 
@@ -286,19 +245,6 @@ fn tables_on_the_device_are_ranked_where_they_are() {
         let items = device.upload(PURPOSE, &pad(&broken)).unwrap();
         let error = Ranker::on_device(&device, &DeviceTables { items: &items, ..tables }, &sweep(), 20);
         assert!(matches!(error.unwrap_err(), Error::Data { .. }));
-    }
-}
-
-fn metadata() -> Metadata {
-    Metadata {
-        backbone: "mf".into(),
-        objective: "macr".into(),
-        pairing: None,
-        ranking: Ranking { c: 0.4, tau: 0.0 },
-        data: String::new(),
-        carved: None,
-        seed: 0,
-        version: String::new(),
     }
 }
 
@@ -373,16 +319,7 @@ fn evaluations_and_recommendations_are_the_same_on_both_devices() {
         .split(Split::Test, test)
         .build()
         .unwrap();
-    let model = Model {
-        dim: 16,
-        user_embedding: case.users.clone(),
-        item_embedding: case.items.clone(),
-        user_branch: None,
-        item_branch: Some(Branch::Linear { weight: case.items[..16].to_vec() }),
-        item_popularity: case.popularity.clone(),
-        ego: None,
-        metadata: metadata(),
-    };
+    let model = model(&case, Some(Branch::Linear { weight: case.items[..16].to_vec() }));
     for (mask, rankings) in [(Mask::Train, vec![]), (Mask::TrainAndValid, sweep())] {
         let evaluator = Evaluator::new(&data, Split::Test)
             .ks(&[1, 20, 50])

@@ -1,16 +1,12 @@
 //! Whole trainings on the device, through recorded and replayed sequences, against the CPU.
 
 mod emulator;
+mod parameters;
 
-use std::{
-    env,
-    hash::Hasher,
-    process::Command,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{env, hash::Hasher, process::Command};
 
 use macr::{
-    Branch, Config, Edges, Error, Interactions, InteractionsBuilder, Split, Trainer,
+    Config, Edges, Error, Evaluator, Interactions, InteractionsBuilder, Split, Trainer,
     backend::{
         Backend, Losses, Parameters, Settings,
         cpu::Cpu,
@@ -20,8 +16,10 @@ use macr::{
     objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
     train::sequence::minibatch,
 };
+use parameters::{bits, distance, flat};
 
 const USERS: u32 = 700;
 const ITEMS: u32 = 211;
@@ -30,13 +28,6 @@ const SIZE: (u32, u32) = (USERS, ITEMS);
 fn world() -> Interactions {
     let pairs = (0..USERS).flat_map(|u| (0..2 + u % 9).map(move |k| (u, (u * 7 + k * k * (k + 3)) % ITEMS)));
     InteractionsBuilder::new(USERS, ITEMS).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap()
-}
-
-/// Held by each test: they share the device's memory, which one of them measures.
-static DEVICE: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    DEVICE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One training, of which only what differs between the tests is said.
@@ -48,7 +39,9 @@ struct Training<'a> {
     kind: SamplerKind,
     batch: u32,
     dim: usize,
+    storage: Storage,
     catch_up: CatchUp,
+    branch: BranchKind,
 }
 
 impl<'a> Training<'a> {
@@ -60,7 +53,9 @@ impl<'a> Training<'a> {
             kind: SamplerKind::UserUniform,
             batch: 130,
             dim: 24,
+            storage: Storage::F32,
             catch_up: CatchUp::Quadrature,
+            branch: BranchKind::Linear,
         }
     }
 
@@ -69,61 +64,55 @@ impl<'a> Training<'a> {
     }
 
     fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig {
-            alpha: 1e-2,
-            beta: 1e-3,
-            pairing: self.pairing,
-            user_branch: true,
-            item_branch: true,
-            eps_compat: false,
-        }
+        ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing: self.pairing, ..ObjectiveConfig::default() }
     }
 
     fn settings(&self) -> Settings {
         Settings {
             dim: self.dim,
+            storage: self.storage,
             lightgcn: None,
             adam: Adam::default(),
             catch_up: self.catch_up,
-            branch: BranchKind::Linear,
+            branch: self.branch,
             l2: 1e-4,
             seed: 3,
         }
     }
 
     fn cpu(&self) -> Cpu<'a> {
-        let objective = objective::build(self.objective, &self.config()).unwrap();
+        let objective = objective::build(self.objective, &self.config(), &self.sampler()).unwrap();
         Cpu::new(SIZE, self.sampler(), objective, self.settings()).unwrap()
     }
 
     fn cuda(&self, device: &Device) -> Cuda<'a> {
         let config = self.config();
-        let objective = objective::build(self.objective, &config).unwrap();
+        let objective = objective::build(self.objective, &config, &self.sampler()).unwrap();
         Cuda::new(device, SIZE, self.sampler(), objective.as_ref(), &config, self.settings()).unwrap()
     }
 }
 
-/// Every parameter, the branches last.
-fn flat(parameters: &Parameters) -> Vec<f32> {
-    let mut all = [parameters.users.as_slice(), &parameters.items].concat();
-    for branch in [&parameters.user_branch, &parameters.item_branch].into_iter().flatten() {
-        let Branch::Linear { weight } = branch else { panic!("{branch:?}") };
-        all.extend_from_slice(weight);
+/// Distance of two neighbours of the largest number.
+fn one_unit(storage: Storage, values: &[f32]) -> f32 {
+    let largest = values.iter().fold(0f32, |a, x| a.max(x.abs()));
+    match storage {
+        Storage::F32 => 0.0,
+        Storage::F16 => largest * 2f32.powi(-10),
+        Storage::Bf16 => largest * 2f32.powi(-7),
     }
-    all
 }
 
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|x| x.to_bits()).collect()
-}
-
-/// Largest distance of two lists; NaN counts as far.
-fn distance(a: &[f32], b: &[f32]) -> f32 {
-    assert_eq!(a.len(), b.len());
-    a.iter()
-        .zip(b)
-        .map(|(a, b)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() })
-        .fold(0.0, f32::max)
+/// Fails unless two lists are as near as `tolerance`. In 16 bits, sums that differ by the last bits of f32 are now and then
+/// rounded to different neighbours, and training goes on from there: few numbers are further off, by units.
+fn close(storage: Storage, a: &[f32], b: &[f32], tolerance: f32, what: &str) {
+    let far = distance(a, b);
+    if storage == Storage::F32 {
+        return assert!(far < tolerance, "{what}: {far}");
+    }
+    let off = a.iter().zip(b).filter(|(a, b)| (*a - *b).abs() >= tolerance).count();
+    let allowed = 3.0 * one_unit(storage, a);
+    assert!(far < allowed, "{what}: {far} where {allowed} is allowed");
+    assert!(off * 50 < a.len(), "{what}: {off} of {} numbers are off", a.len());
 }
 
 /// All trainings that are compared with the CPU.
@@ -136,12 +125,23 @@ fn trainings(data: &Interactions) -> Vec<Training<'_>> {
         Training { kind: SamplerKind::Interaction, batch: 1000, dim: 150, ..base },
         Training { catch_up: CatchUp::Replay, batch: 40, dim: 7, ..base },
         Training { pairing: Pairing::AllPairs, kind: SamplerKind::Interaction, batch: 90, dim: 30, ..base },
+        Training { branch: BranchKind::Mlp(9), dim: 10, ..base },
+        Training { branch: BranchKind::Mlp(33), pairing: Pairing::AllPairs, batch: 70, dim: 20, ..base },
+        Training { storage: Storage::F16, dim: 33, ..base },
+        Training { storage: Storage::F16, catch_up: CatchUp::Replay, batch: 40, dim: 7, ..base },
+        Training {
+            storage: Storage::Bf16,
+            objective: "bpr",
+            kind: SamplerKind::Interaction,
+            dim: 20,
+            ..base
+        },
     ]
 }
 
 #[test]
 fn begins_with_the_parameters_of_the_cpu() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings(&data) {
@@ -153,11 +153,12 @@ fn begins_with_the_parameters_of_the_cpu() {
 
 #[test]
 fn losses_and_parameters_follow_the_cpu() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings(&data) {
-        let case = format!("{} D {} {}", training.objective, training.dim, training.catch_up);
+        let Training { objective, dim, storage, catch_up, .. } = training;
+        let case = format!("{objective} D {dim} {storage} {catch_up}");
         let (mut cpu, mut cuda) = (training.cpu(), training.cuda(&device));
         for step in 0..100 {
             let (expected, got) = (cpu.repeat(1, &minibatch).unwrap(), cuda.repeat(1, &minibatch).unwrap());
@@ -170,8 +171,8 @@ fn losses_and_parameters_follow_the_cpu() {
             }
         }
         // Adam divides by sqrt(v): where v is tiny, rounding grows; a step is 1e-3.
-        let far = distance(&flat(&cpu.parameters().unwrap()), &flat(&cuda.parameters().unwrap()));
-        assert!(far < 2e-5, "{case}: {far}");
+        let [a, b] = [cpu.parameters(), cuda.parameters()].map(|parameters| flat(&parameters.unwrap()));
+        close(storage, &a, &b, 2e-5, &case);
     }
 }
 
@@ -190,7 +191,7 @@ fn train(device: &Device, training: Training<'_>, lengths: &[u64]) -> (Losses, P
 
 #[test]
 fn any_cut_into_repeats_gives_the_same_bits() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     // More than a chunk of 64 steps, with and without a rest, and an odd number of them.
@@ -207,7 +208,7 @@ fn any_cut_into_repeats_gives_the_same_bits() {
 
 #[test]
 fn quadrature_and_replay_agree() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     let run = |catch_up| {
@@ -221,14 +222,18 @@ fn quadrature_and_replay_agree() {
 /// Prints a hash of all bits of a training whose popular items have many samples.
 #[test]
 fn prints_the_bits_of_a_training() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = crowded();
-    let training = Training { batch: 90, dim: 20, kind: SamplerKind::Interaction, ..Training::new(&data) };
-    let (losses, parameters) = train(&device, training, &[9, 4]);
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    flat(&parameters).iter().for_each(|x| hash.write_u32(x.to_bits()));
-    losses.iter().for_each(|x| hash.write_u64(x.to_bits()));
+    let trainings = Storage::ALL.map(|storage| (storage, BranchKind::Linear));
+    for (storage, branch) in trainings.into_iter().chain([(Storage::F32, BranchKind::Mlp(6))]) {
+        let kind = SamplerKind::Interaction;
+        let training = Training { batch: 90, dim: 20, storage, kind, branch, ..Training::new(&data) };
+        let (losses, parameters) = train(&device, training, &[9, 4]);
+        flat(&parameters).iter().for_each(|x| hash.write_u32(x.to_bits()));
+        losses.iter().for_each(|x| hash.write_u64(x.to_bits()));
+    }
     println!("bits {:016x}", hash.digest());
 }
 
@@ -260,7 +265,7 @@ fn any_order_of_blocks_and_threads_gives_the_same_bits() {
 
 #[test]
 fn what_it_takes_is_known_before() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings(&data) {
@@ -270,33 +275,53 @@ fn what_it_takes_is_known_before() {
         engine.repeat(2, &minibatch).unwrap();
         let copies = 4 * (training.dim.next_multiple_of(4) * USERS as usize) as u64;
         let taken = (before - device.free_memory().unwrap()) as u64 + copies;
-        let known = memory(&training.sampler(), [USERS, ITEMS], &training.settings());
+        let objective =
+            objective::build(training.objective, &training.config(), &training.sampler()).unwrap();
+        let known = memory(&training.sampler(), [USERS, ITEMS], objective.as_ref(), &training.settings());
         assert!(taken <= known && known < taken + (4 << 20), "{taken} bytes taken, {known} foretold");
     }
 }
 
 #[test]
 fn what_cannot_be_done_is_said() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = world();
     let training = Training::new(&data);
     let config = training.config();
-    let objective = objective::build("macr", &config).unwrap();
+    let objective = objective::build("macr", &config, &training.sampler()).unwrap();
     let build = |users, settings| {
         Cuda::new(&device, (users, ITEMS), training.sampler(), objective.as_ref(), &config, settings)
     };
-    let error = build(USERS, Settings { branch: BranchKind::Mlp(4), ..training.settings() }).unwrap_err();
-    assert!(error.to_string().contains("--device cpu"), "{error}");
     let error = build(USERS, Settings { dim: 1025, ..training.settings() }).unwrap_err();
     assert!(error.to_string().contains("--device cpu"), "{error}");
     let error = build(u32::MAX, Settings { dim: 1024, ..training.settings() }).unwrap_err();
     assert!(matches!(error, Error::DeviceMemory { .. }) && error.to_string().contains("--dim"), "{error}");
+    for (name, ..) in objective::REGISTRY {
+        let objective = objective::build(name, &config, &training.sampler()).unwrap();
+        let settings = training.settings();
+        let built = Cuda::new(&device, SIZE, training.sampler(), objective.as_ref(), &config, settings);
+        match built {
+            Ok(_) => assert!(objective.has_kernel(), "{name}"),
+            Err(error) => {
+                assert!(!objective.has_kernel(), "{name}: {error}");
+                assert!(
+                    error.to_string().contains(name) && error.to_string().contains("--device cpu"),
+                    "{error}"
+                );
+            }
+        }
+    }
+    let margin = Negatives::Margin { margin: 40, per_positive: 1 };
+    let sampler = Sampler::new(&data, SamplerKind::UserUniform, margin, 130, 3).unwrap();
+    let error =
+        Cuda::new(&device, SIZE, sampler, objective.as_ref(), &config, training.settings()).unwrap_err();
+    assert!(error.to_string().contains("--device cpu"), "{error}");
 }
 
 #[test]
 fn a_trainer_trains_on_the_device() {
-    let _alone = alone();
+    let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let pairs = (0..300u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 90)));
     let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
@@ -322,6 +347,12 @@ fn a_trainer_trains_on_the_device() {
     assert!((on_cpu.best.hit_rate - on_cuda.best.hit_rate).abs() < 0.01);
     assert!(distance(&cpu.user_embedding, &cuda.user_embedding) < 2e-5);
     assert!(distance(&cpu.item_embedding, &cuda.item_embedding) < 2e-5);
+    // What was found on the device is what the CPU finds for the model that was copied from it.
+    let evaluator = Evaluator::new(&data, Split::Test).rankings(&[cuda.metadata.ranking]).ks(&[config.k]);
+    let found = &evaluator.evaluate(&cuda).unwrap().results[0].metrics;
+    let best = &on_cuda.best;
+    let expected = [best.hit_rate, best.recall, best.ndcg].map(Some);
+    assert_eq!(["hit_rate", "recall", "ndcg"].map(|metric| found.get(metric)), expected);
 }
 
 #[test]
@@ -335,7 +366,7 @@ fn the_command_trains_on_the_device() {
         command.current_dir(folder.path()).args(arguments.split(' '));
         emulator::equip(&mut command).then(|| command.output().unwrap())
     };
-    let common = "train pairs.csv --objective macr --epochs 1 --batch-size 50 --dim 8 --k 5 --force";
+    let common = "train pairs.csv --objective macr --epochs 1 --batch-size 50 --k 5 --force";
     let Some(output) = train(&format!("{common} --device cuda")) else {
         eprintln!("skipped: no C++ compiler");
         return;
@@ -343,12 +374,14 @@ fn the_command_trains_on_the_device() {
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && words.contains("device: CUDA emulator (cuda:0)"), "{output:?}");
     // What the GPU cannot do is left to the CPU, or refused where the GPU was asked for.
-    let output = train(&format!("{common} --branch mlp:3")).unwrap();
+    let output = train(&format!("{common} --branch mlp:3 --device cuda")).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let output = train(&format!("{common} --dim 1025")).unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && words.contains("device: the CPU, since the GPU"), "{output:?}");
-    let output = train(&format!("{common} --branch mlp:3 --device cuda")).unwrap();
+    let output = train(&format!("{common} --dim 1025 --device cuda")).unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(3) && words.contains("use --device cpu"), "{output:?}");
+    assert!(output.status.code() == Some(3) && words.contains("--device cpu"), "{output:?}");
     let output = train(&format!("{common} --dry-run --json --device cuda:0")).unwrap();
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(report["device"] == "cuda:0" && report["gpu_memory"].as_u64() > Some(1 << 20), "{report}");

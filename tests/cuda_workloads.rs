@@ -2,24 +2,17 @@
 #![cfg(feature = "cuda")]
 
 mod emulator;
+mod parameters;
 #[path = "../benches/workloads/mod.rs"]
 mod workloads;
 
 use macr::{
-    Branch,
-    backend::{Backend, Parameters, cuda::Cuda},
+    backend::{Backend, cuda::Cuda},
+    storage::Storage,
     train::sequence::minibatch,
 };
+use parameters::{distance, flat};
 use workloads::Workload;
-
-fn flat(parameters: Parameters) -> Vec<f32> {
-    let branches = [parameters.user_branch, parameters.item_branch].into_iter().flatten();
-    let weights = branches.flat_map(|branch| match branch {
-        Branch::Linear { weight } => weight,
-        other => panic!("{other:?}"),
-    });
-    [parameters.users, parameters.items].concat().into_iter().chain(weights).collect()
-}
 
 /// The emulator trains them in small.
 #[test]
@@ -31,7 +24,7 @@ fn trains_like_the_cpu() {
         let data = workload.data(None);
         for loss in Workload::LOSSES {
             let what = format!("{} {loss:?}", workload.shape());
-            let (objective, config) = (workload.objective(loss), workload.config(loss));
+            let (objective, config) = (workload.objective(&data, loss), workload.config(loss));
             let mut cpu = workload.cpu(&data, loss);
             let size = (data.users(), data.items());
             let sampler = workload.sampler(&data);
@@ -46,12 +39,13 @@ fn trains_like_the_cpu() {
                     assert!(error <= 1e-5 * expected.abs(), "{what}, part {part}: {got}, CPU {expected}");
                 }
             }
-            let (expected, got) = (flat(cpu.parameters().unwrap()), flat(cuda.parameters().unwrap()));
-            assert_eq!(expected.len(), got.len());
-            let far = expected.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(got.iter().all(|x| x.is_finite()), "{what}");
-            // Adam divides by sqrt(v): where v is tiny, rounding grows; 20 steps are at most 0.02.
-            assert!(far < 2e-5, "{what}: parameters differ by {far}");
+            let (expected, got) = (flat(&cpu.parameters().unwrap()), flat(&cuda.parameters().unwrap()));
+            // Adam divides by sqrt(v): where v is tiny, rounding grows; 20 steps are at most 0.02. In f16, sums that differ
+            // by the last bits of f32 are now and then rounded to different neighbours.
+            let largest = expected.iter().fold(0f32, |a, x| a.max(x.abs()));
+            let unit = if workload.storage == Storage::F16 { largest / 1024.0 } else { 0.0 };
+            let far = distance(&expected, &got);
+            assert!(far < 2e-5 + 3.0 * unit, "{what}: parameters differ by {far}");
         }
     }
 }

@@ -17,7 +17,14 @@ const KEYS: [&str; 11] = [
     "select",
     "sampler",
 ];
-const MACR_KEYS: [&str; 4] = ["pairing", "alpha", "beta", "c"];
+/// What an objective's recipes have besides.
+const OWN_KEYS: [(&str, &[&str]); 5] = [
+    ("macr", &["pairing", "alpha", "beta", "c"]),
+    ("ipw", &["ipw_variant", "ipw_scope", "eta"]),
+    ("reg", &["reg_form", "reg_norm", "mu"]),
+    ("cause", &["nu"]),
+    ("dice", &["lambda_int", "lambda_pop", "nu", "adam_beta1", "adam_beta2", "negatives"]),
+];
 /// Of expectation maximisation, which has no batches.
 const EXPOMF_KEYS: [&str; 15] = [
     "backbone",
@@ -59,16 +66,18 @@ fn every_dataset_has_its_sizes_and_recipes() {
             "{name}"
         );
         let recipes = dataset["recipes"].as_table().unwrap();
-        assert_eq!(recipes.len(), 6, "{name}");
+        assert_eq!(recipes.len(), 16, "{name}");
         for (recipe, settings) in recipes {
             let found: BTreeSet<&str> = settings.as_table().unwrap().keys().map(String::as_str).collect();
             if recipe == "expomf_mf" {
                 assert_eq!(found, EXPOMF_KEYS.into_iter().collect(), "{name}: {recipe}");
                 continue;
             }
-            let macr_keys = MACR_KEYS.into_iter().filter(|_| recipe.starts_with("macr_"));
+            let objective = recipe.split_once('_').map_or("", |(objective, _)| objective);
+            let own = OWN_KEYS.iter().find(|(of, _)| *of == objective).map_or(&[][..], |(_, keys)| keys);
             let layers = recipe.ends_with("lightgcn").then_some("layers");
-            assert_eq!(found, KEYS.into_iter().chain(macr_keys).chain(layers).collect(), "{name}: {recipe}");
+            let expected = KEYS.into_iter().chain(own.iter().copied()).chain(layers);
+            assert_eq!(found, expected.collect(), "{name}: {recipe}");
         }
     }
 }

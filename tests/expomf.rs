@@ -5,13 +5,13 @@ mod exposure;
 
 use exposure::{Oracle, SIZE, distance, settings, world};
 use macr::{
-    Config, Edges, InteractionsBuilder, Observer, Result, Split, Trainer,
+    Config, Edges, Error, InteractionsBuilder, Observer, Result, Split, Trainer,
     backend::{
         cpu::expomf::ExpoMf,
         expomf::{Em, ExposureConstant, Settings, State},
     },
     objective::EXPOMF,
-    train::Epoch,
+    train::{Checkpoint, Epoch},
 };
 
 fn begin(settings: &Settings) -> State {
@@ -104,11 +104,16 @@ fn a_state_is_all_that_is_needed_to_go_on() {
 
 /// Keeps what it is told, and stops after the third epoch.
 #[derive(Default)]
-struct Watch(Vec<Epoch>);
+struct Watch(Vec<Epoch>, Option<Checkpoint>);
 
 impl Observer for Watch {
     fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
         self.0.push(epoch.clone());
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        self.1 = Some(checkpoint);
         Ok(())
     }
 
@@ -146,8 +151,14 @@ fn it_trains_and_ranks_like_any_other_system() {
     let mut watch = Watch::default();
     let trainer = Trainer::new(&data, Config { patience: 0, ..config.clone() }).unwrap();
     assert_eq!(trainer.steps_per_epoch(), 1);
-    let (_, summary) = trainer.fit(&mut watch).unwrap();
-    assert!(summary.stopped && summary.epochs == 3, "{summary:?}");
+    let stopped = trainer.fit(&mut watch).unwrap_err();
+    assert!(matches!(stopped, Error::Interrupted { epochs: 3, steps: 0, .. }), "{stopped}");
+    // What it was put down as goes on with the same bits.
+    let checkpoint = watch.1.unwrap();
+    let resumed = Trainer::new(&data, Config { patience: 0, ..config.clone() }).unwrap();
+    let (resumed, _) = resumed.resume(&checkpoint).unwrap().fit(&mut ()).unwrap();
+    let whole = Trainer::new(&data, Config { patience: 0, ..config.clone() }).unwrap();
+    assert_eq!(whole.fit(&mut ()).unwrap().0, resumed);
     for pair in watch.0.windows(2) {
         assert!(pair[1].loss < pair[0].loss);
         assert_eq!(pair[1].parts, [("log_posterior".to_owned(), -pair[1].loss)]);

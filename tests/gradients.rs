@@ -8,15 +8,18 @@ use macr::{
     backbone::{self, LightGcn},
     backend::{
         Backend, Losses, Settings,
-        cpu::Cpu,
+        cpu::{
+            Cpu,
+            table::{Record, Table},
+        },
         cuda::{Cuda, Device},
     },
-    objective::{self, BranchKind, ObjectiveConfig, Pairing},
+    objective::{self, BranchKind, IpwScope, IpwVariant, ObjectiveConfig, Pairing, RegForm, RegNorm},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     train::sequence::{minibatch, propagated_minibatch},
 };
-use oracle::{Batch, Params};
+use oracle::{Batch, Facts, Params};
 
 const USERS: u32 = 23;
 const ITEMS: u32 = 17;
@@ -49,23 +52,58 @@ struct Form {
 const MF: Form = Form { lightgcn: None, branch: BranchKind::Linear };
 
 /// All settings under which an objective is tested.
-fn configs() -> Vec<ObjectiveConfig> {
+fn configs(name: &str) -> Vec<ObjectiveConfig> {
     let base = ObjectiveConfig {
         alpha: 0.3,
         beta: 0.2,
-        pairing: Pairing::Rows,
-        user_branch: true,
-        item_branch: true,
-        eps_compat: false,
+        mu: 0.2,
+        nu: 0.4,
+        lambda_int: 0.5,
+        lambda_pop: 0.3,
+        ..ObjectiveConfig::default()
     };
     let mut all = Vec::new();
-    for pairing in [Pairing::Rows, Pairing::AllPairs] {
-        for eps_compat in [false, true] {
-            all.push(ObjectiveConfig { pairing, eps_compat, ..base });
-            all.push(ObjectiveConfig { pairing, eps_compat, user_branch: false, ..base });
-            all.push(ObjectiveConfig { pairing, eps_compat, item_branch: false, ..base });
-            all.push(ObjectiveConfig { pairing, eps_compat, alpha: 0.0, ..base });
-            all.push(ObjectiveConfig { pairing, eps_compat, beta: 0.0, ..base });
+    let forms: &[(Pairing, bool)] = match name {
+        "macr" => &[
+            (Pairing::Rows, false),
+            (Pairing::Rows, true),
+            (Pairing::AllPairs, false),
+            (Pairing::AllPairs, true),
+        ],
+        _ => &[(Pairing::Rows, false), (Pairing::Rows, true)],
+    };
+    for &(pairing, eps_compat) in forms {
+        let base = ObjectiveConfig { pairing, eps_compat, ..base };
+        all.push(base);
+        match name {
+            "macr" => all.extend([
+                ObjectiveConfig { user_branch: false, ..base },
+                ObjectiveConfig { item_branch: false, ..base },
+                ObjectiveConfig { alpha: 0.0, ..base },
+                ObjectiveConfig { beta: 0.0, ..base },
+            ]),
+            "ipw" => all.extend([
+                ObjectiveConfig { ipw_variant: IpwVariant::Ips, ipw_scope: IpwScope::Own, eta: 0.5, ..base },
+                ObjectiveConfig { ipw_variant: IpwVariant::C, ipw_rescale: false, ..base },
+                ObjectiveConfig {
+                    ipw_variant: IpwVariant::Cnsr,
+                    ipw_scope: IpwScope::Positive,
+                    smoothing: 0.3,
+                    ..base
+                },
+            ]),
+            "reg" => all.extend([
+                ObjectiveConfig { reg_norm: RegNorm::Sum, ..base },
+                ObjectiveConfig { reg_form: RegForm::Same, ..base },
+                ObjectiveConfig { reg_form: RegForm::Same, reg_norm: RegNorm::Sum, ..base },
+                ObjectiveConfig { reg_form: RegForm::Decay, ..base },
+            ]),
+            "cause" => all.push(ObjectiveConfig { nu: 0.0, ..base }),
+            "dice" => all.extend([
+                ObjectiveConfig { nu: 0.0, lambda_int: 0.0, ..base },
+                ObjectiveConfig { lambda_pop: 0.0, ..base },
+            ]),
+            _ => {}
         }
     }
     all
@@ -75,7 +113,7 @@ fn configs() -> Vec<ObjectiveConfig> {
 fn the_first_step_follows_the_gradient() {
     let (data, device) = (world(), emulator::device());
     for (name, ..) in objective::REGISTRY {
-        for config in configs() {
+        for config in configs(name) {
             for (kind, batch, dim) in [
                 (SamplerKind::UserUniform, 20, 7),
                 (SamplerKind::Interaction, 1, 5),
@@ -90,8 +128,8 @@ fn the_first_step_follows_the_gradient() {
 
 #[test]
 fn the_first_step_follows_the_gradient_through_mlp_branches() {
-    let data = world();
-    for config in configs() {
+    let (data, device) = (world(), emulator::device());
+    for config in configs("macr") {
         for (hidden, kind, batch, dim) in [
             (1, SamplerKind::UserUniform, 20, 7),
             (5, SamplerKind::Interaction, 41, 16),
@@ -105,7 +143,7 @@ fn the_first_step_follows_the_gradient_through_mlp_branches() {
                 kind,
                 batch,
                 dim,
-                None,
+                device.as_ref(),
             );
         }
     }
@@ -115,7 +153,7 @@ fn the_first_step_follows_the_gradient_through_mlp_branches() {
 fn the_first_step_follows_the_gradient_through_the_propagation() {
     let (data, device) = (world(), emulator::device());
     for (name, ..) in objective::REGISTRY {
-        for config in configs() {
+        for config in configs(name) {
             for (layers, form, kind, batch, dim) in [
                 (1, backbone::Form::Layers, SamplerKind::UserUniform, 20, 7),
                 (2, backbone::Form::Layers, SamplerKind::Interaction, 41, 5),
@@ -129,7 +167,7 @@ fn the_first_step_follows_the_gradient_through_the_propagation() {
     }
     let lightgcn = Some(LightGcn { layers: 2, form: backbone::Form::Gram });
     let form = Form { lightgcn, branch: BranchKind::Mlp(3) };
-    check(&data, "macr", &configs()[0], form, SamplerKind::UserUniform, 20, 7, None);
+    check(&data, "macr", &configs("macr")[0], form, SamplerKind::UserUniform, 20, 7, device.as_ref());
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -144,12 +182,15 @@ fn check(
     device: Option<&Device>,
 ) {
     let l2 = 0.05;
+    // Two halves have one size.
+    let dim = if name == "dice" { dim.next_multiple_of(2) } else { dim };
     let sampler = Sampler::new(data, kind, Negatives::Uniform, batch, 5).unwrap();
     let mut drawn = Batch::default();
     let [users, positives, negatives] = &mut drawn;
     sampler.draw(0, users, positives, negatives);
     let settings = Settings {
         dim,
+        storage: Default::default(),
         lightgcn: form.lightgcn,
         adam: Adam::default(),
         catch_up: CatchUp::Quadrature,
@@ -157,13 +198,26 @@ fn check(
         l2: l2 as f32,
         seed: 5,
     };
-    let objective = objective::build(name, config).unwrap();
+    let objective = objective::build(name, config, &sampler).unwrap();
+    let has_kernel = objective.has_kernel();
     let mut engine = Cpu::new((USERS, ITEMS), sampler, objective, settings).unwrap();
     let start = engine.parameters().unwrap();
-    let [p, q] = start.ego.unwrap_or([start.users, start.items]);
+    let [p, q] = engine.tables().map(|table| rows(table, 0));
     let train = data.by_user(Split::Train);
+    let degree = |u: u32| f64::from(train.degree(u));
+    let facts = Facts {
+        counts: (0..ITEMS).map(|i| data.by_item(Split::Train).degree(i)).collect(),
+        drawn: (0..ITEMS)
+            .map(|i| {
+                let users = data.by_item(Split::Train).row(i).iter();
+                users.map(|&u| if kind == SamplerKind::UserUniform { 1.0 / degree(u) } else { 1.0 }).sum()
+            })
+            .collect(),
+        seed: 5,
+    };
     let params = Params {
-        dim,
+        dim: p.len() / USERS as usize,
+        item_dim: q.len() / ITEMS as usize,
         hidden: form.branch.hidden(),
         graph: form.lightgcn.map(|LightGcn { layers, .. }| oracle::Graph {
             edges: (0..USERS).flat_map(|u| train.row(u).iter().map(move |&i| (u, i))).collect(),
@@ -173,32 +227,26 @@ fn check(
         q: wide(&q),
         v: wide(&flat(start.user_branch)),
         w: wide(&flat(start.item_branch)),
+        b: wide(&start.kept.item_bias.unwrap_or_default()),
     };
     let what = format!("{name}, {form:?}, {config:?}, {kind}, B {batch}, D {dim}");
     let expected = Expected {
-        loss: oracle::loss(name, config, l2, &params, &drawn),
-        gradient: oracle::gradient(name, config, l2, &params, &drawn),
+        loss: oracle::loss(name, config, l2, &facts, &params, &drawn),
+        gradient: oracle::gradient(name, config, l2, &facts, &params, &drawn),
     };
 
     let sequence = if form.lightgcn.is_some() { propagated_minibatch } else { minibatch };
     let losses = engine.repeat(1, &sequence).unwrap();
-    let mut moments = Vec::new();
-    for table in engine.tables() {
-        for row in 0..table.rows() as u32 {
-            let [_, m, _] = table.record(row);
-            moments.extend_from_slice(&m[..dim]);
-        }
-    }
+    let mut moments = engine.tables().map(|table| rows(table, 1)).concat();
     for of_branch in engine.branch_moments() {
         moments.extend(flat(of_branch));
     }
+    moments.extend(engine.bias_moments().unwrap_or_default());
     expected.compare(&losses, &moments, &what);
 
-    let Some(device) = device.filter(|_| form.branch == BranchKind::Linear) else {
-        return;
-    };
+    let Some(device) = device.filter(|_| has_kernel) else { return };
     let sampler = Sampler::new(data, kind, Negatives::Uniform, batch, 5).unwrap();
-    let objective = objective::build(name, config).unwrap();
+    let objective = objective::build(name, config, &sampler).unwrap();
     let mut engine =
         Cuda::new(device, (USERS, ITEMS), sampler, objective.as_ref(), config, settings).unwrap();
     let losses = engine.repeat(1, &sequence).unwrap();
@@ -206,10 +254,21 @@ fn check(
     for table in engine.tables() {
         moments.extend(table.m.read().unwrap().chunks_exact(table.stride()).flat_map(|row| &row[..dim]));
     }
-    for branch in engine.branches().into_iter().flatten() {
-        moments.extend_from_slice(&branch.m.read().unwrap()[..dim]);
+    for of_branch in engine.branch_moments().unwrap() {
+        moments.extend(flat(of_branch));
     }
     expected.compare(&losses, &moments, &format!("on the GPU: {what}"));
+}
+
+/// Parameters (0) or first moments (1) of a table, without padding.
+fn rows(table: &Table, which: usize) -> Vec<f32> {
+    let columns = table.parts().columns();
+    let mut all = vec![0f32; table.rows() * columns];
+    for (row, out) in (0..).zip(all.chunks_exact_mut(columns)) {
+        let Record { p, m, v } = table.record::<f32>(row);
+        table.parts().unpad([p, m, v][which], out);
+    }
+    all
 }
 
 /// What the oracle says of a first step.

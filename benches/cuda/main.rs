@@ -1,16 +1,17 @@
-//! The CUDA backend: what the card's memory can do, every kernel, whole steps, full ranking; the CPU's beside
+//! The CUDA backend: what the card's memory can do, every kernel, whole steps, LightGCN's, full ranking; the CPU's beside
 //! them.
 //!
 //! One JSON line per result on standard output, in the schema of `benches/record/README.md`, and a table for people on
 //! standard error. Not criterion: times are the device's own, and a result carries what it moved and computed.
 //! `scripts/gpu-check` runs this and keeps the results; docs/gpu.md tells how to read them.
 //!
-//!     cargo bench --bench cuda -- [--quick] [--small] [--data FOLDER] [--only ceilings,kernels,steps,ranking]
+//!     cargo bench --bench cuda -- [--quick] [--small] [--data FOLDER] [--only ceilings,kernels,steps,lightgcn,ranking]
 //!
 //! Without a GPU it says so and measures nothing. `--small`: tiny sizes, for trying it out.
 
 mod ceilings;
 mod kernels;
+mod lightgcn;
 mod ranking;
 mod report;
 mod steps;
@@ -19,7 +20,10 @@ mod workloads;
 
 use std::{env, path::PathBuf};
 
-use macr::backend::cuda::{Device, Purpose};
+use macr::{
+    Storage,
+    backend::cuda::{Device, Purpose},
+};
 
 const BENCH: Purpose = Purpose { what: "a measurement", lower: "its size (--small)" };
 
@@ -85,8 +89,15 @@ fn main() -> macr::Result<()> {
         if options.wants("steps") {
             steps::measure(&device, &options, &workload, &data)?;
         }
+        // The rest is of f32.
+        if workload.storage != Storage::F32 {
+            continue;
+        }
+        if options.wants("lightgcn") {
+            lightgcn::measure(&device, &options, &workload, &data)?;
+        }
         if options.wants("ranking") && workload.name == workloads::Workload::ML10M.name {
-            ranking::measure(&workload, &data)?;
+            ranking::measure(&device, &options, &workload, &data)?;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::time::Instant;
 use macr::{
     Config, Interactions, Result,
     backend::{
-        Backend,
+        Backend, Sequence,
         cuda::{Cuda, Device, expomf::ExpoMf},
         expomf::{Em, State},
     },
@@ -27,7 +27,7 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
     iterations(device, options, workload, data)?;
     for loss in Workload::LOSSES {
         let size = (data.users(), data.items());
-        let objective = workload.objective(loss);
+        let objective = workload.objective(data, loss);
         let config = workload.config(loss);
         let cuda = || {
             Cuda::new(device, size, workload.sampler(data), objective.as_ref(), &config, workload.settings())
@@ -86,7 +86,6 @@ fn line(workload: &Workload, (objective, pairing): Loss, device: &'static str, w
     line
 }
 
-/// Seconds of a step, over enough steps for a tenth of a second, the first ones left out.
 fn steps(
     engine: &mut dyn Backend,
     options: &Options,
@@ -94,11 +93,19 @@ fn steps(
     loss: Loss,
     device: &'static str,
 ) -> Result<()> {
+    let mut line = line(workload, loss, device, "step");
+    line.elements = Some(u64::from(workload.batch));
+    line.print(seconds(engine, options, &minibatch)?);
+    Ok(())
+}
+
+/// Seconds of a step, over enough steps for a tenth of a second, the first ones left out.
+pub fn seconds(engine: &mut dyn Backend, options: &Options, sequence: Sequence<'_>) -> Result<Vec<f64>> {
     let mut count = if options.small { 2 } else { 64 };
-    engine.repeat(count, &minibatch)?;
+    engine.repeat(count, sequence)?;
     let mut run = |count: u64| {
         let start = Instant::now();
-        let losses = engine.repeat(count, &minibatch)?;
+        let losses = engine.repeat(count, sequence)?;
         let seconds = start.elapsed().as_secs_f64();
         assert!(losses.iter().all(|loss| loss.is_finite()), "the training diverged");
         Ok(seconds)
@@ -106,9 +113,5 @@ fn steps(
     while !options.small && run(count)? < 0.1 {
         count *= 2;
     }
-    let mut line = line(workload, loss, device, "step");
-    line.elements = Some(u64::from(workload.batch));
-    let seconds = repeat(options, || run(count))?;
-    line.print(seconds.iter().map(|seconds| seconds / count as f64).collect());
-    Ok(())
+    Ok(repeat(options, || run(count))?.iter().map(|seconds| seconds / count as f64).collect())
 }

@@ -58,6 +58,7 @@ impl Shape {
             item_embedding,
             user_branch: None,
             ego: None,
+            kept: macr::model::Kept::default(),
             item_branch: Some(Branch::Linear { weight }),
             item_popularity,
             metadata: Metadata {
@@ -67,6 +68,7 @@ impl Shape {
                 ranking: Ranking { c: 40.0, tau: 0.0 },
                 data: data.checksum(),
                 carved: None,
+                storage: Default::default(),
                 seed: 0,
                 version: env!("CARGO_PKG_VERSION").into(),
             },

@@ -7,10 +7,11 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::streams;
+use super::{Exchange, Snapshot, streams};
 use crate::{
     error::{Error, Result},
     sampling::philox::philox,
+    storage::Storage,
 };
 
 /// The constant of the Gaussian that an unobserved pair's exposure is weighed by.
@@ -82,6 +83,8 @@ pub struct Settings {
     pub init_std: f32,
     /// Constant of the density.
     pub constant: ExposureConstant,
+    /// The form in which models keep embeddings; training has them in f32.
+    pub storage: Storage,
     /// Seed of the initial embeddings.
     pub seed: u64,
 }
@@ -152,6 +155,19 @@ impl State {
             iteration: 0,
         }
     }
+
+    /// Shows `exchange` everything.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if a state that is put in is of another training.
+    pub fn exchange(&mut self, exchange: &mut Exchange<'_>) -> Result<()> {
+        let (items, rows) = (self.mu.len(), self.beta.len());
+        let dim = rows / items.max(1);
+        exchange.step(&mut self.iteration);
+        exchange.tensor("users.p", &[self.theta.len() / dim.max(1), dim], self.theta.as_mut_slice())?;
+        exchange.tensor("items.p", &[items, dim], self.beta.as_mut_slice())?;
+        exchange.tensor("exposure", &[items], self.mu.as_mut_slice())
+    }
 }
 
 /// Fills `out` with normal numbers of standard deviation `std` (Box and Muller), four to a Philox block keyed by
@@ -184,6 +200,43 @@ pub trait Em: fmt::Debug {
     /// # Errors
     /// If the device fails.
     fn state(&mut self) -> Result<State>;
+
+    /// Continues from `state`.
+    ///
+    /// # Errors
+    /// If the device fails.
+    ///
+    /// # Panics
+    /// If the state is of another shape.
+    fn set_state(&mut self, state: State) -> Result<()>;
+
+    /// The state in the form of checkpoints.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn save(&mut self) -> Result<super::State> {
+        let mut state = super::State::default();
+        self.state()?.exchange(&mut Exchange::Save(&mut state))?;
+        Ok(state)
+    }
+
+    /// Continues from a checkpoint's state.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if it is of another training; if the device fails.
+    fn restore(&mut self, state: &super::State) -> Result<()> {
+        let mut own = self.state()?;
+        let mut exchange = Exchange::Load { state, taken: 0 };
+        own.exchange(&mut exchange)?;
+        exchange.finish()?;
+        self.set_state(own)
+    }
+
+    /// The embeddings after the iterations done so far, to rank by.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>>;
 }
 
 /// The error of normal equations that no ridge made solvable.

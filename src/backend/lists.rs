@@ -2,6 +2,7 @@
 
 mod candidate;
 pub(in crate::backend) mod check;
+mod measured;
 
 use std::{
     fmt::Debug,
@@ -9,6 +10,8 @@ use std::{
 };
 
 pub use candidate::Candidate;
+pub(in crate::backend) use measured::Part;
+pub use measured::{Audience, Hit, Hits, Measured};
 
 use super::cpu;
 #[cfg(feature = "cuda")]
@@ -37,6 +40,12 @@ pub trait Ranks: Debug + Sync {
         seen: &[Csr<'_>],
         consume: &(dyn Fn(&Block<'_>) + Sync),
     ) -> Result<()>;
+
+    /// Ranks for the users of `audience` and measures their lists, cut at each of `cuts`, the largest of which is K.
+    ///
+    /// # Errors
+    /// As [`Ranks::for_each_block`].
+    fn measure(&self, audience: &Audience<'_>, cuts: &[usize]) -> Result<Measured>;
 
     /// Ranks for `users` and keeps every list.
     ///

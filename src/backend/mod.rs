@@ -9,16 +9,19 @@ pub mod cpu;
 pub mod cuda;
 pub mod expomf;
 pub mod lists;
+pub mod state;
 
 pub use lists::Ranks;
+pub use state::{Exchange, State};
 
 use crate::{
     backbone::LightGcn,
     error::Result,
-    model::Branch,
+    model::{Branch, Kept, Ranking},
     objective::{BranchKind, PARTS},
     optim::{Adam, CatchUp},
     sampling::Sampler,
+    storage::Storage,
 };
 
 /// What tells the random numbers of tables and branches of one seed apart.
@@ -38,6 +41,8 @@ pub mod streams {
 pub struct Settings {
     /// Embedding size D.
     pub dim: usize,
+    /// The form of the parameters.
+    pub storage: Storage,
     /// LightGCN; `None` for matrix factorisation.
     pub lightgcn: Option<LightGcn>,
     /// Adam's constants.
@@ -65,28 +70,109 @@ pub struct Parameters {
     pub item_branch: Option<Branch>,
     /// LightGCN: the parameters themselves, users `[U, D]` and items `[I, D]`.
     pub ego: Option<[Vec<f32>; 2]>,
+    /// What ranking does not use.
+    pub kept: Kept,
 }
 
-/// Sums over steps of the parts of the loss and, last, of its L2 term.
-pub type Losses = [f64; PARTS + 1];
+/// Sums over steps of the parts of the loss and, last, of its penalty and its L2 term.
+pub type Losses = [f64; PARTS + 2];
 
 /// The state of one training on one device.
 pub trait Backend: std::fmt::Debug {
     /// Where samples come from.
     fn sampler(&self) -> &Sampler<'_>;
 
-    /// Performs `sequence` once for each of the next `steps` steps. A device may record it and replay the record, so it
-    /// must be the same operations each time. Returns the steps' losses.
+    /// Performs `sequence` once for each of the next `steps` steps, and adds their losses to `losses`, step by step:
+    /// however steps are cut into calls, the sums are the same bits. A device may record the sequence and replay the
+    /// record, so it must be the same operations each time.
     ///
     /// # Errors
     /// If the device fails.
-    fn repeat(&mut self, steps: u64, sequence: Sequence<'_>) -> Result<Losses>;
+    fn advance(&mut self, steps: u64, sequence: Sequence<'_>, losses: &mut Losses) -> Result<()>;
 
-    /// The parameters after the steps done so far, every row caught up; the training's own state is not touched.
+    /// As [`Backend::advance`]; returns the losses of these steps alone.
     ///
     /// # Errors
     /// If the device fails.
-    fn parameters(&mut self) -> Result<Parameters>;
+    fn repeat(&mut self, steps: u64, sequence: Sequence<'_>) -> Result<Losses> {
+        let mut losses = Losses::default();
+        self.advance(steps, sequence, &mut losses)?;
+        Ok(losses)
+    }
+
+    /// The state after the steps done so far, every row caught up; the training's own state is not touched.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>>;
+
+    /// The parameters after the steps done so far.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn parameters(&mut self) -> Result<Parameters> {
+        self.snapshot()?.into_parameters()
+    }
+
+    /// True if all parameters are finite. A device on which asking would cost a noticeable part of an epoch does not
+    /// look, and says true: its losses, its checkpoints and its evaluations are looked at.
+    fn is_finite(&self) -> bool {
+        true
+    }
+
+    /// Shows `exchange` the number of steps and every tensor that the steps to come depend on, to be read or replaced.
+    ///
+    /// # Errors
+    /// [`crate::Error::Data`] if a state that is put in is of another training; if the device fails.
+    fn exchange(&mut self, exchange: &mut Exchange<'_>) -> Result<()>;
+
+    /// The state after the steps done so far.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn state(&mut self) -> Result<State> {
+        let mut state = State::default();
+        self.exchange(&mut Exchange::Save(&mut state))?;
+        Ok(state)
+    }
+
+    /// Continues from `state`. It may come from another backend: then the steps to come are the same steps, and their
+    /// results the same up to rounding.
+    ///
+    /// # Errors
+    /// [`crate::Error::Data`] if it is of another training; this one can then no longer be used.
+    fn restore(&mut self, state: &State) -> Result<()> {
+        let mut exchange = Exchange::Load { state, taken: 0 };
+        self.exchange(&mut exchange)?;
+        exchange.finish()
+    }
+}
+
+/// The state of a training after some step, in the memory of its device.
+pub trait Snapshot: std::fmt::Debug {
+    /// Prepares to rank by the final embeddings where they are, as [`lists::ranker`] does; `popularity` `[I]` are the
+    /// training interactions of each item.
+    ///
+    /// # Errors
+    /// As [`lists::ranker`].
+    fn ranker<'s>(
+        &'s self,
+        popularity: &'s [u32],
+        rankings: &[Ranking],
+        k: usize,
+    ) -> Result<Box<dyn Ranks + 's>>;
+
+    /// Rounds the final embeddings to the form in which tables are kept: what a file will hold.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn round(&mut self) -> Result<()>;
+
+    /// The parameters, on the host.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn into_parameters(self: Box<Self>) -> Result<Parameters>;
 }
 
 /// The operations of one step, in their order.
@@ -107,7 +193,7 @@ pub trait Operations {
     fn propagate(&mut self) -> Result<()>;
 
     /// The final embeddings of the touched rows, side by side: caught up to the state before the step, or of LightGCN's
-    /// last layer; their branch logits and norms.
+    /// last layer; their logits and norms.
     ///
     /// # Errors
     /// If the device fails.
@@ -126,7 +212,7 @@ pub trait Operations {
     fn all_pairs(&mut self) -> Result<()>;
 
     /// Per touched row the sum of coefficient x partner row, then L2 and Adam in place, which ends the step; for LightGCN
-    /// only the sum, which is the gradient of the final embeddings. Adam on the branches.
+    /// only the sum, which is the gradient of the final embeddings. Adam on the heads.
     ///
     /// # Errors
     /// If the device fails.

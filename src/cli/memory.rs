@@ -7,7 +7,8 @@ use crate::{
     backend::cpu::expomf,
     config::Config,
     data::{Interactions, Split},
-    objective::{Objective, TILE, Tile},
+    error::Result,
+    objective::{self, EXPOMF, ItemHead, Objective, Shape, TILE, Tile},
     sampling::SamplerKind,
 };
 
@@ -21,6 +22,8 @@ const TASK_ROWS: u64 = 64;
 const PROGRAM: u64 = 6 << 20;
 /// What a thread needs to rank a block of users, apart from its users' packed embeddings.
 const RANKING_SCRATCH: u64 = 2 << 20;
+/// What the writing of a checkpoint needs beside its tensors.
+const CHECKPOINT_SCRATCH: u64 = 2 << 20;
 /// Users of such a block.
 const RANKED_USERS: u64 = 96;
 
@@ -29,7 +32,7 @@ const RANKED_USERS: u64 = 96;
 pub struct Estimate {
     /// The mapped interaction file; its pages can be taken back when memory is short.
     pub data: u64,
-    /// Embeddings, and Adam's two moments of each.
+    /// Embeddings and branches, and Adam's two moments of each.
     pub tables: u64,
     /// Samples drawn ahead, gathered rows, scalars.
     pub batch: u64,
@@ -41,14 +44,33 @@ pub struct Estimate {
     pub evaluation: u64,
     /// The program itself.
     pub program: u64,
-    /// All of these, or more if the gradients of large branches need more, or taking a validation split from train.
+    /// All of these, or more if a checkpoint and the gradients of large branches, which are there while nothing is
+    /// evaluated, need more, or taking a validation split from train.
     pub peak: u64,
 }
 
 impl Estimate {
-    /// For a training of `config`, whose objective and backbone are given, with `threads` threads on `data`, which took
-    /// the place of data of `original_bytes` (0 if it did not).
+    /// For a training of `config`, whose backbone is given, with `threads` threads on `data`, which took the place of data
+    /// of `original_bytes` (0 if it did not).
+    ///
+    /// # Errors
+    /// If settings cannot be used.
     pub fn new(
+        data: &Interactions,
+        original_bytes: u64,
+        config: &Config,
+        lightgcn: Option<LightGcn>,
+        threads: u64,
+    ) -> Result<Self> {
+        if config.objective == EXPOMF {
+            return Ok(Self::expomf(data, original_bytes, config, threads));
+        }
+        let sampler = config.sampler(data)?;
+        let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+        Ok(Self::steps(data, original_bytes, config, objective.as_ref(), lightgcn, threads))
+    }
+
+    fn steps(
         data: &Interactions,
         original_bytes: u64,
         config: &Config,
@@ -57,77 +79,110 @@ impl Estimate {
         threads: u64,
     ) -> Self {
         let (users, items) = (u64::from(data.users()), u64::from(data.items()));
-        let (rows, dim) = (users + items, config.dim as u64);
-        let stride = dim.next_multiple_of(LANES);
+        let rows = users + items;
+        let layout = objective.layout();
+        let shapes = layout.shapes(config.dim, lightgcn.is_some());
+        let [user_stride, item_stride] =
+            shapes.map(|Shape { parts, width }| parts as u64 * (width as u64).next_multiple_of(LANES));
         let train = data.count(Split::Train);
         let batch = u64::from(config.batch_size);
 
-        let tables = rows * (3 * 4 * stride + 8);
+        let bias = if objective.item_head() == ItemHead::Bias { 4 * 4 * items } else { 0 };
+        let constants = objective.item_constants().map_or(0, |constants| 4 * constants.len() as u64);
+        let stored = config.storage.bytes() as u64;
         let own_users = batch.min(users);
         // As many distinct ones as even draws have on average: skewed draws have fewer.
         let own_items = (items as f64 * -libm::expm1(-2.0 * batch as f64 / items as f64)) as u64;
-        let gathered = (own_users + own_items) * 4 * (stride + 2);
+        let gathered = own_users * 4 * (user_stride + 2) + own_items * 4 * (item_stride + 2);
         // Three ids a row; for both sides slots and samples [2B], rows and starts [touched].
         let plan = 4 * (3 * batch + 2 * 2 * 2 * batch + 2 * (own_users + own_items));
-        let scalars = batch.div_ceil(TILE as u64) * size_of::<Tile>() as u64 + 3 * 2 * 4 * batch;
+        let scalars = batch.div_ceil(TILE as u64) * size_of::<Tile>() as u64
+            + if layout.is_divided() { 4 } else { 3 } * 2 * 4 * batch;
         // In a step, each task of rows has its part of the branches' gradients; in an evaluation these are gone.
         let head = match config.branch.hidden() as u64 {
-            0 => stride,
-            hidden => hidden * (stride + 2) + 1,
+            0 => user_stride,
+            hidden => hidden * (user_stride + 2) + 1,
         };
-        let heads = [(objective.user_branch(), own_users), (objective.item_branch(), own_items)];
-        let gradients = |(has, touched): (bool, u64)| {
+        let heads = [
+            (objective.user_branch(), own_users, user_stride),
+            (objective.item_branch(), own_items, item_stride),
+        ];
+        let branches: u64 = heads.iter().map(|&(has, ..)| if has { 3 * 4 * head } else { 0 }).sum();
+        let gradients = |(has, touched, stride): (bool, u64, u64)| {
             4 * touched.div_ceil(TASK_ROWS) * (stride + if has { head } else { 0 })
         };
-        let step: u64 = heads.into_iter().map(gradients).sum();
+        // A penalty sums each task's rows, of two kinds, in f64.
+        let sums = if objective.penalty().is_some() {
+            own_items.div_ceil(TASK_ROWS) * 2 * 8 * item_stride
+        } else {
+            0
+        };
+        let step: u64 = heads.into_iter().map(gradients).sum::<u64>() + sums;
         let slots = 4 * rows * threads.min(DRAWN_AHEAD);
         let positions = match config.sampler {
             SamplerKind::UserUniform => 0,
             SamplerKind::Interaction => 8 * users + 4 * train / 64,
         };
 
-        // Scaled parameters and two layers; slots; gradients and the same scaled; the product and its two vectors.
+        // Scaled parameters and two layers; slots; gradients and the same scaled; the product and its three tables.
         let propagation = lightgcn.map_or(0, |LightGcn { form, .. }| {
-            let product = if form == Form::Gram { 4 * items * (items + 2 * stride) } else { 0 };
-            rows * (3 * 4 * stride + 4 + 8) + 2 * (own_users + own_items) * 4 * stride + product
+            // Propagated rows of users and items have one shape.
+            let product = if form == Form::Gram { 4 * items * (items + 3 * item_stride) } else { 0 };
+            rows * (3 * stored * item_stride + 4 + 8)
+                + 2 * (own_users + own_items) * 4 * item_stride
+                + product
         });
-        let model = model(data, config, lightgcn.is_some());
+        // A LightGCN model has its parameters too, and leaves its last layer for a moment beside them.
+        let [user_columns, item_columns] = shapes.map(|shape| shape.columns() as u64);
+        let own = 4 * (users * user_columns + items * item_columns);
+        let model = own * if lightgcn.is_some() { 2 } else { 1 } + 4 * items + bias / 4;
+        let ranking = ranking(data, config, threads);
+
+        let own = |[user_columns, item_columns]: [u64; 2], parameter: u64| {
+            (parameter + 8) * (users * user_columns + items * item_columns) + 8 * rows + branches + bias
+        };
+        let tables = own([user_stride, item_stride], stored) + constants;
+        // A copy of the tables without padding, all in f32, while it is written.
+        let checkpoint = own(shapes.map(|shape| shape.columns() as u64), 4) + CHECKPOINT_SCRATCH;
+        // A better model is written from a copy of its tables in 16 bits.
+        let saved = if stored < 4 { model / 2 } else { 0 };
+
         let mut estimate = Estimate {
             data: data.file_bytes(),
             tables,
             batch: gathered + DRAWN_AHEAD * plan + scalars,
             propagation,
             sampler: 4 * users + 4 * items + slots + positions,
-            evaluation: 2 * model + ranking(data, config, threads),
+            evaluation: 2 * model + ranking.max(saved),
             program: PROGRAM,
             peak: 0,
         };
         let sum = estimate.sum();
-        estimate.peak = sum.max(sum - estimate.evaluation + model + step).max(carving(data, original_bytes));
+        let training = sum - estimate.evaluation + model + step + checkpoint;
+        estimate.peak = sum.max(training).max(carving(data, original_bytes));
         estimate
     }
 
-    /// For a training of ExpoMF.
-    pub fn expomf(data: &Interactions, original_bytes: u64, config: &Config, threads: u64) -> Self {
-        let (users, items) = (u64::from(data.users()), u64::from(data.items()));
-        let model = model(data, config, false);
-        let scratch = threads * expomf::scratch_bytes(config.dim);
-        // In an iteration, the larger side in panels; in an evaluation it is gone.
-        let iteration = 4 * users.max(items) * config.dim as u64 + scratch;
+    fn expomf(data: &Interactions, original_bytes: u64, config: &Config, threads: u64) -> Self {
+        let (users, items, dim) = (u64::from(data.users()), u64::from(data.items()), config.dim as u64);
+        let tables = 4 * (users + items) * dim + 4 * items;
+        let saved = if config.storage.bytes() < 4 { tables / 2 } else { 0 };
         let mut estimate = Estimate {
             data: data.file_bytes(),
-            tables: 4 * (users + items) * config.dim as u64 + 4 * items,
+            tables,
             batch: 0,
             propagation: 0,
             sampler: 0,
-            evaluation: 2 * model + ranking(data, config, threads),
+            evaluation: 2 * tables + ranking(data, config, threads).max(saved),
             program: PROGRAM,
             peak: 0,
         };
+        // In an iteration, the larger side in panels; in a checkpoint, two copies; in an evaluation both are gone.
+        let iteration = 4 * users.max(items) * dim + threads * expomf::scratch_bytes(config.dim);
+        let checkpoint = 2 * tables + CHECKPOINT_SCRATCH;
         let sum = estimate.sum();
-        let best = model;
-        estimate.peak =
-            sum.max(sum - estimate.evaluation + best + iteration).max(carving(data, original_bytes));
+        let training = sum - estimate.evaluation + tables + iteration.max(checkpoint);
+        estimate.peak = sum.max(training).max(carving(data, original_bytes));
         estimate
     }
 
@@ -147,12 +202,6 @@ impl Estimate {
             ("program", self.program),
         ]
     }
-}
-
-/// A model: a LightGCN one has its parameters too, and leaves its last layer for a moment beside them.
-fn model(data: &Interactions, config: &Config, lightgcn: bool) -> u64 {
-    let (users, items) = (u64::from(data.users()), u64::from(data.items()));
-    4 * (users + items) * config.dim as u64 * if lightgcn { 2 } else { 1 } + 4 * items
 }
 
 /// What an evaluation needs apart from its models.

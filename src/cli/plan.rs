@@ -16,7 +16,6 @@ use crate::{
     device::{DeviceChoice, Resolved},
     error::Result,
     objective::{self, EXPOMF},
-    sampling::Sampler,
     train::Placement,
 };
 
@@ -47,26 +46,21 @@ impl Plan {
         folder: &Path,
         choice: DeviceChoice,
     ) -> Result<Self> {
-        let threads = rayon::current_num_threads() as u64;
+        let (steps, samples) = if config.objective == EXPOMF {
+            config.expomf()?;
+            (1, u64::from(data.users()) * u64::from(data.items()))
+        } else {
+            let sampler = config.sampler(data)?;
+            let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+            config.fits(objective.as_ref())?;
+            let steps = sampler.steps_per_epoch();
+            (steps, (0..steps).map(|step| u64::from(sampler.rows(step))).sum())
+        };
         let propagation = match config.backbone {
             Backbone::Mf => None,
             Backbone::LightGcn => {
                 Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?)
             }
-        };
-        let (steps, samples, memory) = if config.objective == EXPOMF {
-            config.expomf()?;
-            let pairs = u64::from(data.users()) * u64::from(data.items());
-            (1, pairs, Estimate::expomf(data, original_bytes, config, threads))
-        } else {
-            let objective = objective::build(&config.objective, &config.objective_config())?;
-            let sampler =
-                Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
-            let steps = sampler.steps_per_epoch();
-            let samples = (0..steps).map(|step| u64::from(sampler.rows(step))).sum();
-            let lightgcn = propagation.map(|(lightgcn, _)| lightgcn);
-            let memory = Estimate::new(data, original_bytes, config, objective.as_ref(), lightgcn, threads);
-            (steps, samples, memory)
         };
         Ok(Plan {
             folder: folder.into(),
@@ -75,7 +69,13 @@ impl Plan {
             interactions: data.count(Split::Train),
             steps_per_epoch: steps,
             samples_per_epoch: samples,
-            memory,
+            memory: Estimate::new(
+                data,
+                original_bytes,
+                config,
+                propagation.map(|(lightgcn, _)| lightgcn),
+                rayon::current_num_threads() as u64,
+            )?,
             propagation,
             placement: Placement::new(data, config, choice)?,
             config: config.clone(),

@@ -15,14 +15,21 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{output::Output, plan::Plan, recipes, run_folder::RunWriter};
+use super::{
+    output::Output,
+    plan::Plan,
+    recipes,
+    resume::{Cadence, Clock, Notes, Resumed},
+    run_writer::RunWriter,
+    warm_start,
+};
 use crate::{
     config::Config,
     data::{Interactions, Split, split::carve_valid},
     device::DeviceChoice,
     error::{Error, Result},
     model::{Carved, Model},
-    train::{Epoch, Evaluated, Observer, Summary, Trainer},
+    train::{Checkpoint, Epoch, Evaluated, Observer, Progress, Summary, Trainer},
 };
 
 /// Train a model on the train split of DATA and write it to a run folder.
@@ -30,11 +37,20 @@ use crate::{
 /// The resolved configuration, the metrics of every evaluation and the best model are in the run folder.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Interactions: a .macr file, or anything that `macr import` reads.
-    data: PathBuf,
+    /// Interactions: a .macr file, or anything that `macr import` reads. A run that is continued knows its data.
+    #[arg(required_unless_present = "resume")]
+    data: Option<PathBuf>,
     /// Run folder to write [default: runs/SYSTEM-SEED].
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Continue the run in this folder from its last checkpoint, bit for bit. Of its settings, --epochs and --patience may
+    /// be changed.
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "force", "recipe", "config", "warm_start"])]
+    resume: Option<PathBuf>,
+    /// Start from the model of another run: users and items that it knows, by their external ids, begin with its
+    /// embeddings. Its path is noted in config.toml.
+    #[arg(long, value_name = "RUN")]
+    warm_start: Option<PathBuf>,
     /// Overwrite the run folder if it exists.
     #[arg(long)]
     force: bool,
@@ -44,15 +60,18 @@ pub struct Args {
     /// Settings from a TOML file, such as the config.toml of another run.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to compute: auto (the first GPU if it can, else the CPU), cpu, cuda or cuda:N.
-    #[arg(long, default_value_t)]
-    device: DeviceChoice,
+    /// Where to compute: auto (the first GPU if it can, else the CPU), cpu, cuda or cuda:N [default: auto, or where the
+    /// run that is continued was].
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceChoice>,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
     /// Say what would be trained, in how many steps and with how much memory, and stop.
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    cadence: Cadence,
     #[command(flatten)]
     settings: Settings,
 }
@@ -73,7 +92,7 @@ struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     propagation: Option<String>,
-    /// Objective: bce, bpr, macr, expomf.
+    /// Objective: bce, bpr, macr, bs, ipw, reg, cause, dice, expomf.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     objective: Option<String>,
@@ -101,6 +120,50 @@ struct Settings {
     #[arg(long, action = ArgAction::Set, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     item_branch: Option<bool>,
+    /// IPW: weights by inverse propensity (ips), clipped (c), normalised (cn) or smoothed (cnsr).
+    #[arg(long, value_parser = ["ips", "c", "cn", "cnsr"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipw_variant: Option<String>,
+    /// IPW: weight of a sample, that of the positive for both (pair), of the positive alone (positive), or each its own.
+    #[arg(long, value_parser = ["pair", "positive", "own"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipw_scope: Option<String>,
+    /// IPW: scale the weights to a mean of 1 over drawn positives.
+    #[arg(long, action = ArgAction::Set, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipw_rescale: Option<bool>,
+    /// IPW: exponent of the propensity.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eta: Option<f64>,
+    /// IPW: exponent of the smoothed weights.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    smoothing: Option<f64>,
+    /// Reg: weight of the regulariser.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mu: Option<f64>,
+    /// Reg: popular and unpopular items together (cross), each set together (same), or L2 by popularity (decay).
+    #[arg(long, value_parser = ["cross", "same", "decay"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reg_form: Option<String>,
+    /// Reg: the pairwise forms as a mean over pairs (pair_mean) or a sum over the catalogue (sum).
+    #[arg(long, value_parser = ["pair_mean", "sum"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reg_norm: Option<String>,
+    /// CausE: strength of the tie between the two sets' vectors; DICE: of what pushes the halves apart.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nu: Option<f64>,
+    /// DICE: weight of the interest loss.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lambda_int: Option<f64>,
+    /// DICE: weight of the conformity loss.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lambda_pop: Option<f64>,
     /// ExpoMF: probability of exposure to every item that training begins with.
     #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +208,7 @@ struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     sampler: Option<String>,
-    /// Negatives: uniform (the paper's) or popularity:A.
+    /// Negatives: uniform (the paper's), popularity:A, or margin:M:N (DICE's).
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     negatives: Option<String>,
@@ -153,6 +216,10 @@ struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     dim: Option<usize>,
+    /// Form in which embeddings are kept, in memory and in the model: f32, f16 or bf16.
+    #[arg(long, value_name = "FORM")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage: Option<String>,
     /// Rows of a batch.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,6 +228,14 @@ struct Settings {
     #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     learning_rate: Option<f64>,
+    /// Adam's decay of the first moment.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adam_beta1: Option<f64>,
+    /// Adam's decay of the second moment.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    adam_beta2: Option<f64>,
     /// L2 coefficient.
     #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -259,7 +334,11 @@ fn resolve(args: &Args, data: &Interactions, output: &Output) -> Result<Config> 
         let table = text.parse::<toml::Table>().map_err(|e| wrong(e.to_string().trim().to_owned()))?;
         config = config.with(table).map_err(|e| wrong(e.to_string()))?;
     }
-    config = config.with(args.settings.changes()?)?;
+    config.with(args.settings.changes()?)
+}
+
+/// Refuses lists longer than there are items.
+fn check_k(config: &Config, data: &Interactions) -> Result<()> {
     if config.k > data.items() as usize {
         return Err(Error::config(
             "k",
@@ -268,37 +347,83 @@ fn resolve(args: &Args, data: &Interactions, output: &Output) -> Result<Config> 
             format!("choose a --k from 1 to {}", data.items()),
         ));
     }
-    Ok(config)
+    Ok(())
 }
 
 /// Runs the subcommand.
 ///
 /// # Errors
-/// Whatever stands in the way of a finished run; [`Error::Interrupted`] after Ctrl-C, with the best model saved.
+/// Whatever stands in the way of a finished run; [`Error::Interrupted`] after Ctrl-C, with a checkpoint saved.
 pub fn run(args: Args, output: &Output) -> Result<()> {
-    let data = super::open_data(&args.data, output)?;
-    let config = resolve(&args, &data, output)?;
-    let folder =
-        args.out.clone().unwrap_or_else(|| format!("runs/{}-{}", config.system(), config.seed).into());
-    if !args.dry_run {
+    let resumed = args.resume.clone().map(Resumed::open).transpose()?;
+    let path = match (&args.data, &resumed) {
+        (Some(path), _) => path,
+        (None, Some(resumed)) => &resumed.notes.data,
+        (None, None) => {
+            return Err(Error::data("there is nothing to train on", "name the data, or a run to --resume"));
+        }
+    };
+    let data = super::open_data(path, output)?;
+    let config = match &resumed {
+        Some(resumed) => resumed.config(args.settings.changes()?)?,
+        None => resolve(&args, &data, output)?,
+    };
+    check_k(&config, &data)?;
+    let folder = match &resumed {
+        Some(resumed) => resumed.folder.clone(),
+        None => {
+            args.out.clone().unwrap_or_else(|| format!("runs/{}-{}", config.system(), config.seed).into())
+        }
+    };
+    if !args.dry_run && resumed.is_none() {
         RunWriter::check(&folder, args.force)?;
     }
     let Prepared { data, carved, original_bytes } = Prepared::new(data, &config, output)?;
-    let plan = Plan::new(&data, original_bytes, &config, &folder, args.device)?;
+    let device = match &resumed {
+        Some(resumed) => resumed.device(args.device)?,
+        None => args.device.unwrap_or_default(),
+    };
+    let plan = Plan::new(&data, original_bytes, &config, &folder, device)?;
     if args.dry_run {
         return plan.print(args.json, output);
     }
     plan.remark(output);
-    let trainer = Trainer::on(plan.device(), &data, config)?.carved(carved);
-    let config = trainer.config().clone();
-    let mut run = Run::create(&folder, &config, &data, output)?;
-    let (_, summary) = trainer.fit(&mut run)?;
-    run.bar.finish_and_clear();
-    report(&summary, &config, &folder, args.json, output);
-    if summary.stopped {
-        return Err(Error::Interrupted { saved: folder });
+    let mut notes = Notes::new(path, plan.device(), resumed.as_ref().map(|r| &r.notes), args.cadence)?;
+    notes.warm_start = args.warm_start.clone().or(notes.warm_start);
+    let mut trainer = Trainer::on(plan.device(), &data, config)?.carved(carved);
+    if let Some(run) = &args.warm_start {
+        trainer = warm_start::start(trainer, run, &data, output)?;
     }
-    Ok(())
+    let config = trainer.config().clone();
+    let progress = resumed.as_ref().map(|resumed| resumed.checkpoint.progress.clone());
+    let clock = Clock::new(&notes, progress.as_ref());
+    let writer = match resumed {
+        None => RunWriter::create(&folder, notes.keep, &notes.settings(&config)?, &data)?,
+        Some(resumed) => {
+            resumed.remark(plan.device(), output);
+            let Resumed { lock, checkpoint, .. } = resumed;
+            trainer = trainer.resume(&checkpoint)?;
+            {
+                let settings = notes.settings(&config)?;
+                RunWriter::resume(&folder, lock, notes.keep, &settings, &checkpoint, notes.metrics)?
+            }
+        }
+    };
+    let mut run = Run::new(writer, notes, clock, &config, output);
+    let result = trainer.fit(&mut run);
+    run.bar.finish_and_clear();
+    match result {
+        Ok((_, summary)) => {
+            run.writer.finish()?;
+            report(&summary, &config, &folder, args.json, output);
+            Ok(())
+        }
+        Err(Error::Interrupted { epochs, steps, .. }) => {
+            run.writer.finish_saving()?;
+            Err(Error::Interrupted { epochs, steps, saved: Some(folder) })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn report(summary: &Summary, config: &Config, folder: &Path, as_json: bool, output: &Output) {
@@ -349,6 +474,8 @@ fn report(summary: &Summary, config: &Config, folder: &Path, as_json: bool, outp
 /// Shows and writes what a training does as it goes on.
 struct Run<'a> {
     writer: RunWriter,
+    notes: Notes,
+    clock: Clock,
     output: &'a Output,
     bar: ProgressBar,
     interrupted: Arc<AtomicBool>,
@@ -356,12 +483,11 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn create(folder: &Path, config: &Config, data: &Interactions, output: &'a Output) -> Result<Self> {
-        let writer = RunWriter::create(folder, config, data)?;
+    fn new(writer: RunWriter, notes: Notes, clock: Clock, config: &Config, output: &'a Output) -> Self {
         let interrupted = Arc::new(AtomicBool::new(false));
         let (flag, clean) = (Arc::clone(&interrupted), writer.cleaner());
-        // The first Ctrl-C ends the epoch and saves, the second ends the process. A handler can be set only once in a
-        // process; where a caller has its own, that one stays.
+        // The first signal has the training put down at its next step, the second ends the process. A handler can be
+        // set only once in a process; where a caller has its own, that one stays.
         let _ = ctrlc::set_handler(move || {
             if flag.swap(true, Ordering::SeqCst) {
                 clean();
@@ -369,7 +495,7 @@ impl<'a> Run<'a> {
             }
         });
         let bar = output.progress(config.epochs, "training");
-        Ok(Run { writer, output, bar, interrupted, last_loss: f64::NAN })
+        Run { writer, notes, clock, output, bar, interrupted, last_loss: f64::NAN }
     }
 }
 
@@ -383,6 +509,11 @@ impl Observer for Run<'_> {
             epoch.samples as f64 / epoch.seconds / 1e6
         ));
         self.writer.log(epoch)
+    }
+
+    /// The memory of a checkpoint and that of an evaluation are not needed at the same time.
+    fn evaluating(&mut self) -> Result<()> {
+        self.writer.finish_saving()
     }
 
     fn evaluated(&mut self, e: &Evaluated) -> Result<()> {
@@ -404,6 +535,20 @@ impl Observer for Run<'_> {
 
     fn improved(&mut self, model: &Model) -> Result<()> {
         self.writer.save(model)
+    }
+
+    fn checkpoint_is_due(&mut self, progress: &Progress, finished: bool) -> bool {
+        match finished {
+            true => self.notes.keep > 0 && self.clock.is_new(progress),
+            false => self.writer.writing().is_some_and(|time| self.clock.is_due(progress, time)),
+        }
+    }
+
+    fn checkpoint(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        self.clock.taken(&checkpoint.progress);
+        self.notes.metrics = self.writer.logged();
+        checkpoint.notes = json!(self.notes);
+        self.writer.checkpoint(checkpoint)
     }
 
     fn stop(&self) -> bool {

@@ -1,7 +1,5 @@
 //! Evaluates a model on a split: one scoring pass, every ranking, every k.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use rayon::prelude::*;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -10,8 +8,11 @@ use super::{
     metric::{AllLists, LIST_METRICS, USER_METRICS, UserList, ideal},
 };
 use crate::{
-    backend::lists::{Block, ranker},
-    data::{Csr, Interactions, Split},
+    backend::{
+        Ranks, Snapshot,
+        lists::{Audience, Hit, Hits, Measured, ranker},
+    },
+    data::{Interactions, Split},
     device::Resolved,
     error::{Error, Result},
     model::{Model, Ranking, Tables},
@@ -107,63 +108,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn run(&self, tables: &Tables<'_>, own: Ranking) -> Result<Evaluation> {
-        let rankings = if self.rankings.is_empty() { vec![own] } else { self.rankings.clone() };
-        let users = self.check(tables)?;
-        let Some(&longest) = self.ks.iter().max() else {
-            return Err(Error::config(
-                "k",
-                "",
-                "no length of lists is given",
-                "give at least one k, as in --k 20",
-            ));
-        };
-        if let Some(k) = self.ks.iter().find(|&&k| k == 0) {
-            return Err(Error::config("k", k, "an empty list cannot be measured", "give a k of at least 1"));
-        }
-        let ranker = ranker(self.device, tables, &rankings, longest)?;
-        let mut seen = vec![self.data.by_user(Split::Train)];
-        if self.mask == Mask::TrainAndValid && self.split == Split::Test {
-            seen.push(self.data.by_user(Split::Valid));
-        }
-
-        let relevant = self.data.by_user(self.split);
-        let exposure = Exposure::new(rankings.len(), &self.ks, tables.items() as usize);
-        let blocks = ranker.map_blocks(&users, &seen, |block| {
-            exposure.count(block);
-            hits_of_block(block, rankings.len(), relevant)
-        })?;
-        let mut hits = Hits { starts: vec![0], hits: Vec::new() };
-        for (lengths, block) in blocks {
-            for length in lengths {
-                hits.starts.push(hits.starts[hits.starts.len() - 1] + u64::from(length));
-            }
-            hits.hits.extend(block);
-        }
-        let relevant = users.iter().map(|&user| relevant.degree(user)).collect();
-        let mut evaluation = Evaluation {
-            users: users.len() as u64,
-            results: Vec::new(),
-            ids: users,
-            relevant,
-            variants: rankings.len(),
-            hits,
-            frequency: exposure.into_frequencies(),
-        };
-        evaluation.results = self.outcomes(&evaluation, &rankings, tables);
-        Ok(evaluation)
-    }
-
-    /// The users to evaluate, ascending.
-    fn check(&self, tables: &Tables<'_>) -> Result<Vec<u32>> {
-        let (data, split) = (self.data, self.split);
-        if split == Split::Train {
-            return Err(Error::config(
-                "split",
-                split,
-                "training items are never in the lists",
-                "evaluate on `valid` or `test`",
-            ));
-        }
+        let (data, rankings) = (self.data, self.rankings_or(own));
         if (data.users(), data.items()) != (tables.users(), tables.items()) {
             return Err(Error::data(
                 format!(
@@ -176,6 +121,41 @@ impl<'a> Evaluator<'a> {
                 "evaluate on the data that the model was trained on",
             ));
         }
+        let audience = self.audience()?;
+        let ranker = ranker(self.device, tables, &rankings, self.longest()?)?;
+        self.measure(&audience, ranker.as_ref(), &rankings, tables.popularity())
+    }
+
+    /// Evaluates a training in progress on what [`Evaluator::audience`] returned; `popularity` `[I]` are the training
+    /// interactions of each item.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`].
+    pub fn evaluate_snapshot(
+        &self,
+        audience: &Audience<'_>,
+        snapshot: &dyn Snapshot,
+        popularity: &[u32],
+    ) -> Result<Evaluation> {
+        let rankings = self.rankings_or(Ranking::default());
+        let ranker = snapshot.ranker(popularity, &rankings, self.longest()?)?;
+        self.measure(audience, ranker.as_ref(), &rankings, popularity)
+    }
+
+    /// The users who have items in the split, ascending, with what they have seen, on the device.
+    ///
+    /// # Errors
+    /// [`Error::Config`] or [`Error::Data`] if the split cannot be evaluated on; if the device fails.
+    pub fn audience(&self) -> Result<Audience<'a>> {
+        let (data, split) = (self.data, self.split);
+        if split == Split::Train {
+            return Err(Error::config(
+                "split",
+                split,
+                "training items are never in the lists",
+                "evaluate on `valid` or `test`",
+            ));
+        }
         let relevant = data.by_user(split);
         let users: Vec<u32> = (0..data.users()).filter(|&user| relevant.degree(user) > 0).collect();
         if users.is_empty() {
@@ -184,25 +164,64 @@ impl<'a> Evaluator<'a> {
                 "split it with `macr split ...`, or choose another --split",
             ));
         }
-        Ok(users)
+        let mut seen = vec![data.by_user(Split::Train)];
+        if self.mask == Mask::TrainAndValid && split == Split::Test {
+            seen.push(data.by_user(Split::Valid));
+        }
+        Audience::new(self.device, users, seen, relevant)
     }
 
-    fn outcomes(&self, evaluation: &Evaluation, rankings: &[Ranking], tables: &Tables<'_>) -> Vec<Outcome> {
+    fn rankings_or(&self, own: Ranking) -> Vec<Ranking> {
+        if self.rankings.is_empty() { vec![own] } else { self.rankings.clone() }
+    }
+
+    /// The largest of the ks.
+    fn longest(&self) -> Result<usize> {
+        if let Some(k) = self.ks.iter().find(|&&k| k == 0) {
+            return Err(Error::config("k", k, "an empty list cannot be measured", "give a k of at least 1"));
+        }
+        self.ks.iter().copied().max().ok_or_else(|| {
+            Error::config("k", "", "no length of lists is given", "give at least one k, as in --k 20")
+        })
+    }
+
+    fn measure(
+        &self,
+        audience: &Audience<'_>,
+        ranker: &dyn Ranks,
+        rankings: &[Ranking],
+        popularity: &[u32],
+    ) -> Result<Evaluation> {
+        let users = audience.users();
+        let Measured { hits, frequency } = ranker.measure(audience, &self.ks)?;
+        let mut evaluation = Evaluation {
+            users: users.len() as u64,
+            results: Vec::new(),
+            ids: users.to_vec(),
+            relevant: users.iter().map(|&user| audience.relevant().degree(user)).collect(),
+            variants: rankings.len(),
+            hits,
+            frequency,
+        };
+        evaluation.results = self.outcomes(&evaluation, rankings, popularity);
+        Ok(evaluation)
+    }
+
+    fn outcomes(&self, evaluation: &Evaluation, rankings: &[Ranking], popularity: &[u32]) -> Vec<Outcome> {
         let ideal = ideal(self.ks.iter().copied().max().unwrap_or(0));
-        let popularity = tables.popularity();
         let groups = self.groups.map(|by| ItemGroups::new(by, popularity));
         let cases: Vec<(usize, usize)> = (0..rankings.len())
             .flat_map(|variant| (0..self.ks.len()).map(move |cut| (variant, cut)))
             .collect();
-        // Every mean is a sum in the order of the users, whichever thread forms it.
+        // Every mean is a sum in the order of the users, whichever threads form its terms.
         let outcome = |(index, &(variant, cut)): (usize, &(usize, usize))| {
             let k = self.ks[cut];
+            let values =
+                evaluation.map_users(variant, k, &ideal, |list| USER_METRICS.map(|m| (m.value)(list)));
             let mut sums = [0.0; USER_METRICS.len()];
-            evaluation.for_each_user(variant, k, &ideal, |list| {
-                for (sum, metric) in sums.iter_mut().zip(&USER_METRICS) {
-                    *sum += (metric.value)(list);
-                }
-            });
+            for values in values {
+                sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            }
             let lists = AllLists { frequency: &evaluation.frequency[index], popularity };
             let means = USER_METRICS.iter().zip(sums).map(|(m, sum)| (m.name, sum / evaluation.users as f64));
             let exposure = LIST_METRICS.iter().map(|metric| (metric.name, (metric.value)(&lists)));
@@ -251,70 +270,6 @@ impl<'a> Evaluator<'a> {
             })
             .collect()
     }
-}
-
-/// The hits of a block's lists, and how many each list has, by user and ranking.
-fn hits_of_block(block: &Block<'_>, variants: usize, relevant: Csr<'_>) -> (Vec<u32>, Vec<Hit>) {
-    let (mut lengths, mut hits) = (Vec::with_capacity(block.users.len() * variants), Vec::new());
-    for (row, &user) in block.users.iter().enumerate() {
-        let relevant = relevant.row(user);
-        for variant in 0..variants {
-            let before = hits.len();
-            for (rank, candidate) in (1..).zip(block.list(row, variant)) {
-                if relevant.binary_search(&candidate.item()).is_ok() {
-                    hits.push(Hit { rank, item: candidate.item() });
-                }
-            }
-            lengths.push((hits.len() - before) as u32);
-        }
-    }
-    (lengths, hits)
-}
-
-/// Counts in how many lists each item is. Sums of integers are the same in any order.
-struct Exposure<'a> {
-    ks: &'a [usize],
-    /// `[V x ks, I]`.
-    counts: Vec<Vec<AtomicU32>>,
-}
-
-impl<'a> Exposure<'a> {
-    fn new(variants: usize, ks: &'a [usize], items: usize) -> Self {
-        let zeros = || (0..items).map(|_| AtomicU32::new(0)).collect();
-        Exposure { ks, counts: (0..variants * ks.len()).map(|_| zeros()).collect() }
-    }
-
-    fn count(&self, block: &Block<'_>) {
-        for row in 0..block.users.len() {
-            for (index, counts) in self.counts.iter().enumerate() {
-                let (variant, k) = (index / self.ks.len(), self.ks[index % self.ks.len()]);
-                for candidate in block.list(row, variant).iter().take(k) {
-                    counts[candidate.item() as usize].fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-    }
-
-    fn into_frequencies(self) -> Vec<Vec<u32>> {
-        self.counts.into_iter().map(|c| c.into_iter().map(AtomicU32::into_inner).collect()).collect()
-    }
-}
-
-/// A relevant item in a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hit {
-    /// Its rank, from 1.
-    pub rank: u32,
-    /// Its id.
-    pub item: u32,
-}
-
-/// Hits of all lists, in the order of users and then rankings.
-#[derive(Debug, Clone, PartialEq)]
-struct Hits {
-    /// `[users x V + 1]`, ascending, from 0.
-    starts: Vec<u64>,
-    hits: Vec<Hit>,
 }
 
 /// What an evaluation found: means in [`Evaluation::results`], and what they were formed from.
@@ -399,15 +354,12 @@ impl Evaluation {
         let Some(found) = USER_METRICS.iter().find(|known| known.name == metric) else {
             return Err(Error::unknown("metric", metric, USER_METRICS.iter().map(|known| known.name)));
         };
-        let mut values = Vec::with_capacity(self.ids.len());
-        self.for_each_user(variant, k, &ideal(k), |list| values.push((found.value)(list)));
-        Ok(values)
+        Ok(self.map_users(variant, k, &ideal(k), found.value))
     }
 
     /// The hits in the list of the user at `position` of [`Evaluation::user_ids`] under ranking `variant`, by rank.
     pub fn hits_of(&self, position: usize, variant: usize) -> &[Hit] {
-        let list = position * self.variants + variant;
-        &self.hits.hits[self.hits.starts[list] as usize..self.hits.starts[list + 1] as usize]
+        self.hits.of(position * self.variants + variant)
     }
 
     /// `[I]`: in how many of the evaluated users' lists each item is, for `results[result]`.
@@ -415,13 +367,20 @@ impl Evaluation {
         &self.frequency[result]
     }
 
-    fn for_each_user(&self, variant: usize, k: usize, ideal: &[f64], mut visit: impl FnMut(&UserList<'_>)) {
-        let mut ranks = Vec::new();
-        for (position, &relevant) in self.relevant.iter().enumerate() {
+    /// What `value` makes of each user's list, in the order of the users.
+    fn map_users<R: Send>(
+        &self,
+        variant: usize,
+        k: usize,
+        ideal: &[f64],
+        value: impl Fn(&UserList<'_>) -> R + Sync,
+    ) -> Vec<R> {
+        let of_user = |ranks: &mut Vec<u32>, (position, &relevant): (usize, &u32)| {
             ranks.clear();
             let hits = self.hits_of(position, variant).iter().map(|hit| hit.rank);
             ranks.extend(hits.take_while(|&rank| rank as usize <= k));
-            visit(&UserList { hits: &ranks, relevant: relevant as usize, k, ideal });
-        }
+            value(&UserList { hits: ranks, relevant: relevant as usize, k, ideal })
+        };
+        self.relevant.par_iter().enumerate().with_min_len(256).map_init(Vec::new, of_user).collect()
     }
 }

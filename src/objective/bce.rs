@@ -17,7 +17,7 @@ pub struct Bce {
 impl Bce {
     /// The cross-entropy of the form that was asked for.
     #[inline(always)]
-    fn term(&self, z: f32, y: f32) -> (f32, f32) {
+    pub(super) fn term(&self, z: f32, y: f32) -> (f32, f32) {
         if self.eps_compat { bce_eps(z, y, 1e-9) } else { bce(z, y) }
     }
 }
@@ -25,6 +25,10 @@ impl Bce {
 impl Objective for Bce {
     fn name(&self) -> &'static str {
         "bce"
+    }
+
+    fn has_kernel(&self) -> bool {
+        true
     }
 
     fn stage(&self, tile: &mut Tile) {

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AllPairs, Lanes, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, TILE, Tile,
+    AllPairs, ItemHead, Lanes, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, TILE, Tile,
     scalar::{bce, bce_eps, sigmoid},
 };
 use crate::{
@@ -67,7 +67,7 @@ const LABEL: [f32; 2] = [1.0, 0.0];
 impl Macr {
     /// MACR with these settings.
     pub fn new(config: &ObjectiveConfig) -> Self {
-        let &ObjectiveConfig { alpha, beta, pairing, user_branch, item_branch, eps_compat } = config;
+        let &ObjectiveConfig { alpha, beta, pairing, user_branch, item_branch, eps_compat, .. } = config;
         Macr { alpha, beta, pairing, user_branch, item_branch, eps_compat }
     }
 
@@ -83,6 +83,10 @@ impl Objective for Macr {
         "macr"
     }
 
+    fn has_kernel(&self) -> bool {
+        true
+    }
+
     fn parts(&self) -> &'static [&'static str] {
         &["main", "item", "user"]
     }
@@ -91,8 +95,8 @@ impl Objective for Macr {
         self.user_branch
     }
 
-    fn item_branch(&self) -> bool {
-        self.item_branch
+    fn item_head(&self) -> ItemHead {
+        if self.item_branch { ItemHead::Branch } else { ItemHead::None }
     }
 
     fn all_pairs(&self) -> Option<AllPairs> {

@@ -71,6 +71,8 @@ pub struct Sampler<'a> {
     kind: SamplerKind,
     negatives: NegativeSampler,
     batch: u32,
+    /// Rows that share a positive, one after the other.
+    per_positive: u32,
     seed: u64,
     /// User-uniform: users that have both a positive and a negative to draw.
     eligible: Vec<u32>,
@@ -141,7 +143,7 @@ impl<'a> Sampler<'a> {
     ///
     /// # Errors
     /// [`Error::Data`] without any usable training interaction; [`Error::Config`] if a batch of distinct users is
-    /// larger than the number of users there are, or than an epoch.
+    /// larger than the number of users there are, or than an epoch, or no multiple of the negatives of a positive.
     pub fn new(
         data: &'a Interactions,
         kind: SamplerKind,
@@ -161,7 +163,17 @@ impl<'a> Sampler<'a> {
         if batch == 0 {
             return Err(Error::config("batch-size", batch, "a batch needs a row", "use at least 1"));
         }
+        let per_positive = negatives.per_positive();
+        if !batch.is_multiple_of(per_positive) {
+            return Err(Error::config(
+                "batch-size",
+                batch,
+                format!("a positive has {per_positive} rows, one for each of its negatives"),
+                format!("use a multiple of {per_positive}"),
+            ));
+        }
         let sampler = Sampler {
+            per_positive,
             negatives: NegativeSampler::new(negatives, data.by_item(Split::Train)),
             positions: match kind {
                 SamplerKind::UserUniform => Positions::default(),
@@ -174,15 +186,17 @@ impl<'a> Sampler<'a> {
             eligible,
         };
         match kind {
-            SamplerKind::UserUniform if batch as usize > sampler.eligible.len() => Err(Error::config(
-                "batch-size",
-                batch,
-                format!(
-                    "the user-uniform sampler draws distinct users, and only {} users have training items",
-                    sampler.eligible.len()
-                ),
-                "lower --batch-size or use --sampler interaction",
-            )),
+            SamplerKind::UserUniform if sampler.positives() as usize > sampler.eligible.len() => {
+                Err(Error::config(
+                    "batch-size",
+                    batch,
+                    format!(
+                        "the user-uniform sampler draws distinct users, and only {} users have training items",
+                        sampler.eligible.len()
+                    ),
+                    "lower --batch-size or use --sampler interaction",
+                ))
+            }
             SamplerKind::Interaction if sampler.positions.count() > u64::from(u32::MAX) => {
                 Err(Error::config(
                     "sampler",
@@ -211,6 +225,33 @@ impl<'a> Sampler<'a> {
         }
     }
 
+    /// Seed of the samples.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Positives of a whole batch.
+    fn positives(&self) -> u32 {
+        self.batch / self.per_positive
+    }
+
+    /// `[I]`: probability that a drawn positive is this item.
+    pub fn positive_shares(&self) -> Vec<f64> {
+        let train = self.data.by_user(Split::Train);
+        let mut shares = vec![0f64; self.data.items() as usize];
+        let users = self.eligible.len() as f64;
+        let interactions: f64 = self.eligible.iter().map(|&user| f64::from(train.degree(user))).sum();
+        for &user in &self.eligible {
+            let row = train.row(user);
+            let share = match self.kind {
+                SamplerKind::UserUniform => 1.0 / (users * row.len() as f64),
+                SamplerKind::Interaction => 1.0 / interactions,
+            };
+            row.iter().for_each(|&item| shares[item as usize] += share);
+        }
+        shares
+    }
+
     /// The data that is sampled.
     pub fn data(&self) -> &'a Interactions {
         self.data
@@ -219,8 +260,8 @@ impl<'a> Sampler<'a> {
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         match self.kind {
-            SamplerKind::UserUniform => self.data.count(Split::Train) / u64::from(self.batch) + 1,
-            SamplerKind::Interaction => self.positions.count().div_ceil(u64::from(self.batch)),
+            SamplerKind::UserUniform => self.data.count(Split::Train) / u64::from(self.positives()) + 1,
+            SamplerKind::Interaction => self.positions.count().div_ceil(u64::from(self.positives())),
         }
     }
 
@@ -229,8 +270,8 @@ impl<'a> Sampler<'a> {
         match self.kind {
             SamplerKind::UserUniform => self.batch,
             SamplerKind::Interaction => {
-                let first = step % self.steps_per_epoch() * u64::from(self.batch);
-                (self.positions.count() - first).min(u64::from(self.batch)) as u32
+                let first = step % self.steps_per_epoch() * u64::from(self.positives());
+                (self.positions.count() - first).min(u64::from(self.positives())) as u32 * self.per_positive
             }
         }
     }
@@ -242,7 +283,7 @@ impl<'a> Sampler<'a> {
 
     /// True if no user occurs twice in a batch.
     pub fn users_are_distinct(&self) -> bool {
-        self.kind == SamplerKind::UserUniform
+        self.kind == SamplerKind::UserUniform && self.per_positive == 1
     }
 
     /// Draws the batch of `step` into `users`, `positives` and `negatives` (cleared first; `[rows(step)]` each).
@@ -256,16 +297,17 @@ impl<'a> Sampler<'a> {
             SamplerKind::UserUniform => (Permutation::new(self.eligible.len() as u32, self.seed, step), 0),
             SamplerKind::Interaction => (
                 Permutation::new(self.positions.count() as u32, self.seed, step / steps),
-                (step % steps) as u32 * self.batch,
+                (step % steps) as u32 * self.positives(),
             ),
         };
+        let margin = self.negatives.margin(step / steps);
         for out in [&mut *users, positives, negatives] {
             out.clear();
             out.reserve(rows as usize);
         }
         for row in (0..rows).step_by(DRAWN) {
             let n = DRAWN.min((rows - row) as usize);
-            let (words, index) = random(&permutation, first, row, rows, step, key);
+            let (words, index) = random(&permutation, first, self.per_positive, row, rows, step, key);
             // One loop for each hop through memory, so that the misses of a loop overlap.
             let mut place = [None; DRAWN];
             match self.kind {
@@ -286,12 +328,17 @@ impl<'a> Sampler<'a> {
                 prefetch(seen.as_ptr(), seen.len().min(64));
             }
             for k in 0..n {
+                if !(row + k as u32).is_multiple_of(self.per_positive) {
+                    positives.push(positives[positives.len() - 1]);
+                    continue;
+                }
                 let at = place[k].unwrap_or_else(|| below(words[0][k], seen[k].len() as u32) as usize);
                 positives.push(seen[k][at]);
             }
             for k in 0..n {
                 let counter = [row + k as u32, step as u32, (step >> 32) as u32, 0];
-                negatives.push(self.negatives.draw(seen[k], [0, 1, 2, 3].map(|w| words[w][k]), counter, key));
+                let (words, positive) = ([0, 1, 2, 3].map(|w| words[w][k]), positives[row as usize + k]);
+                negatives.push(self.negatives.draw(seen[k], (positive, margin), words, counter, key));
             }
         }
     }
@@ -301,10 +348,12 @@ impl<'a> Sampler<'a> {
 const DRAWN: usize = 64;
 
 vectorised! {
-    /// The words of rows `row..`, and their elements of the permutation; lanes beyond `rows` repeat the last row.
+    /// The words of rows `row..`, and their elements of the permutation, of which each is that of `shared` rows; lanes
+    /// beyond `rows` repeat the last row.
     fn random(
         permutation: &Permutation,
         first: u32,
+        shared: u32,
         row: u32,
         rows: u32,
         step: u64,
@@ -315,7 +364,7 @@ vectorised! {
             lanes[lane] = (row + lane as u32).min(rows - 1);
         }
         let counter = [lanes, [step as u32; DRAWN], [(step >> 32) as u32; DRAWN], [0; DRAWN]];
-        (philox_lanes(counter, key), permutation.get_lanes(lanes.map(|row| first + row)))
+        (philox_lanes(counter, key), permutation.get_lanes(lanes.map(|row| first + if shared == 1 { row } else { row / shared })))
     }
 }
 

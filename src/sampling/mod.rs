@@ -3,6 +3,7 @@
 //! Nothing here has state that advances, so samples do not depend on threads, order or device.
 
 pub mod batch;
+pub mod margin;
 pub mod negatives;
 pub mod permutation;
 pub mod philox;

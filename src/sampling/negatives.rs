@@ -1,10 +1,10 @@
-//! Negative samples: items that a user has not interacted with, uniformly or by popularity^a.
+//! Negative samples: items that a user has not interacted with, uniformly, by popularity^a, or by popularity margin.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use super::philox::philox;
+use super::{margin::Margin, philox::philox};
 use crate::{
     data::Csr,
     error::{Error, Result},
@@ -19,6 +19,25 @@ pub enum Negatives {
     Uniform,
     /// In proportion to n_i^a, with n_i the number of training interactions.
     Popularity(f64),
+    /// Much more or much less popular than the positive, DICE's sampler: see [`Margin`].
+    Margin {
+        /// Interactions that a more popular item has more than the positive, in the first epoch.
+        margin: u32,
+        /// Rows that share a user and a positive.
+        per_positive: u32,
+    },
+}
+
+impl Negatives {
+    const MOST_PER_POSITIVE: u32 = 64;
+
+    /// Negatives of a positive, each in a row of its own.
+    pub fn per_positive(self) -> u32 {
+        match self {
+            Negatives::Margin { per_positive, .. } => per_positive,
+            _ => 1,
+        }
+    }
 }
 
 impl fmt::Display for Negatives {
@@ -26,6 +45,7 @@ impl fmt::Display for Negatives {
         match self {
             Negatives::Uniform => f.write_str("uniform"),
             Negatives::Popularity(a) => write!(f, "popularity:{a}"),
+            Negatives::Margin { margin, per_positive } => write!(f, "margin:{margin}:{per_positive}"),
         }
     }
 }
@@ -53,7 +73,8 @@ impl FromStr for Negatives {
                 "negatives",
                 text,
                 problem,
-                "use `uniform` or `popularity:A` with A from 0 to 2, as in `popularity:0.5`",
+                "use `uniform`, `popularity:A` with A from 0 to 2, as in `popularity:0.5`, or `margin:M:N` with a margin of \
+                 M interactions and N negatives for each positive, as in `margin:40:4`",
             )
         };
         match text.split_once(':') {
@@ -62,6 +83,15 @@ impl FromStr for Negatives {
                 Ok(a) if (0.0..=2.0).contains(&a) => Ok(Negatives::Popularity(a)),
                 _ => Err(bad("the exponent is not a number from 0 to 2")),
             },
+            Some(("margin", numbers)) => {
+                let (margin, per_positive) = numbers.split_once(':').unwrap_or((numbers, "1"));
+                match (margin.parse(), per_positive.parse()) {
+                    (Ok(margin), Ok(per_positive @ 1..=Self::MOST_PER_POSITIVE)) => {
+                        Ok(Negatives::Margin { margin, per_positive })
+                    }
+                    _ => Err(bad("a margin is a number from 0, and a positive has 1 to 64 negatives")),
+                }
+            }
             _ => Err(bad("no such distribution")),
         }
     }
@@ -86,6 +116,8 @@ pub enum NegativeSampler {
         /// `[I]`: n_i^a, for the exact draw when rejection does not end.
         weight: Vec<f64>,
     },
+    /// By popularity margin.
+    Margin(Margin),
 }
 
 /// Rejections after which an alias draw is replaced by an exact draw over the unseen items.
@@ -95,7 +127,11 @@ impl NegativeSampler {
     /// The sampler for `negatives` over the items of `by_item` (the training split's columns).
     pub fn new(negatives: Negatives, by_item: Csr<'_>) -> Self {
         let items = by_item.rows() as u32;
-        let Negatives::Popularity(exponent) = negatives else { return NegativeSampler::Uniform { items } };
+        let exponent = match negatives {
+            Negatives::Uniform => return NegativeSampler::Uniform { items },
+            Negatives::Margin { margin, .. } => return NegativeSampler::Margin(Margin::new(margin, by_item)),
+            Negatives::Popularity(exponent) => exponent,
+        };
         let weight: Vec<f64> = (0..items)
             .map(|i| match by_item.degree(i) {
                 0 if exponent > 0.0 => 0.0,
@@ -106,11 +142,27 @@ impl NegativeSampler {
         NegativeSampler::Alias { items, threshold, alias, weight }
     }
 
-    /// An item outside `seen` (ascending, shorter than the catalogue), from the sample's words and, where more are
-    /// needed, from further Philox blocks of the same counter.
-    #[inline(always)]
-    pub fn draw(&self, seen: &[u32], words: [u32; 4], counter: [u32; 4], key: [u32; 2]) -> u32 {
+    /// The margin of an epoch (from 0); 0 where there is none.
+    pub fn margin(&self, epoch: u64) -> u32 {
         match self {
+            NegativeSampler::Margin(margin) => margin.at(epoch),
+            _ => 0,
+        }
+    }
+
+    /// An item outside `seen` (ascending, shorter than the catalogue), from the sample's words and, where more are
+    /// needed, from further Philox blocks of the same counter. `positive` is the row's, `margin` the epoch's.
+    #[inline(always)]
+    pub fn draw(
+        &self,
+        seen: &[u32],
+        (positive, margin): (u32, u32),
+        words: [u32; 4],
+        counter: [u32; 4],
+        key: [u32; 2],
+    ) -> u32 {
+        match self {
+            NegativeSampler::Margin(pools) => pools.draw(seen, positive, margin, words, counter, key),
             NegativeSampler::Uniform { items } => unseen(seen, below(words[1], items - seen.len() as u32)),
             NegativeSampler::Alias { items, threshold, alias, weight } => {
                 let mut block = [words[1], words[2], 0, 0];
@@ -143,7 +195,7 @@ pub(super) fn below(word: u32, n: u32) -> u32 {
 
 /// The `k`-th (from 0) item that is not in `seen`: `k + m`, with m the number of seen items before it.
 #[inline(always)]
-fn unseen(seen: &[u32], k: u32) -> u32 {
+pub(super) fn unseen(seen: &[u32], k: u32) -> u32 {
     // seen[m] - m unseen items precede seen[m], and that is ascending in m.
     let (mut low, mut length) = (0, seen.len());
     while length > 0 {
@@ -221,7 +273,7 @@ mod tests {
         let mut count = vec![0u32; probability.len()];
         for index in 0..draws {
             let counter = [index, 0, 0, 0];
-            count[sampler.draw(seen, philox(counter, [1, 2]), counter, [1, 2]) as usize] += 1;
+            count[sampler.draw(seen, (0, 0), philox(counter, [1, 2]), counter, [1, 2]) as usize] += 1;
         }
         for (item, (&count, &p)) in count.iter().zip(probability).enumerate() {
             let (mean, sd) = (f64::from(draws) * p, (f64::from(draws) * p * (1.0 - p)).sqrt());
@@ -251,10 +303,19 @@ mod tests {
 
     #[test]
     fn names_round_trip() {
-        for text in ["uniform", "popularity:0.5"] {
+        for text in ["uniform", "popularity:0.5", "margin:40:4"] {
             assert_eq!(text.parse::<Negatives>().unwrap().to_string(), text);
         }
-        for text in ["popular", "popularity", "popularity:x", "popularity:-1", "popularity:NaN"] {
+        for text in [
+            "popular",
+            "popularity",
+            "popularity:x",
+            "popularity:-1",
+            "popularity:NaN",
+            "margin",
+            "margin:-1:4",
+            "margin:40:0",
+        ] {
             assert!(text.parse::<Negatives>().is_err(), "{text}");
         }
     }

@@ -1,7 +1,8 @@
 //! What a training tells whoever watches it. The loop itself prints nothing and writes nothing.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::{Checkpoint, Progress};
 use crate::{
     error::Result,
     model::{Model, Ranking},
@@ -23,7 +24,7 @@ pub struct Epoch {
 }
 
 /// One evaluation done.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluated {
     /// The epoch after which it was made.
     pub epoch: u64,
@@ -51,6 +52,14 @@ pub trait Observer {
         Ok(())
     }
 
+    /// An evaluation begins.
+    ///
+    /// # Errors
+    /// As above.
+    fn evaluating(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// An evaluation is done.
     ///
     /// # Errors
@@ -67,7 +76,20 @@ pub trait Observer {
         Ok(())
     }
 
-    /// Asked after every epoch; true ends the training as if its epochs were done.
+    /// Asked several times in an epoch: whether a checkpoint is to be taken now. `finished` is true once, at the end.
+    fn checkpoint_is_due(&mut self, _progress: &Progress, _finished: bool) -> bool {
+        false
+    }
+
+    /// A checkpoint that was due, or the one that is taken before a training is stopped.
+    ///
+    /// # Errors
+    /// As above.
+    fn checkpoint(&mut self, _checkpoint: Checkpoint) -> Result<()> {
+        Ok(())
+    }
+
+    /// Asked several times in an epoch; true stops the training there, after a checkpoint.
     fn stop(&self) -> bool {
         false
     }

@@ -51,6 +51,7 @@ pub(super) fn settings(data: &Interactions, config: &Config) -> Result<Settings>
     };
     Ok(Settings {
         dim: config.dim,
+        storage: config.storage,
         lightgcn,
         adam: config.adam(),
         catch_up: config.catch_up,
@@ -62,7 +63,7 @@ pub(super) fn settings(data: &Interactions, config: &Config) -> Result<Settings>
 
 #[cfg(feature = "cuda")]
 fn gpu_memory(data: &Interactions, config: &Config, device: &Resolved) -> Result<Option<u64>> {
-    use crate::{backend::cuda, error::Error, objective, sampling::Sampler};
+    use crate::{backend::cuda, error::Error, objective};
     let Resolved::Cuda(device) = device else { return Ok(None) };
     let longest = cuda::params::RANK_LONGEST as usize;
     if config.k > longest {
@@ -72,8 +73,8 @@ fn gpu_memory(data: &Interactions, config: &Config, device: &Resolved) -> Result
     if config.objective == objective::EXPOMF {
         return cuda::expomf::check(device, data, &config.expomf()?).map(Some);
     }
-    let objective = objective::build(&config.objective, &config.objective_config())?;
-    let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
+    let sampler = config.sampler(data)?;
+    let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
     let shape = (data.users(), data.items());
     cuda::check(device, shape, &sampler, objective.as_ref(), &settings(data, config)?).map(Some)
 }

@@ -1,33 +1,24 @@
 //! The epoch loop.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{
-    early_stopping::EarlyStopping,
-    em,
+    Checkpoint, Progress,
+    engine::Engine,
     observer::{Epoch, Evaluated, Observer},
-    placement::settings,
-    sequence::{minibatch, propagated_minibatch},
+    warm_start::warm,
 };
-#[cfg(feature = "cuda")]
-use crate::backend::cuda::Cuda;
 use crate::{
-    backbone::Backbone,
-    backend::{
-        Backend, Parameters,
-        cpu::Cpu,
-        expomf::{Em, State},
-    },
+    backend::{Parameters, lists::Audience},
     config::Config,
-    data::{Interactions, popularity::item_counts},
+    data::{Ids, Interactions, popularity::item_counts},
     device::Resolved,
     error::{Error, Result},
     eval::{Evaluator, Outcome},
     model::{Carved, Metadata, Model, Ranking},
-    objective::{self, EXPOMF},
-    sampling::Sampler,
 };
 
 /// Trains one model on one dataset.
@@ -54,16 +45,12 @@ pub struct Trainer<'a> {
     device: Resolved,
     popularity: Vec<u32>,
     carved: Option<Carved>,
+    progress: Progress,
+    best: Option<Arc<Model>>,
 }
 
-/// What does the work of an epoch.
-#[derive(Debug)]
-enum Engine<'a> {
-    /// Steps on batches, and the names of the objective's losses.
-    Steps(Box<dyn Backend + 'a>, &'static [&'static str]),
-    /// ExpoMF's iterations.
-    Em(Box<dyn Em + 'a>),
-}
+/// Seconds of steps after which the observer is asked again.
+const PIECE_SECONDS: f64 = 0.5;
 
 /// What a training did.
 #[derive(Debug, Clone, Serialize)]
@@ -80,29 +67,17 @@ pub struct Summary {
     pub train_seconds: f64,
     /// Seconds in evaluations.
     pub eval_seconds: f64,
-    /// True if the observer ended the training before its time.
-    pub stopped: bool,
     /// The best evaluation.
     pub best: Evaluated,
 }
 
-impl<'a> Engine<'a> {
-    fn steps(device: &Resolved, data: &'a Interactions, config: &Config) -> Result<Self> {
-        let objective = objective::build(&config.objective, &config.objective_config())?;
-        let parts = objective.parts();
-        let sampler = Sampler::new(data, config.sampler, config.negatives, config.batch_size, config.seed)?;
-        let shape = (data.users(), data.items());
-        let settings = settings(data, config)?;
-        let backend: Box<dyn Backend + 'a> = match device {
-            Resolved::Cpu => Box::new(Cpu::new(shape, sampler, objective, settings)?),
-            #[cfg(feature = "cuda")]
-            Resolved::Cuda(device) => {
-                let config = config.objective_config();
-                Box::new(Cuda::new(device, shape, sampler, objective.as_ref(), &config, settings)?)
-            }
-        };
-        Ok(Engine::Steps(backend, parts))
-    }
+/// How long the parts of a training take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rehearsal {
+    /// Seconds for the steps of an epoch.
+    pub epoch_seconds: f64,
+    /// Seconds for an evaluation.
+    pub evaluation_seconds: f64,
 }
 
 impl<'a> Trainer<'a> {
@@ -127,12 +102,16 @@ impl<'a> Trainer<'a> {
                 "make one with `macr split`, or choose another with --select",
             ));
         }
-        let engine = match config.objective.as_str() {
-            EXPOMF => Engine::Em(em::engine(device, data, &config)?),
-            _ => Engine::steps(device, data, &config)?,
-        };
-        let device = device.clone();
-        Ok(Trainer { engine, device, popularity: item_counts(data), data, config, carved: None })
+        Ok(Trainer {
+            engine: Engine::new(device, data, &config)?,
+            device: device.clone(),
+            popularity: item_counts(data),
+            data,
+            config,
+            carved: None,
+            progress: Progress::default(),
+            best: None,
+        })
     }
 
     /// Has the model say where the data's validation split came from.
@@ -143,10 +122,7 @@ impl<'a> Trainer<'a> {
 
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        match &self.engine {
-            Engine::Steps(backend, _) => backend.sampler().steps_per_epoch(),
-            Engine::Em(_) => 1,
-        }
+        self.engine.steps_per_epoch()
     }
 
     /// The configuration, as resolved.
@@ -154,10 +130,66 @@ impl<'a> Trainer<'a> {
         &self.config
     }
 
-    /// Trains until the epochs are done, patience runs out or the observer stops it; returns the best model.
+    /// Continues from `checkpoint`. On the device that took it, the training gives the same bits as one that was never
+    /// put down.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when the loss is no longer finite; whatever the observer returns.
+    /// [`Error::Data`] if it is of other data, or of settings that would have changed what is done.
+    pub fn resume(mut self, checkpoint: &Checkpoint) -> Result<Self> {
+        checkpoint.admits(&self.config)?;
+        let data = self.data.checksum();
+        if checkpoint.data != data {
+            return Err(Error::data(
+                format!(
+                    "the run was trained on data with the checksum {}, and this has {data}",
+                    checkpoint.data
+                ),
+                "give the data that it began with, or train a new run",
+            ));
+        }
+        self.engine.restore(&checkpoint.state)?;
+        Ok(Trainer { progress: checkpoint.progress.clone(), best: checkpoint.best.clone(), ..self })
+    }
+
+    /// Starts from `model` where it is known: `rows` gives for each user and each item the model's row, if it has one.
+    /// The others, and the optimiser, begin as usual. Branches are taken over where they have the same form.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if rows have another length.
+    pub fn warm_start(mut self, model: &Model, rows: [&[Option<u32>]; 2]) -> Result<Self> {
+        let mut state = self.engine.state()?;
+        warm(&mut state, model, self.config.backbone, rows)?;
+        self.engine.restore(&state)?;
+        Ok(self)
+    }
+
+    /// The training as it is now.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] if its parameters are not finite; if the device fails.
+    pub fn checkpoint(&mut self) -> Result<Checkpoint> {
+        let state = self.engine.state()?;
+        if let place @ Some(_) = state.not_finite() {
+            let Progress { epochs, steps, .. } = self.progress;
+            return Err(self.diverged(epochs + u64::from(steps > 0), 0.0, place));
+        }
+        Ok(Checkpoint {
+            progress: self.progress.clone(),
+            config: self.config.clone(),
+            data: self.data.checksum(),
+            carved: self.carved.clone(),
+            device: self.device.model(),
+            notes: Value::Null,
+            best: self.best.clone(),
+            state,
+        })
+    }
+
+    /// Trains until the epochs are done or patience runs out; returns the best model.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] when the loss or a parameter is no longer finite; [`Error::Interrupted`] when the observer stops it;
+    /// whatever the observer returns.
     pub fn fit(mut self, observer: &mut dyn Observer) -> Result<(Model, Summary)> {
         let rankings = self.config.rankings();
         let device = self.device.clone();
@@ -165,102 +197,194 @@ impl<'a> Trainer<'a> {
             .ks(&[self.config.k])
             .rankings(&rankings)
             .device(&device);
-        let mut stopping = EarlyStopping::new(self.config.patience);
-        let mut best: Option<(Model, Evaluated)> = None;
-        let (mut samples, mut train_seconds, mut eval_seconds, mut stopped) = (0, 0.0, 0.0, false);
-        let mut epoch = 0;
-        while epoch < self.config.epochs && !stopped && !stopping.should_stop() {
-            epoch += 1;
-            let done = self.epoch(epoch)?;
-            samples += done.samples;
-            train_seconds += done.seconds;
-            observer.epoch(&done)?;
-            stopped = observer.stop();
-            if epoch % self.config.eval_every == 0 || epoch == self.config.epochs || stopped {
-                let start = Instant::now();
-                let mut model = self.model(Ranking::default())?;
-                let results = evaluator.evaluate(&model)?.results;
-                // The first of equals: grids are written with the plain ranking first.
-                let value = |outcome: &Outcome, metric| outcome.metrics.get(metric).unwrap_or(f64::NAN);
-                let hit_rate = |outcome: &Outcome| value(outcome, "hit_rate");
-                let chosen = results.iter().reduce(|a, b| if hit_rate(b) > hit_rate(a) { b } else { a });
-                let Some(chosen) = chosen else { continue };
-                model.metadata.ranking = Ranking { c: chosen.c, tau: chosen.tau };
-                let evaluated = Evaluated {
-                    epoch,
-                    ranking: model.metadata.ranking,
-                    hit_rate: hit_rate(chosen),
-                    recall: value(chosen, "recall"),
-                    ndcg: value(chosen, "ndcg"),
-                    best: stopping.improves(hit_rate(chosen)),
-                    seconds: start.elapsed().as_secs_f64(),
-                };
-                eval_seconds += evaluated.seconds;
-                observer.evaluated(&evaluated)?;
-                if evaluated.best {
-                    observer.improved(&model)?;
-                    best = Some((model, evaluated));
-                }
+        let audience = evaluator.audience()?;
+        let Config { epochs, eval_every, patience, .. } = self.config;
+        // What happens at the head of this loop follows from the progress alone, so that a training can be taken up
+        // again at every one of its turns.
+        let mut piece = 1;
+        loop {
+            if self.progress.evaluation_is_due(eval_every, epochs) {
+                self.evaluate(&evaluator, &audience, observer)?;
             }
+            let Progress { epochs: done, steps, stopping, .. } = self.progress;
+            let finished = steps == 0 && (done >= epochs || stopping.should_stop(patience));
+            let stopped = !finished && observer.stop();
+            if observer.checkpoint_is_due(&self.progress, finished) || stopped {
+                observer.checkpoint(self.checkpoint()?)?;
+            }
+            if finished {
+                break;
+            }
+            if stopped {
+                return Err(Error::Interrupted { epochs: done, steps, saved: None });
+            }
+            piece = self.advance(piece, observer)?;
         }
-        let Some((model, evaluated)) = best else {
-            return Err(Error::config(
-                "epochs",
-                self.config.epochs,
-                "no epoch was trained",
-                "use at least 1",
-            ));
+        let Progress { epochs: done, samples, train_seconds, eval_seconds, best, .. } = self.progress;
+        drop(self.engine);
+        let (Some(model), Some(evaluated)) = (self.best, best) else {
+            return Err(Error::config("epochs", epochs, "no epoch was trained", "use at least 1"));
         };
         let summary = Summary {
             best_epoch: evaluated.epoch,
-            epochs: epoch,
+            epochs: done,
             samples,
             samples_per_second: samples as f64 / train_seconds.max(f64::MIN_POSITIVE),
             train_seconds,
             eval_seconds,
-            stopped,
             best: evaluated,
         };
-        Ok((model, summary))
+        Ok((Arc::unwrap_or_clone(model), summary))
     }
 
-    fn epoch(&mut self, epoch: u64) -> Result<Epoch> {
+    /// Up to `piece` steps, to the end of the epoch at most. Returns how many to do next: as many as take about
+    /// [`PIECE_SECONDS`].
+    fn advance(&mut self, piece: u64, observer: &mut dyn Observer) -> Result<u64> {
         let start = Instant::now();
         let steps = self.steps_per_epoch();
-        let (backend, names) = match &mut self.engine {
-            Engine::Steps(backend, names) => (backend, *names),
-            Engine::Em(engine) => {
-                let pairs = u64::from(self.data.users()) * u64::from(self.data.items());
-                return em::epoch(engine.as_mut(), epoch, pairs);
+        let Progress { epochs, steps: done, ref mut losses, .. } = self.progress;
+        let now = piece.min(steps - done);
+        self.engine.advance(now, losses)?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.progress.steps += now;
+        self.progress.seconds += seconds;
+        if self.progress.steps == steps {
+            let sums = std::mem::take(&mut self.progress.losses).map(|sum| sum / steps as f64);
+            let epoch = Epoch {
+                epoch: epochs + 1,
+                loss: sums.iter().sum(),
+                parts: self.engine.parts(&sums),
+                samples: self.engine.samples(epochs * steps, steps),
+                seconds: std::mem::take(&mut self.progress.seconds),
+            };
+            if !epoch.loss.is_finite() || !self.engine.is_finite() {
+                let state = self.engine.state()?;
+                return Err(self.diverged(epoch.epoch, epoch.loss, state.not_finite()));
             }
-        };
-        let first = (epoch - 1) * steps;
-        let samples = (first..first + steps).map(|s| u64::from(backend.sampler().rows(s))).sum();
-        let sequence = match self.config.backbone {
-            Backbone::Mf => minibatch,
-            Backbone::LightGcn => propagated_minibatch,
-        };
-        let sums = backend.repeat(steps, &sequence)?.map(|sum| sum / steps as f64);
-        let loss: f64 = sums.iter().sum();
-        if !loss.is_finite() {
-            let Config { learning_rate, l2, .. } = self.config;
-            return Err(Error::Diverged { epoch, loss, learning_rate, l2 });
+            let progress = &mut self.progress;
+            (progress.epochs, progress.steps) = (epoch.epoch, 0);
+            progress.samples += epoch.samples;
+            progress.train_seconds += epoch.seconds;
+            observer.epoch(&epoch)?;
         }
-        let names = names.iter().copied().zip(sums);
-        let l2 = sums[sums.len() - 1];
-        let parts = names.chain([("l2", l2)]).map(|(name, value)| (name.to_owned(), value)).collect();
-        Ok(Epoch { epoch, loss, parts, samples, seconds: start.elapsed().as_secs_f64() })
+        Ok(if now == piece && seconds < PIECE_SECONDS / 2.0 { 2 * piece } else { piece })
     }
 
-    /// The model after the steps done so far.
-    fn model(&mut self, ranking: Ranking) -> Result<Model> {
-        let Parameters { users, items, user_branch, item_branch, ego } = match &mut self.engine {
-            Engine::Steps(backend, _) => backend.parameters()?,
-            Engine::Em(engine) => {
-                let State { theta, beta, .. } = engine.state()?;
-                Parameters { users: theta, items: beta, user_branch: None, item_branch: None, ego: None }
+    fn evaluate(
+        &mut self,
+        evaluator: &Evaluator<'_>,
+        audience: &Audience<'_>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        observer.evaluating()?;
+        let start = Instant::now();
+        let mut snapshot = self.engine.snapshot()?;
+        snapshot.round()?;
+        let results = match evaluator.evaluate_snapshot(audience, snapshot.as_ref(), &self.popularity) {
+            Ok(evaluation) => evaluation.results,
+            Err(error) => {
+                // What is not finite is not ranked, but is no fault of the data.
+                let parameters = snapshot.into_parameters()?;
+                self.model(parameters, Ranking::default())?;
+                return Err(error);
             }
         };
+        // The first of equals: grids are written with the plain ranking first.
+        let value = |outcome: &Outcome, metric| outcome.metrics.get(metric).unwrap_or(f64::NAN);
+        let hit_rate = |outcome: &Outcome| value(outcome, "hit_rate");
+        let chosen = results.iter().reduce(|a, b| if hit_rate(b) > hit_rate(a) { b } else { a });
+        self.progress.evaluated = self.progress.epochs;
+        let Some(chosen) = chosen else { return Ok(()) };
+        let evaluated = Evaluated {
+            epoch: self.progress.epochs,
+            ranking: Ranking { c: chosen.c, tau: chosen.tau },
+            hit_rate: hit_rate(chosen),
+            recall: value(chosen, "recall"),
+            ndcg: value(chosen, "ndcg"),
+            best: self.progress.stopping.improves(hit_rate(chosen)),
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        self.progress.eval_seconds += evaluated.seconds;
+        observer.evaluated(&evaluated)?;
+        if evaluated.best {
+            // Only now are the parameters copied from a GPU.
+            let parameters = snapshot.into_parameters()?;
+            let model = self.model(parameters, evaluated.ranking)?;
+            observer.improved(&model)?;
+            self.best = Some(Arc::new(model));
+            self.progress.best = Some(evaluated);
+        }
+        Ok(())
+    }
+
+    /// Takes a few steps and one evaluation, and says how long they took; the training is used up.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`].
+    pub fn rehearse(mut self) -> Result<Rehearsal> {
+        const MOST_STEPS: u64 = 64;
+        const ENOUGH_SECONDS: f64 = 0.25;
+        // The first step also touches memory for the first time.
+        let losses = &mut self.progress.losses;
+        self.engine.advance(1, losses)?;
+        let mut steps = 4;
+        let step_seconds = loop {
+            let start = Instant::now();
+            self.engine.advance(steps, losses)?;
+            let seconds = start.elapsed().as_secs_f64();
+            if steps >= MOST_STEPS || seconds >= ENOUGH_SECONDS {
+                break seconds / steps as f64;
+            }
+            steps *= 4;
+        };
+        let start = Instant::now();
+        let rankings = self.config.rankings();
+        let evaluator =
+            Evaluator::new(self.data, self.config.select).ks(&[self.config.k]).rankings(&rankings);
+        let evaluator = evaluator.device(&self.device);
+        let mut snapshot = self.engine.snapshot()?;
+        snapshot.round()?;
+        evaluator.evaluate_snapshot(&evaluator.audience()?, snapshot.as_ref(), &self.popularity)?;
+        drop(snapshot);
+        let evaluation_seconds = start.elapsed().as_secs_f64();
+        Ok(Rehearsal { epoch_seconds: step_seconds * self.steps_per_epoch() as f64, evaluation_seconds })
+    }
+
+    fn diverged(&self, epoch: u64, loss: f64, place: Option<(&str, usize)>) -> Error {
+        let row = place.map(|(table, row)| {
+            let id = |ids: Ids<'_>| ids.get(row as u32).into_owned();
+            match table {
+                "users" => format!(
+                    "row {row} of the users' table (user `{}`) is not finite",
+                    id(self.data.user_ids())
+                ),
+                "items" | "item_bias" => {
+                    format!("row {row} of `{table}` (item `{}`) is not finite", id(self.data.item_ids()))
+                }
+                _ => format!("number {row} of `{table}` is not finite"),
+            }
+        });
+        let loss = (!loss.is_finite()).then(|| format!("the loss became {loss}"));
+        let what = loss.into_iter().chain(row).collect::<Vec<_>>().join(" and ");
+        let Config { learning_rate, l2, storage, .. } = self.config;
+        Error::Diverged { epoch, what, learning_rate, l2, storage }
+    }
+
+    /// A model of these parameters.
+    fn model(&self, parameters: Parameters, ranking: Ranking) -> Result<Model> {
+        let Parameters { mut users, mut items, user_branch, item_branch, mut ego, mut kept } = parameters;
+        // What is ranked is what a file will hold.
+        let storage = self.config.storage;
+        let second = [&mut kept.second_user_embedding, &mut kept.second_item_embedding];
+        let tables = [&mut users, &mut items].into_iter().chain(ego.iter_mut().flatten());
+        let second = second.into_iter().map(Option::as_mut);
+        let named = tables.map(Some).chain(second).zip(["users", "items"].into_iter().cycle());
+        for (table, name) in named.filter_map(|(table, name)| Some((table?, name))) {
+            storage.round(table);
+            if let Some(at) = table.iter().position(|x| !x.is_finite()) {
+                return Err(self.diverged(self.progress.epochs, 0.0, Some((name, at / self.config.dim))));
+            }
+        }
         Ok(Model {
             dim: self.config.dim,
             user_embedding: users,
@@ -268,6 +392,7 @@ impl<'a> Trainer<'a> {
             user_branch,
             item_branch,
             ego,
+            kept,
             item_popularity: self.popularity.clone(),
             metadata: Metadata {
                 backbone: self.config.backbone.to_string(),
@@ -276,6 +401,7 @@ impl<'a> Trainer<'a> {
                 ranking,
                 data: self.data.checksum(),
                 carved: self.carved.clone(),
+                storage,
                 seed: self.config.seed,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },

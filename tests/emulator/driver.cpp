@@ -66,6 +66,7 @@ using Ranges = std::map<uintptr_t, size_t>;
 Ranges &device_memory = *new Ranges, &pinned_memory = *new Ranges;
 std::vector<Stream *> &streams = *new std::vector<Stream *>;
 size_t allocated = 0;
+uint64_t refused = 0;  // the allocation to come that is refused, counted down to 0
 int module_handle, context_handle;
 thread_local void *current_context;
 thread_local std::string error_text;
@@ -142,6 +143,7 @@ Status submit(Stream *stream, Operation operation) {
 Status allocate(uint64_t *pointer, size_t bytes) {
     if (!bytes) return error(INVALID_VALUE, "an allocation of 0 bytes");
     if (bytes > memory_size() - allocated) return error(OUT_OF_MEMORY, "out of memory");
+    if (refused > 0 && --refused == 0) return error(OUT_OF_MEMORY, "out of memory, as a test asked for");
     void *memory;
     // At least as aligned as the real thing, and exactly as long, so that AddressSanitizer sees every overrun.
     if (posix_memalign(&memory, 256, bytes)) return error(OUT_OF_MEMORY, "out of memory");
@@ -497,5 +499,14 @@ API cuGraphExecDestroy(Graph *executable) {
 }
 API cuGraphDestroy(Graph *graph) {
     delete graph;
+    return SUCCESS;
+}
+
+// ---- for tests
+
+// Refuses the `number`-th allocation from now on, from 1; 0 refuses none.
+API emulatorRefuseAllocation(uint64_t number) {
+    Lock lock;
+    refused = number;
     return SUCCESS;
 }

@@ -254,6 +254,68 @@ template <int N> void async_wait() {
     }
 }
 
+// ---- tensor cores
+
+inline void load_matrices(uint32_t (&to)[4], const void *row) {
+    if (uintptr_t(row) % 16) emulator::fail("load_matrices: an address is no multiple of 16");
+    struct Record {
+        const unsigned char *row;
+        uint32_t *to;
+    } record{static_cast<const unsigned char *>(row), to};
+    emulator::warp_collective(
+        ~0u, &record,
+        [](void *const *records, unsigned lanes) {
+            if (lanes != ~0u) emulator::fail("load_matrices: a lane is missing");
+            for (unsigned l = 0; l < 32; l++) {
+                for (unsigned m = 0; m < 4; m++) {
+                    const auto *from = static_cast<Record *>(records[8 * m + l / 4])->row;
+                    memcpy(static_cast<Record *>(records[l])->to + m, from + 4 * (l % 4), 4);
+                }
+            }
+        },
+        "load_matrices");
+}
+
+inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+    struct Record {
+        const uint32_t *a;
+        uint32_t b[2];
+        float *c;
+    } record{a, {b0, b1}, c};
+    emulator::warp_collective(
+        ~0u, &record,
+        [](void *const *records, unsigned lanes) {
+            if (lanes != ~0u) emulator::fail("multiply_add: a lane is missing");
+            auto number = [](uint32_t word, unsigned half) {
+                const uint32_t bits = half ? word & 0xffff0000u : word << 16;
+                float x;
+                memcpy(&x, &bits, 4);
+                return double(x);
+            };
+            double a[16][16], b[16][8];
+            for (unsigned l = 0; l < 32; l++) {
+                const auto *r = static_cast<Record *>(records[l]);
+                for (unsigned j = 0; j < 8; j++) {
+                    const unsigned k = 2 * (l % 4) + j % 2;
+                    a[l / 4 + j / 2 % 2 * 8][k + j / 4 * 8] = number(r->a[j / 2], j % 2);
+                    if (j < 4) b[k + j / 2 * 8][l / 4] = number(r->b[j / 2], j % 2);
+                }
+            }
+            for (unsigned l = 0; l < 32; l++) {
+                auto *c = static_cast<Record *>(records[l])->c;
+                for (unsigned j = 0; j < 4; j++) {
+                    double sum = c[j];
+                    for (unsigned k = 0; k < 16; k++) sum += a[l / 4 + j / 2 * 8][k] * b[k][2 * (l % 4) + j % 2];
+                    // Towards zero, as the hardware may.
+                    float rounded = float(sum);
+                    if (fabs(double(rounded)) > fabs(sum)) rounded = nextafterf(rounded, 0.0f);
+                    c[j] = rounded;
+                }
+            }
+        },
+        "multiply_add");
+}
+
 // ---- bits and mathematics
 
 inline int __popc(unsigned v) { return __builtin_popcount(v); }
@@ -277,6 +339,38 @@ inline unsigned __float_as_uint(float v) { return emulator_bits<unsigned>(v); }
 inline float __uint_as_float(unsigned v) { return emulator_bits<float>(v); }
 inline double __longlong_as_double(long long v) { return emulator_bits<double>(v); }
 inline long long __double_as_longlong(double v) { return emulator_bits<long long>(v); }
+// Numbers of 16 bits: IEEE's f16 and the upper half of an f32, rounded to the nearest, of two as near to the even one.
+inline float emulator_widen_f16(unsigned bits) {
+    const int exponent = bits >> 10 & 31;
+    const unsigned fraction = bits & 1023;
+    const float magnitude = exponent == 31 ? (fraction ? NAN : INFINITY)
+                            : exponent ? ldexpf(float(fraction | 1024), exponent - 25)
+                                       : ldexpf(float(fraction), -24);
+    return bits & 0x8000 ? -magnitude : magnitude;
+}
+inline unsigned emulator_nearest_f16(float x) {
+    const unsigned sign = std::signbit(x) ? 0x8000 : 0;
+    const float magnitude = fabsf(x);
+    if (isnan(x)) return 0x7fff;
+    if (magnitude >= 65520.0f) return sign | 0x7c00;
+    const int exponent = magnitude < 0x1p-14f ? -14 : ilogbf(magnitude);
+    // In units of the last place, from 1024 on with the leading bit; one more is a carry into the exponent.
+    const unsigned units = unsigned(nearbyintf(ldexpf(magnitude, 10 - exponent)));
+    return sign | ((unsigned(exponent + 14) << 10) + units);
+}
+inline unsigned emulator_nearest_bf16(float x) {
+    const unsigned bits = emulator_bits<unsigned>(x);
+    return isnan(x) ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+inline float2 widen_f16x2(uint32_t word) {
+    return make_float2(emulator_widen_f16(word & 0xffff), emulator_widen_f16(word >> 16));
+}
+inline uint32_t nearest_f16x2(float first, float second) {
+    return emulator_nearest_f16(first) | emulator_nearest_f16(second) << 16;
+}
+inline uint32_t nearest_bf16x2(float first, float second) {
+    return emulator_nearest_bf16(first) | emulator_nearest_bf16(second) << 16;
+}
 // The compiler is told not to contract (-ffp-contract=off), so these are what they say.
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fsub_rn(float a, float b) { return a - b; }

@@ -12,7 +12,7 @@ use std::{
     hash::Hasher,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
 };
 
@@ -32,6 +32,8 @@ const FLAGS: [&str; 8] = [
     "-Wall",
 ];
 
+static DRIVER: OnceLock<Result<libloading::os::unix::Library, String>> = OnceLock::new();
+
 /// A device to test on, or `None`, with the reason printed, where there is no C++ compiler.
 pub fn device() -> Option<Device> {
     if env::var_os("REQUIRE_CUDA").is_some_and(|v| v == "1") {
@@ -39,7 +41,6 @@ pub fn device() -> Option<Device> {
         assert_ne!(device.description().name, EMULATED, "REQUIRE_CUDA=1 asks for a real device");
         return Some(device);
     }
-    static DRIVER: OnceLock<Result<libloading::os::unix::Library, String>> = OnceLock::new();
     if let Err(reason) = DRIVER.get_or_init(load) {
         eprintln!("skipped: {reason}");
         return None;
@@ -47,6 +48,21 @@ pub fn device() -> Option<Device> {
     let device = Device::open_with(0, b"kernels are in the driver".into()).unwrap();
     assert_eq!(device.description().name, EMULATED, "another driver was loaded than the emulator's");
     Some(device)
+}
+
+/// Held by tests that share the device's memory with one that measures it.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static DEVICE: Mutex<()> = Mutex::new(());
+    DEVICE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the emulated driver refuse the `number`-th allocation of device memory from now on; 0: none. False on a GPU.
+pub fn refuse_allocation(number: u64) -> bool {
+    let Some(Ok(driver)) = DRIVER.get() else { return false };
+    // SAFETY: driver.cpp defines it so.
+    let refuse = unsafe { driver.get::<extern "C" fn(u64) -> i32>(b"emulatorRefuseAllocation\0") }.unwrap();
+    assert_eq!(refuse(number), 0);
+    true
 }
 
 /// Gives a program that is yet to start the emulated device as its only GPU. False without a C++ compiler, and where

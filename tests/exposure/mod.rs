@@ -4,6 +4,7 @@
 use macr::{
     Edges, Interactions, InteractionsBuilder, Split,
     backend::expomf::{ExposureConstant, Settings, State},
+    storage::Storage,
 };
 
 /// Users and items of [`world`].
@@ -30,6 +31,7 @@ pub fn settings(dim: usize) -> Settings {
         exposure: 0.05,
         init_std: 0.1,
         constant: ExposureConstant::Exact,
+        storage: Storage::F32,
         seed: 5,
     }
 }

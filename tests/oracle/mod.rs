@@ -3,12 +3,16 @@
 
 use std::borrow::Cow;
 
-use macr::objective::{ObjectiveConfig, Pairing};
+use macr::objective::{IpwScope, ObjectiveConfig, Pairing};
 
-/// Parameters of the backbone and the branches, row-major, f64.
+mod methods;
+
+/// Parameters of the backbone and the heads, row-major, f64.
 #[derive(Debug, Clone, Default)]
 pub struct Params {
+    /// Columns of a user's and of an item's row: D, or 2 D where CausE has two vectors in it.
     pub dim: usize,
+    pub item_dim: usize,
     /// Hidden units of the branches, 0 if they are linear.
     pub hidden: usize,
     /// LightGCN; without it the parameters are the embeddings.
@@ -17,6 +21,18 @@ pub struct Params {
     pub q: Vec<f64>,
     pub v: Vec<f64>,
     pub w: Vec<f64>,
+    /// BS: a bias for each item.
+    pub b: Vec<f64>,
+}
+
+/// What methods need to know of the training interactions and how they are drawn.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Interactions of each item.
+    pub counts: Vec<u32>,
+    /// How often each item is drawn as a positive, relative to the others.
+    pub drawn: Vec<f64>,
+    pub seed: u64,
 }
 
 /// The graph that embeddings are propagated along.
@@ -47,7 +63,7 @@ impl Params {
     }
 
     fn item(&self, i: u32) -> &[f64] {
-        &self.q[i as usize * self.dim..][..self.dim]
+        &self.q[i as usize * self.item_dim..][..self.item_dim]
     }
 
     /// Final embeddings of users and items: the mean over layers of A~^l times the parameters.
@@ -91,23 +107,43 @@ impl Params {
         b2 + (0..h).map(|k| w2[k] * (dot(&w[k * d..][..d], x) + b1[k]).max(0.0)).sum::<f64>()
     }
 
-    /// Every parameter: p, q, v, w.
-    fn parts(&mut self) -> [&mut Vec<f64>; 4] {
-        [&mut self.p, &mut self.q, &mut self.v, &mut self.w]
+    /// Every parameter: p, q, v, w, b.
+    fn parts(&mut self) -> [&mut Vec<f64>; 5] {
+        [&mut self.p, &mut self.q, &mut self.v, &mut self.w, &mut self.b]
     }
 }
 
-/// The whole loss of a batch: main + alpha L_I + beta L_U + L2.
-pub fn loss(objective: &str, c: &ObjectiveConfig, l2: f64, params: &Params, [us, is, js]: &Batch) -> f64 {
+/// The whole loss of a batch: main + alpha L_I + beta L_U + penalty + L2.
+pub fn loss(
+    objective: &str,
+    c: &ObjectiveConfig,
+    l2: f64,
+    facts: &Facts,
+    params: &Params,
+    batch: &Batch,
+) -> f64 {
+    let [us, is, js] = batch;
     let b = us.len();
     let n = b as f64;
     let [e_users, e_items] = params.embeddings();
     let user = |u: u32| &e_users[u as usize * params.dim..][..params.dim];
-    let item = |i: u32| &e_items[i as usize * params.dim..][..params.dim];
+    let item = |i: u32| &e_items[i as usize * params.item_dim..][..params.item_dim];
     let y_user = |u: u32| params.logit(&params.v, user(u));
     let y_item = |i: u32| params.logit(&params.w, item(i));
     // Each row's scalars once: a sum over all pairs would ask for them B times.
     let score = |items: &[u32]| -> Vec<f64> { (0..b).map(|r| dot(user(us[r]), item(items[r]))).collect() };
+    // Of two vectors in a row, the scores of the first and of the second ones.
+    let h = params.item_dim / 2;
+    let halves = |r: usize, i: u32| {
+        let (p, q) = (user(us[r]), item(i));
+        [dot(&p[..h], &q[..h]), dot(&p[p.len() - h..], &q[h..])]
+    };
+    let treated: Vec<bool> = match objective {
+        "cause" => (0..b).map(|r| methods::is_treatment(facts, us[r], is[r])).collect(),
+        _ => vec![],
+    };
+    let in_group = |group: bool| treated.iter().filter(|&&t| t == group).count() as f64;
+    let weights = if objective == "ipw" { methods::weights(c, facts) } else { vec![] };
     let gate = |items: &[u32]| -> Vec<f64> {
         (0..b)
             .map(|r| {
@@ -123,6 +159,36 @@ pub fn loss(objective: &str, c: &ObjectiveConfig, l2: f64, params: &Params, [us,
     for r in 0..b {
         match objective {
             "bce" => total += (softplus(-score_i[r]) + softplus(score_j[r])) / n,
+            "reg" => total += (softplus(-score_i[r]) + softplus(score_j[r])) / n,
+            "bs" => {
+                let z = [(is, &score_i), (js, &score_j)].map(|(items, a)| a[r] + params.b[items[r] as usize]);
+                total += (softplus(-z[0]) + softplus(z[1])) / n;
+            }
+            "ipw" => {
+                let (w_i, w_j) = (weights[is[r] as usize], weights[js[r] as usize]);
+                let w_j = match c.ipw_scope {
+                    IpwScope::Pair => w_i,
+                    IpwScope::Positive => 1.0,
+                    IpwScope::Own => w_j,
+                };
+                total += (w_i * softplus(-score_i[r]) + w_j * softplus(score_j[r])) / n;
+            }
+            "cause" => {
+                let set = usize::from(treated[r]);
+                let (a_i, a_j) = (halves(r, is[r])[set], halves(r, js[r])[set]);
+                total += (softplus(-a_i) + softplus(a_j)) / in_group(treated[r]);
+            }
+            "dice" => {
+                let ([x_i, y_i], [x_j, y_j]) = (halves(r, is[r]), halves(r, js[r]));
+                let (x, y) = (x_i - x_j, y_i - y_j);
+                total += softplus(-x - y) / n;
+                if facts.counts[js[r] as usize] > facts.counts[is[r] as usize] {
+                    total += f64::from(c.lambda_int) * softplus(-x) / n;
+                    total += f64::from(c.lambda_pop) * softplus(y) / n;
+                } else {
+                    total += f64::from(c.lambda_pop) * softplus(-y) / n;
+                }
+            }
             "bpr" => total += softplus(score_j[r] - score_i[r]) / n,
             "macr" => {
                 match c.pairing {
@@ -152,19 +218,26 @@ pub fn loss(objective: &str, c: &ObjectiveConfig, l2: f64, params: &Params, [us,
         total +=
             l2 / n / 2.0 * (norm(params.user(us[r])) + norm(params.item(is[r])) + norm(params.item(js[r])));
     }
-    total
+    total + methods::penalty(objective, c, facts, [params.dim, params.item_dim], [&e_users, &e_items], batch)
 }
 
-/// Gradient of [`loss`] by central differences, in one list: p, q, v, w.
-pub fn gradient(objective: &str, c: &ObjectiveConfig, l2: f64, params: &Params, batch: &Batch) -> Vec<f64> {
+/// Gradient of [`loss`] by central differences, in one list: p, q, v, w, b.
+pub fn gradient(
+    objective: &str,
+    c: &ObjectiveConfig,
+    l2: f64,
+    facts: &Facts,
+    params: &Params,
+    batch: &Batch,
+) -> Vec<f64> {
     const H: f64 = 1e-5;
     let mut moved = params.clone();
     let mut all = Vec::new();
-    for part in 0..4 {
+    for part in 0..5 {
         for k in 0..moved.parts()[part].len() {
             let mut at = |x: f64| {
                 moved.parts()[part][k] += x;
-                let value = loss(objective, c, l2, &moved, batch);
+                let value = loss(objective, c, l2, facts, &moved, batch);
                 moved.parts()[part][k] -= x;
                 value
             };

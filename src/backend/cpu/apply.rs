@@ -1,25 +1,29 @@
 //! `apply`: per touched row, the sum of coefficient x partner row in the order of the samples, L2, then Adam in place.
 //!
 //! A row belongs to one slot and a slot to one task, so there are no races and the order of every sum is fixed. A
-//! sample moves 4D bytes (a partner row, from the cache), a slot 2 x 3 x 4D.
+//! sample moves 4D bytes (a partner row, from the cache), a slot twice 8D for its moments and 4D or 2D for its parameters.
+
+use std::marker::PhantomData;
 
 use super::{
     adam::adam_step,
     branch::Head,
     gather::{Gathered, SLOTS},
+    penalty::{self, Pull},
     sample::Touched,
-    table::SharedTable,
+    table::{Parts, RecordMut, SharedTable},
 };
 use crate::{
     optim::{Adam, CatchUp, Rules},
     simd::{blocks, vectorised},
+    storage::{Element, with_storage},
 };
 
 /// What `apply` needs to know of one side (users or items) of a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Side<'a> {
-    /// D padded to the lanes of a vector loop.
-    pub stride: usize,
+    /// How its rows are divided.
+    pub parts: Parts,
     /// The side's own touched rows.
     pub touched: &'a Touched,
     /// Their parameters before the step.
@@ -28,12 +32,30 @@ pub struct Side<'a> {
     pub partner_slot: &'a [u32],
     /// The other side's rows before the step, `[n, stride]`.
     pub partners: &'a [f32],
+    /// How the other side's rows are divided.
+    pub partner_parts: Parts,
     /// `[2B]`: dL/da by sample.
     pub score_gradient: &'a [f32],
+    /// `[2B]`: the same of the second scores, where rows are divided.
+    pub second_gradient: Option<&'a [f32]>,
+    /// Where the objective has a penalty, with the items' constants.
+    pub pull: Option<(&'a Pull, &'a [f32])>,
     /// `[2B]`: dL/dy by sample, and what y is, where there is a branch.
     pub branch: Option<(&'a [f32], Head<'a>)>,
     /// L2 coefficient for each sample of a row (lambda / B; half of it for users, who are counted once a row).
     pub l2: f32,
+}
+
+impl Side<'_> {
+    /// Length of the side's padded rows.
+    fn stride(&self) -> usize {
+        self.parts.stride()
+    }
+
+    /// True of rows of one vector without a penalty.
+    fn is_plain(&self) -> bool {
+        self.second_gradient.is_none() && self.pull.is_none()
+    }
 }
 
 /// The optimiser's settings for one step.
@@ -74,7 +96,7 @@ pub fn tasks<'a>(table: &'a SharedTable<'a>, side: &'a Side<'a>) -> impl Iterato
 
 /// Cuts the gradients of one side's touched rows, without L2, into tasks; `out` is `[n, stride]`.
 pub fn gradient_tasks<'a>(out: &'a mut [f32], side: &'a Side<'a>) -> impl Iterator<Item = Task<'a>> {
-    let targets = out.chunks_mut(SLOTS * side.stride).map(Target::Buffer);
+    let targets = out.chunks_mut(SLOTS * side.stride()).map(Target::Buffer);
     cut(side, targets)
 }
 
@@ -91,10 +113,13 @@ impl Task<'_> {
     /// Updates the rows, or stores their gradients.
     pub fn run(&mut self, update: &Update<'_>) {
         let Task { side, first, target, branch_gradient } = self;
-        let mut dx = vec![0.0; if side.branch.is_some() { side.stride } else { 0 }];
+        let mut dx = vec![0.0; if side.branch.is_some() { side.stride() } else { 0 }];
         match target {
             Target::Table(table, ids) => {
-                apply_chunk(table, ids, *first, side, update, &mut dx, branch_gradient);
+                with_storage!(table.storage(), T => {
+                    let elements = PhantomData::<T>;
+                    apply_chunk(table, ids, elements, *first, side, update, &mut dx, branch_gradient);
+                });
             }
             Target::Buffer(out) => gradient_chunk(*first, side, out, &mut dx, branch_gradient),
         }
@@ -121,6 +146,8 @@ struct Row<'a> {
     own: &'a [f32],
     /// `[stride]`, where there is a branch.
     branch: Option<&'a [f32]>,
+    /// Coefficient and target, where there is a penalty.
+    pull: Option<(f32, penalty::Target<'a>)>,
 }
 
 impl<'a> Row<'a> {
@@ -128,34 +155,61 @@ impl<'a> Row<'a> {
     #[inline(always)]
     fn new(side: &'a Side<'_>, slot: usize, dx: &'a mut [f32], branch_gradient: &mut [f32]) -> Self {
         let samples = side.touched.samples(slot);
-        let own = &side.own.rows[slot * side.stride..][..side.stride];
+        let own = &side.own.rows[slot * side.stride()..][..side.stride()];
         let branch = side.branch.map(|(gradient, head)| {
             let upstream = samples.iter().fold(0.0, |sum, &sample| sum + gradient[sample as usize]);
             head.backward(own, upstream, dx, branch_gradient);
             &*dx
         });
-        Row { side, samples, own, branch }
+        let pull = side.pull.map(|(pull, constants)| {
+            pull.of(samples.len(), constants.get(side.touched.rows[slot] as usize).copied())
+        });
+        Row { side, samples, own, branch, pull }
     }
 
-    /// Elements `at` to `at + N` of the gradient, with `l2` times the row.
+    /// Elements `at` to `at + N` of the gradient of vector `part`, with `l2` times the row. PLAIN: of rows of one vector,
+    /// without a penalty.
     #[inline(always)]
-    fn gradient<const N: usize>(&self, at: usize, l2: f32) -> [f32; N] {
-        let Row { side, samples, own, branch } = *self;
-        let own = &own[at..][..N];
+    fn gradient<const N: usize, const PLAIN: bool>(&self, part: usize, at: usize, l2: f32) -> [f32; N] {
+        let Row { side, samples, own, branch, pull } = *self;
+        let first = if PLAIN { at } else { part * side.parts.stride + at };
+        let own_block = &own[first..][..N];
         let mut gradient = [0f32; N];
         for j in 0..N {
-            gradient[j] = l2 * own[j];
+            gradient[j] = l2 * own_block[j];
         }
+        let stride = side.partner_parts.stride();
         for &sample in samples {
-            let coefficient = side.score_gradient[sample as usize];
-            let partner = side.partner_slot[sample as usize] as usize;
-            let partner = &side.partners[partner * side.stride + at..][..N];
+            let partner = side.partner_slot[sample as usize] as usize * stride + at;
+            let mut add = |coefficient: f32, partner: usize| {
+                let partner = &side.partners[partner..][..N];
+                for j in 0..N {
+                    gradient[j] = coefficient.mul_add(partner[j], gradient[j]);
+                }
+            };
+            // A row's only vector is in both scores, otherwise each is in its own.
+            if PLAIN || part == 0 {
+                add(side.score_gradient[sample as usize], partner);
+            }
+            if let (false, Some(second)) = (PLAIN, side.second_gradient)
+                && part + 1 == side.parts.count
+            {
+                add(second[sample as usize], partner + side.partner_parts.start(1));
+            }
+        }
+        if let (false, Some((coefficient, target))) = (PLAIN, pull) {
+            let other = (1 - part) * side.parts.stride + at;
             for j in 0..N {
-                gradient[j] = coefficient.mul_add(partner[j], gradient[j]);
+                let target = match target {
+                    penalty::Target::Zero => 0.0,
+                    penalty::Target::Point(point) => point[first..][..N][j],
+                    penalty::Target::Other => own[other..][..N][j],
+                };
+                gradient[j] = coefficient.mul_add(own_block[j] - target, gradient[j]);
             }
         }
         if let Some(branch) = branch {
-            let branch = &branch[at..][..N];
+            let branch = &branch[first..][..N];
             for j in 0..N {
                 gradient[j] += branch[j];
             }
@@ -165,37 +219,58 @@ impl<'a> Row<'a> {
 }
 
 vectorised! {
-    fn apply_chunk(
+    fn apply_chunk<T: Element>(
         table: &SharedTable<'_>,
         ids: &[u32],
+        _elements: PhantomData<T>,
         first: usize,
         side: &Side<'_>,
         update: &Update<'_>,
         dx: &mut [f32],
         branch_gradient: &mut [f32],
     ) {
-        const AHEAD: usize = 4;
-        let stride = side.stride;
-        let rate = update.adam.rate(update.rules.now() + 1) as f32;
-        for (k, &id) in ids.iter().enumerate() {
-            if let Some(&next) = ids.get(k + AHEAD) {
-                table.prefetch(next);
-            }
-            let row = Row::new(side, first + k, dx, branch_gradient);
-            // SAFETY: slots have distinct rows, and chunks distinct slots.
-            let (record, last) = unsafe { table.row_mut(id) };
-            let (p, rest) = record.split_at_mut(stride);
-            let (m, v) = rest.split_at_mut(stride);
-            let [decay1, decay2] = missed(m, v, *last, update);
-            let l2 = side.l2 * row.samples.len() as f32;
-            blocks!(stride, |at, N| {
-                let gradient = row.gradient::<N>(at, l2);
+        if side.is_plain() {
+            apply_rows::<true, T>(table, ids, first, side, update, dx, branch_gradient);
+        } else {
+            apply_rows::<false, T>(table, ids, first, side, update, dx, branch_gradient);
+        }
+    }
+}
+
+#[inline(always)]
+fn apply_rows<const PLAIN: bool, T: Element>(
+    table: &SharedTable<'_>,
+    ids: &[u32],
+    first: usize,
+    side: &Side<'_>,
+    update: &Update<'_>,
+    dx: &mut [f32],
+    branch_gradient: &mut [f32],
+) {
+    const AHEAD: usize = 4;
+    let step = update.rules.now() + 1;
+    let rate = update.adam.rate(step) as f32;
+    for (k, &id) in ids.iter().enumerate() {
+        if let Some(&next) = ids.get(k + AHEAD) {
+            table.prefetch(next);
+        }
+        let row = Row::new(side, first + k, dx, branch_gradient);
+        // SAFETY: slots have distinct rows, and chunks distinct slots.
+        let RecordMut { p, m, v, last } = unsafe { table.row_mut::<T>(id) };
+        let [decay1, decay2] = missed(m, v, *last, update);
+        let noise = table.noise(step, id);
+        let l2 = side.l2 * row.samples.len() as f32;
+        for part in 0..if PLAIN { 1 } else { side.parts.count } {
+            blocks!(side.parts.stride, |at, N| {
+                let gradient = row.gradient::<N, PLAIN>(part, at, l2);
+                let at = if PLAIN { at } else { part * side.parts.stride + at };
                 let own = &row.own[at..][..N];
                 // By way of registers: the compiler need not ask whether p, m and v overlap.
-                let (mut p_new, mut m_new, mut v_new) = ([0f32; N], [0f32; N], [0f32; N]);
+                let (mut p_new, mut m_new, mut v_new) = ([T::zeroed(); N], [0f32; N], [0f32; N]);
                 let (m_old, v_old) = (&m[at..][..N], &v[at..][..N]);
                 for j in 0..N {
-                    (p_new[j], m_new[j], v_new[j]) = adam_step(
+                    let moved;
+                    (moved, m_new[j], v_new[j]) = adam_step(
                         own[j],
                         m_old[j] * decay1,
                         v_old[j] * decay2,
@@ -203,13 +278,14 @@ vectorised! {
                         rate,
                         update.adam,
                     );
+                    p_new[j] = T::stochastic(moved, noise.word(at + j));
                 }
                 p[at..][..N].copy_from_slice(&p_new);
                 m[at..][..N].copy_from_slice(&m_new);
                 v[at..][..N].copy_from_slice(&v_new);
             });
-            *last = update.rules.now() + 1;
         }
+        *last = step;
     }
 }
 
@@ -221,10 +297,27 @@ vectorised! {
         dx: &mut [f32],
         branch_gradient: &mut [f32],
     ) {
-        for (k, out) in out.chunks_exact_mut(side.stride).enumerate() {
-            let row = Row::new(side, first + k, dx, branch_gradient);
-            blocks!(side.stride, |at, N| {
-                out[at..][..N].copy_from_slice(&row.gradient::<N>(at, 0.0));
+        if side.is_plain() {
+            gradient_rows::<true>(first, side, out, dx, branch_gradient);
+        } else {
+            gradient_rows::<false>(first, side, out, dx, branch_gradient);
+        }
+    }
+}
+
+#[inline(always)]
+fn gradient_rows<const PLAIN: bool>(
+    first: usize,
+    side: &Side<'_>,
+    out: &mut [f32],
+    dx: &mut [f32],
+    branch_gradient: &mut [f32],
+) {
+    for (k, out) in out.chunks_exact_mut(side.stride()).enumerate() {
+        let row = Row::new(side, first + k, dx, branch_gradient);
+        for (part, out) in out.chunks_exact_mut(side.parts.stride).enumerate() {
+            blocks!(side.parts.stride, |at, N| {
+                out[at..][..N].copy_from_slice(&row.gradient::<N, PLAIN>(part, at, 0.0));
             });
         }
     }

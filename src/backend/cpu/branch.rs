@@ -2,6 +2,8 @@
 
 use super::{adam::adam_step, table::fill_uniform};
 use crate::{
+    backend::state::{Exchange, Place, pad, unpadded},
+    error::Result,
     model,
     objective::BranchKind,
     optim::Adam,
@@ -74,6 +76,26 @@ impl Branch {
         self.unpad(&self.moments[0])
     }
 
+    /// True if all parameters are finite.
+    pub fn is_finite(&self) -> bool {
+        self.parameters.iter().all(|x| x.is_finite())
+    }
+
+    /// Shows `exchange` the branch, which is called `name`: each part `[D]` of a linear branch, of an MLP
+    /// `[H (D + 2) + 1]`, laid out as [`Head`] without its padding.
+    ///
+    /// # Errors
+    /// As [`Exchange::tensor`].
+    pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
+        let (dim, rows) = (self.dim, self.hidden.max(1));
+        let size = self.parameters.len() - rows * (dim.next_multiple_of(LANES) - dim);
+        let [m, v] = &mut self.moments;
+        for (part, values) in [("p", &mut self.parameters), ("m", m), ("v", v)] {
+            exchange.tensor(format!("{name}.{part}"), &[size], &mut Part { values, rows, dim })?;
+        }
+        Ok(())
+    }
+
     fn unpad(&self, values: &[f32]) -> model::Branch {
         let stride = self.dim.next_multiple_of(LANES);
         if self.hidden == 0 {
@@ -88,6 +110,30 @@ impl Branch {
             w2: w2.to_vec(),
             b2: b2[0],
         }
+    }
+}
+
+/// Rows of D columns with their padding, and what follows them.
+struct Part<'a> {
+    values: &'a mut Vec<f32>,
+    rows: usize,
+    dim: usize,
+}
+
+impl Place<f32> for Part<'_> {
+    fn get(&self) -> Result<Vec<f32>> {
+        let stride = self.dim.next_multiple_of(LANES);
+        let (matrix, rest) = self.values.split_at(self.rows * stride);
+        Ok([&unpadded(matrix, stride, self.dim), rest].concat())
+    }
+
+    fn set(&mut self, values: &[f32]) -> Result<()> {
+        let stride = self.dim.next_multiple_of(LANES);
+        let (matrix, rest) = self.values.split_at_mut(self.rows * stride);
+        let (from, from_rest) = values.split_at(self.rows * self.dim);
+        pad(from, matrix, stride, self.dim);
+        rest.copy_from_slice(from_rest);
+        Ok(())
     }
 }
 

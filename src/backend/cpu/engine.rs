@@ -6,26 +6,46 @@ use super::{
     adam::export,
     all_pairs::all_pairs,
     apply::{self, Side, Update},
+    bias::Bias,
     branch::{Branch, Head},
-    gather::{Gathered, Source},
+    gather::{Gathered, Logit, Source},
+    penalty,
     propagation::{Batch, ITEMS, Propagation, USERS},
+    rank::Ranker,
     sample::{Plan, Scratch},
-    step::{Scalars, collect, scores},
-    table::Table,
+    step::{Rows, Scalars, collect, scores},
+    table::{Parts, Table},
     team::Team,
 };
 use crate::{
-    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, streams},
+    backend::{
+        Backend, Exchange, Losses, Operations, Parameters, Ranks, Sequence, Settings, Snapshot, streams,
+    },
     data::graph::Graph,
     error::Result,
-    model,
-    objective::Objective,
+    model::{self, Kept, Ranking, Tables},
+    objective::{ItemHead, Layout, Objective, PARTS},
     optim::Rules,
     sampling::Sampler,
+    storage::Storage,
 };
 
 /// Steps whose samples are drawn together, in parallel.
 const DRAWN_AHEAD: usize = 16;
+
+/// Leaves the first vectors of the rows in `values`, `[rows, columns]`, and returns the second ones, if there are any.
+fn split_off(values: &mut Vec<f32>, parts: Parts) -> Option<Vec<f32>> {
+    if parts.count < 2 {
+        return None;
+    }
+    let part = |k: usize| {
+        let rows = values.chunks_exact(parts.columns());
+        rows.flat_map(|row| &row[k * parts.width..][..parts.width]).copied().collect()
+    };
+    let (first, second) = (part(0), part(1));
+    *values = first;
+    Some(second)
+}
 
 /// The parameters of a branch, where there is one.
 fn head(branch: &Option<Branch>) -> Option<Head<'_>> {
@@ -42,11 +62,12 @@ pub struct Cpu<'a> {
     items: Table,
     user_branch: Option<Branch>,
     item_branch: Option<Branch>,
+    item_bias: Option<Bias>,
     /// LightGCN.
     propagation: Option<Propagation<'a>>,
     /// Steps done.
     step: u64,
-    /// Losses of the steps since [`Backend::repeat`] began.
+    /// Sums of losses, while [`Backend::advance`] lasts.
     losses: Losses,
     /// Plans of steps up to `drawn`, that of step t at t modulo their number.
     plans: Vec<Plan>,
@@ -68,16 +89,18 @@ impl<'a> Cpu<'a> {
         objective: Box<dyn Objective>,
         settings: Settings,
     ) -> Result<Self> {
-        let Settings { dim, branch, seed, adam, .. } = settings;
+        let Settings { dim, storage, branch, seed, adam, .. } = settings;
         let branch = |stream| Branch::new(branch, dim, seed, stream);
-        let users = Table::xavier(users as usize, dim, seed, streams::USERS)?;
-        let items = Table::xavier(items as usize, dim, seed, streams::ITEMS)?;
+        let [user_shape, item_shape] = objective.layout().shapes(dim, settings.lightgcn.is_some());
+        let users = Table::xavier(users as usize, dim, user_shape, storage, seed, streams::USERS)?;
+        let items = Table::xavier(items as usize, dim, item_shape, storage, seed, streams::ITEMS)?;
         let propagation = settings.lightgcn.map(|lightgcn| {
             let graph = Graph::new(sampler.data());
             Team::enter(|team| Propagation::new(graph, lightgcn, [&users, &items], team))
         });
         Ok(Cpu {
             propagation,
+            item_bias: (objective.item_head() == ItemHead::Bias).then(|| Bias::new(items.rows())),
             users,
             items,
             user_branch: objective.user_branch().then(|| branch(streams::USER_BRANCH)),
@@ -105,6 +128,11 @@ impl<'a> Cpu<'a> {
     pub fn branch_moments(&self) -> [Option<model::Branch>; 2] {
         [&self.user_branch, &self.item_branch].map(|b| b.as_ref().map(Branch::first_moments))
     }
+
+    /// `[I]`: first moments of the items' biases, where there are any.
+    pub fn bias_moments(&self) -> Option<&[f32]> {
+        self.item_bias.as_ref().map(Bias::first_moments)
+    }
 }
 
 impl Backend for Cpu<'_> {
@@ -112,17 +140,48 @@ impl Backend for Cpu<'_> {
         &self.sampler
     }
 
-    fn repeat(&mut self, steps: u64, sequence: Sequence<'_>) -> Result<Losses> {
-        self.losses = Losses::default();
+    fn advance(&mut self, steps: u64, sequence: Sequence<'_>, losses: &mut Losses) -> Result<()> {
+        self.losses = *losses;
         Team::enter(|team| {
             let mut lead = Lead { engine: self, team };
             (0..steps).try_for_each(|_| sequence(&mut lead))
         })?;
-        Ok(self.losses)
+        *losses = self.losses;
+        Ok(())
     }
 
-    fn parameters(&mut self) -> Result<Parameters> {
-        let Settings { adam, catch_up, .. } = self.settings;
+    fn is_finite(&self) -> bool {
+        let branches = [&self.user_branch, &self.item_branch].into_iter().flatten();
+        self.users.is_finite()
+            && self.items.is_finite()
+            && branches.into_iter().all(Branch::is_finite)
+            && self.item_bias.iter().all(|bias| bias.values().iter().all(|x| x.is_finite()))
+    }
+
+    fn exchange(&mut self, exchange: &mut Exchange<'_>) -> Result<()> {
+        exchange.step(&mut self.step);
+        self.users.exchange("users", exchange)?;
+        self.items.exchange("items", exchange)?;
+        for (name, branch) in [("user_branch", &mut self.user_branch), ("item_branch", &mut self.item_branch)]
+        {
+            if let Some(branch) = branch {
+                branch.exchange(name, exchange)?;
+            }
+        }
+        if let Some(bias) = &mut self.item_bias {
+            bias.exchange("item_bias", exchange)?;
+        }
+        if exchange.loads() {
+            self.drawn = self.step;
+            if let Some(propagation) = &mut self.propagation {
+                propagation.scale_parameters([&self.users, &self.items]);
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>> {
+        let Settings { dim, storage, adam, catch_up, .. } = self.settings;
         let rules = Rules::new(adam, self.step);
         let tables = [&self.users, &self.items];
         let own = tables.map(|table| export(table, &rules, &adam, catch_up));
@@ -130,13 +189,58 @@ impl Backend for Cpu<'_> {
             None => (own, None),
             Some(propagation) => (Team::enter(|team| propagation.export(team, tables)), Some(own)),
         };
-        Ok(Parameters {
+        let mut kept =
+            Kept { item_bias: self.item_bias.as_ref().map(|bias| bias.values().to_vec()), ..Kept::default() };
+        let (mut users, mut items, mut ego) = (users, items, ego);
+        if self.objective.layout() == Layout::Twins {
+            // What is ranked by is the first vectors.
+            kept.second_user_embedding = split_off(&mut users, self.users.parts());
+            kept.second_item_embedding = split_off(&mut items, self.items.parts());
+            for (values, table) in ego.iter_mut().flatten().zip([&self.users, &self.items]) {
+                split_off(values, table.parts());
+            }
+        }
+        let parameters = Parameters {
             users,
             items,
             ego,
+            kept,
             user_branch: self.user_branch.as_ref().map(Branch::export),
             item_branch: self.item_branch.as_ref().map(Branch::export),
-        })
+        };
+        Ok(Box::new(Exported { dim, storage, parameters }))
+    }
+}
+
+/// A copy of the state.
+#[derive(Debug)]
+pub(super) struct Exported {
+    pub dim: usize,
+    pub storage: Storage,
+    pub parameters: Parameters,
+}
+
+impl Snapshot for Exported {
+    fn ranker<'s>(
+        &'s self,
+        popularity: &'s [u32],
+        rankings: &[Ranking],
+        k: usize,
+    ) -> Result<Box<dyn Ranks + 's>> {
+        let Parameters { users, items, item_branch, .. } = &self.parameters;
+        let gates = item_branch.as_ref().map(|branch| branch.gates(items, self.dim).into());
+        let tables = Tables::new(self.dim, users, items, gates, popularity)?;
+        Ok(Box::new(Ranker::new(&tables, rankings, k)?))
+    }
+
+    fn round(&mut self) -> Result<()> {
+        self.storage.round(&mut self.parameters.users);
+        self.storage.round(&mut self.parameters.items);
+        Ok(())
+    }
+
+    fn into_parameters(self: Box<Self>) -> Result<Parameters> {
+        Ok(self.parameters)
     }
 }
 
@@ -183,6 +287,7 @@ impl Operations for Lead<'_, '_> {
             items,
             user_branch,
             item_branch,
+            item_bias,
             propagation,
             step,
             plans,
@@ -193,8 +298,10 @@ impl Operations for Lead<'_, '_> {
         let Settings { adam, catch_up, .. } = *settings;
         let plan = plan(plans, *step);
         let fetch = propagation.is_none();
-        let user_source = Source { table: users, fetch, touched: &plan.users, branch: head(user_branch) };
-        let item_source = Source { table: items, fetch, touched: &plan.items, branch: head(item_branch) };
+        let branch = |branch| head(branch).map_or(Logit::None, Logit::Branch);
+        let user_source = Source { table: users, fetch, touched: &plan.users, logit: branch(user_branch) };
+        let item_logit = item_bias.as_ref().map_or(branch(item_branch), |bias| Logit::Bias(bias.values()));
+        let item_source = Source { table: items, fetch, touched: &plan.items, logit: item_logit };
         if let Some(propagation) = propagation {
             for (side, source, gathered) in
                 [(USERS, &user_source, &mut *gathered_users), (ITEMS, &item_source, &mut *gathered_items)]
@@ -211,11 +318,26 @@ impl Operations for Lead<'_, '_> {
     }
 
     fn step(&mut self) -> Result<()> {
-        let Cpu { objective, users, step, plans, gathered_users, gathered_items, scalars, .. } =
-            &mut *self.engine;
-        let stage = objective.all_pairs().is_none().then_some(objective.as_ref());
-        let gathered = (&*gathered_users, &*gathered_items);
-        scores(self.team, plan(plans, *step), gathered, users.stride(), stage, scalars);
+        let Cpu {
+            sampler,
+            objective,
+            users,
+            items,
+            step,
+            plans,
+            gathered_users,
+            gathered_items,
+            scalars,
+            ..
+        } = &mut *self.engine;
+        let rows = Rows {
+            plan: plan(plans, *step),
+            users: (gathered_users, users.parts()),
+            items: (gathered_items, items.parts()),
+            item_constants: objective.item_constants(),
+            epoch: *step / sampler.steps_per_epoch(),
+        };
+        scores(self.team, rows, objective.as_ref(), scalars);
         Ok(())
     }
 
@@ -231,11 +353,13 @@ impl Operations for Lead<'_, '_> {
 
     fn apply(&mut self) -> Result<()> {
         let Cpu {
+            objective,
             settings,
             users,
             items,
             user_branch,
             item_branch,
+            item_bias,
             propagation,
             step,
             losses,
@@ -248,30 +372,49 @@ impl Operations for Lead<'_, '_> {
         let Settings { adam, catch_up, l2, .. } = *settings;
         let plan = plan(plans, *step);
         let rows = plan.rows;
-        let [main, item, user] = collect(rows, scalars);
+        let divided = objective.layout().is_divided();
+        let parts = collect(rows, divided, scalars);
+        let constants = objective.item_constants().unwrap_or(&[]);
+        let pulls = objective.penalty().map(|penalty| {
+            let of = |table: &Table, touched, gathered, constants| {
+                let rows = penalty::Rows { parts: table.parts(), touched, gathered, constants };
+                penalty.pull(self.team, rows, plan.rows)
+            };
+            [of(users, &plan.users, gathered_users, &[]), of(items, &plan.items, gathered_items, constants)]
+        });
+        let pulls = pulls.unwrap_or([None, None]);
+        let penalty_loss: f64 = pulls.iter().flatten().map(|(value, _)| value).sum();
+        let pull = |side: usize| pulls[side].as_ref().map(|(_, pull)| (pull, [&[], constants][side]));
 
         let [l2_user, l2_item] = l2_of_sample(l2, rows);
         let l2_loss =
             0.5 * (f64::from(l2_user) * gathered_users.norm() + f64::from(l2_item) * gathered_items.norm());
 
-        let Scalars { score_gradient, user_gradient, item_gradient, .. } = &*scalars;
+        let Scalars { score_gradient, second_gradient, user_gradient, item_gradient, .. } = &*scalars;
+        let second_gradient = divided.then_some(second_gradient.as_slice());
         let user_side = Side {
-            stride: users.stride(),
+            parts: users.parts(),
             touched: &plan.users,
             own: gathered_users,
             partner_slot: &plan.items.slot,
             partners: &gathered_items.rows,
+            partner_parts: items.parts(),
             score_gradient,
+            second_gradient,
+            pull: pull(USERS),
             branch: head(user_branch).map(|head| (user_gradient.as_slice(), head)),
             l2: l2_user,
         };
         let item_side = Side {
-            stride: items.stride(),
+            parts: items.parts(),
             touched: &plan.items,
             own: gathered_items,
             partner_slot: &plan.users.slot,
             partners: &gathered_users.rows,
+            partner_parts: users.parts(),
             score_gradient,
+            second_gradient,
+            pull: pull(ITEMS),
             branch: head(item_branch).map(|head| (item_gradient.as_slice(), head)),
             l2: l2_item,
         };
@@ -294,14 +437,20 @@ impl Operations for Lead<'_, '_> {
             }
         }
         self.team.for_each(&mut tasks, |task| task.run(&update));
-        let user_gradient = apply::branch_gradient(&tasks[..user_tasks]);
-        let item_gradient = apply::branch_gradient(&tasks[user_tasks..]);
-        for (branch, gradient) in [(user_branch, user_gradient), (item_branch, item_gradient)] {
+        let of_users = apply::branch_gradient(&tasks[..user_tasks]);
+        let of_items = apply::branch_gradient(&tasks[user_tasks..]);
+        for (branch, gradient) in [(user_branch, of_users), (item_branch, of_items)] {
             if let Some(branch) = branch {
                 branch.update(&gradient, &adam, *step + 1);
             }
         }
-        for (sum, part) in losses.iter_mut().zip([main, item, user, l2_loss]) {
+        if let Some(bias) = item_bias {
+            bias.update(self.team, &plan.items, item_gradient, &adam, *step + 1);
+        }
+        let (of_parts, others) = losses.split_at_mut(PARTS);
+        for (sum, part) in
+            of_parts.iter_mut().zip(parts).chain(others.iter_mut().zip([penalty_loss, l2_loss]))
+        {
             *sum += part;
         }
         *step += u64::from(settings.lightgcn.is_none());

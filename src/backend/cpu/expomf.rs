@@ -20,10 +20,15 @@ use self::{
     cholesky::Systems,
     kernel::{COLUMN_LINES, COLUMNS, Columns, DEPTH, DEPTH_LINES, ROWS, Weights, multiply},
 };
+use super::engine::Exported;
 use crate::{
-    backend::expomf::{Em, ExposureConstant, REPO_EPSILON, Settings, State, unsolvable},
+    backend::{
+        Parameters, Snapshot,
+        expomf::{Em, ExposureConstant, REPO_EPSILON, Settings, State, unsolvable},
+    },
     data::{Csr, Interactions, Split},
     error::Result,
+    model::Kept,
     objective::scalar::{sigmoid, sigmoid_softplus},
     simd::{LANES, Line, vectorised},
 };
@@ -57,11 +62,17 @@ impl<'a> ExpoMf<'a> {
     /// # Panics
     /// If the state has not the shape of the data.
     pub fn new(data: &'a Interactions, settings: Settings, state: State) -> Self {
-        let shape = (data.users() as usize * settings.dim, data.items() as usize * settings.dim);
-        assert_eq!((state.theta.len(), state.beta.len()), shape, "a state of another shape");
-        assert_eq!(state.mu.len(), data.items() as usize, "a state of another shape");
         let (by_user, by_item) = (data.by_user(Split::Train), data.by_item(Split::Train));
-        ExpoMf { by_user, by_item, settings, state }
+        let engine = ExpoMf { by_user, by_item, settings, state };
+        engine.check(&engine.state);
+        engine
+    }
+
+    /// Panics if `state` has not the shape of the data.
+    fn check(&self, state: &State) {
+        let (users, items, dim) = (self.by_user.rows(), self.by_item.rows(), self.settings.dim);
+        let shape = [users * dim, items * dim, items];
+        assert_eq!([state.theta.len(), state.beta.len(), state.mu.len()], shape, "a state of another shape");
     }
 }
 
@@ -100,6 +111,26 @@ impl Em for ExpoMf<'_> {
 
     fn state(&mut self) -> Result<State> {
         Ok(self.state.clone())
+    }
+
+    fn set_state(&mut self, state: State) -> Result<()> {
+        self.check(&state);
+        self.state = state;
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>> {
+        let Settings { dim, storage, .. } = self.settings;
+        let State { theta, beta, .. } = self.state.clone();
+        let parameters = Parameters {
+            users: theta,
+            items: beta,
+            user_branch: None,
+            item_branch: None,
+            ego: None,
+            kept: Kept::default(),
+        };
+        Ok(Box::new(Exported { dim, storage, parameters }))
     }
 }
 

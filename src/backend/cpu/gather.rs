@@ -1,11 +1,12 @@
 //! `gather`: the touched rows of a table, caught up to the state before the step, side by side in a buffer.
 //!
-//! A row moves 3 x 4D bytes in and 4D out; the buffer of a batch stays in the cache for `step` and `apply`.
+//! A row moves 8D bytes in for its moments, 4D or 2D for its parameters, and 4D out; the buffer of a batch stays in the cache for `step` and `apply`.
 
 use super::{adam::catch_up_rows, branch::Head, sample::Touched, table::Table};
 use crate::{
     optim::{Adam, CatchUp, Rules},
-    simd::{dot, vectorised},
+    simd::{dot, squares, vectorised},
+    storage::with_storage,
 };
 
 /// Slots per task.
@@ -16,7 +17,7 @@ pub const SLOTS: usize = 64;
 pub struct Gathered {
     /// `[n, stride]`: parameters before the step.
     pub rows: Vec<f32>,
-    /// `[n]`: branch logit, 0 without a branch.
+    /// `[n]`: logit of the side's head, 0 without one.
     pub logit: Vec<f32>,
     /// `[tasks]`: squared norms of each task's rows, each as often as it has samples.
     norms: Vec<f64>,
@@ -32,8 +33,19 @@ pub struct Source<'a> {
     pub fetch: bool,
     /// Which of them are wanted.
     pub touched: &'a Touched,
-    /// Where there is a branch.
-    pub branch: Option<Head<'a>>,
+    /// What gives its rows a logit.
+    pub logit: Logit<'a>,
+}
+
+/// Where the logits of a side come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Logit<'a> {
+    /// They are 0.
+    None,
+    /// A branch.
+    Branch(Head<'a>),
+    /// `[rows of the table]`: a bias for each.
+    Bias(&'a [f32]),
 }
 
 /// [`SLOTS`] rows to fetch, and where to.
@@ -52,7 +64,7 @@ impl Gathered {
     pub fn tasks<'a>(&'a mut self, source: Source<'a>) -> impl Iterator<Item = Task<'a>> {
         let (n, stride) = (source.touched.rows.len(), source.table.stride());
         self.rows_of(&source);
-        // Without a branch the logits stay what they are: 0.
+        // Without a head the logits stay what they are: 0.
         self.logit.resize(n, 0.0);
         self.norms.resize(n.div_ceil(SLOTS), 0.0);
         let rows = self.rows.chunks_mut(SLOTS * stride);
@@ -75,14 +87,20 @@ impl Gathered {
 impl Task<'_> {
     /// Fetches the rows.
     pub fn run(&mut self, rules: &Rules, adam: &Adam, catch_up: CatchUp) {
-        let Source { table, fetch, touched, branch } = self.source;
+        let Source { table, fetch, touched, logit } = self.source;
         let slots = self.first..self.first + self.logits.len();
         let (ids, starts) = (&touched.rows[slots.clone()], &touched.starts[slots.start..=slots.end]);
         if fetch {
             catch_up_rows(table, ids, rules, adam, catch_up, self.rows);
         }
-        if let Some(branch) = branch {
-            branch_logits(branch, self.rows, self.logits);
+        match logit {
+            Logit::None => {}
+            Logit::Branch(branch) => branch_logits(branch, self.rows, self.logits),
+            Logit::Bias(bias) => {
+                for (logit, &id) in self.logits.iter_mut().zip(ids) {
+                    *logit = bias[id as usize];
+                }
+            }
         }
         // L2 is on the parameters.
         *self.norm = if fetch { norm(self.rows, starts) } else { parameter_norm(table, ids, starts) };
@@ -115,8 +133,8 @@ vectorised! {
     fn parameter_norm(table: &Table, ids: &[u32], starts: &[u32]) -> f64 {
         let mut sum = 0.0;
         for (k, &id) in ids.iter().enumerate() {
-            let row = table.record(id)[0];
-            sum += f64::from(starts[k + 1] - starts[k]) * f64::from(dot(row, row));
+            let squares = with_storage!(table.storage(), T => squares(table.record::<T>(id).p));
+            sum += f64::from(starts[k + 1] - starts[k]) * f64::from(squares);
         }
         sum
     }

@@ -3,12 +3,15 @@
 pub mod adam;
 pub mod all_pairs;
 pub mod apply;
+pub mod bias;
 pub mod branch;
 pub mod ceiling;
 mod engine;
 pub mod expomf;
 pub mod gather;
 pub mod gram;
+pub mod metrics;
+pub mod penalty;
 pub mod propagation;
 pub mod rank;
 pub mod sample;

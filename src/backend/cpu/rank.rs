@@ -40,7 +40,10 @@ use self::{
     table::Table,
 };
 use crate::{
-    backend::lists::{Block, Candidate, Ranks, check},
+    backend::{
+        cpu::metrics,
+        lists::{Audience, Block, Candidate, Measured, Ranks, check},
+    },
     data::Csr,
     error::Result,
     model::{Ranking, Tables},
@@ -82,7 +85,7 @@ impl<'a> Ranker<'a> {
     /// # Errors
     /// [`crate::Error::Config`] if `k` is 0 or more than there are items, or a `c` or `tau` is not a finite number;
     /// [`crate::Error::Data`] if a table holds a number that is not finite, or numbers so large that scores overflow.
-    pub fn new(tables: &'a Tables<'_>, variants: &[Ranking], k: usize) -> Result<Self> {
+    pub fn new(tables: &Tables<'a>, variants: &[Ranking], k: usize) -> Result<Self> {
         let items = tables.items() as usize;
         check::request(items, variants, k)?;
         let table = Table::new(tables, variants)?;
@@ -167,6 +170,10 @@ impl Ranks for Ranker<'_> {
         consume: &(dyn Fn(&Block<'_>) + Sync),
     ) -> Result<()> {
         self.map_blocks(users, seen, consume).map(|_| ())
+    }
+
+    fn measure(&self, audience: &Audience<'_>, cuts: &[usize]) -> Result<Measured> {
+        metrics::measure(self, self.items, audience, cuts)
     }
 }
 

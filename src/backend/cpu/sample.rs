@@ -95,7 +95,8 @@ pub struct Plan {
     pub items: Touched,
     /// How rows are brought to the state before this step.
     pub rules: Rules,
-    drawn: [Vec<u32>; 3],
+    /// `[B]` each: users, positives, negatives.
+    pub drawn: [Vec<u32>; 3],
 }
 
 impl Plan {

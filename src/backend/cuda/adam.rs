@@ -3,11 +3,12 @@
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
     params::{self, EXPORT_THREADS, LONGEST_GAP, RULES_THREADS},
-    table::{TABLES, Table, unpad, width},
+    table::{TABLES, Table, variant, width},
 };
 use crate::{
     error::Result,
     optim::{Adam, CatchUp, Rules, power},
+    storage::Storage,
 };
 
 // SAFETY: kernels/adam.cu.
@@ -18,6 +19,11 @@ unsafe impl Params for params::Rules {
 // SAFETY: kernels/adam.cu.
 unsafe impl Params for params::Export {
     const KERNEL: &'static str = "export";
+}
+
+// SAFETY: kernels/adam.cu.
+unsafe impl Params for params::Round {
+    const KERNEL: &'static str = "round";
 }
 
 const RULES: Purpose = Purpose { what: "the optimiser's tables", lower: "--batch-size" };
@@ -116,11 +122,11 @@ impl Optimiser {
         unsafe { self.device.launch(&self.kernel, Shape::linear(steps, RULES_THREADS), params) }
     }
 
-    /// A copy of `table` with every row in the state after `steps` steps, `[rows, D]`; the table is only read.
+    /// A copy of `table` with every row in the state after `steps` steps, `[rows, stride]`; the table is only read.
     ///
     /// # Errors
     /// [`crate::Error::DeviceMemory`] if the copy does not fit.
-    pub fn export(&self, table: &Table, steps: u64) -> Result<Vec<f32>> {
+    pub fn export(&self, table: &Table, steps: u64) -> Result<Buffer<f32>> {
         let (width, stride) = (width(table.dim())?, table.stride());
         let step = self.device.upload(RULES, &[steps])?;
         let mut rules = StepRules::new(&self.device, 1)?;
@@ -137,11 +143,27 @@ impl Optimiser {
         };
         let groups = EXPORT_THREADS / lanes(width);
         let shape = Shape::linear((table.rows() as u32).div_ceil(groups), EXPORT_THREADS);
-        let kernel = self.device.kernel_variant(width)?;
-        // SAFETY: `out` is of the table's size; all arrays live until `read` has waited.
+        let kernel = self.device.kernel_variant(variant(table.storage(), width))?;
+        // SAFETY: `out` is of the table's size; memory that is freed is given away in the order of the stream.
         unsafe { self.device.launch(&kernel, shape, params)? };
-        Ok(unpad(out.read()?, stride, table.dim()))
+        Ok(out)
     }
+}
+
+/// Queues rounding of `values` to the nearest numbers of a form.
+///
+/// # Errors
+/// [`crate::Error::Device`] if the launch is refused.
+pub fn round(device: &Device, storage: Storage, values: &mut Buffer<f32>) -> Result<()> {
+    if storage == Storage::F32 || values.is_empty() {
+        return Ok(());
+    }
+    assert!(values.len().is_multiple_of(4), "{} numbers", values.len());
+    let params = params::Round { values: values.ptr_mut(), count: values.len() as u64 };
+    let blocks = (values.len() / 4).div_ceil(EXPORT_THREADS as usize) as u32;
+    let kernel = device.kernel_variant(storage)?;
+    // SAFETY: there are so many values.
+    unsafe { device.launch(&kernel, Shape::linear(blocks, EXPORT_THREADS), params) }
 }
 
 /// Lanes that share a row in the kernels for `width` columns.

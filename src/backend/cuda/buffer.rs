@@ -7,7 +7,10 @@ use cudarc::driver::{
 };
 
 use super::{Device, failure::failed, graph::outside_capture};
-use crate::error::{Error, Result};
+use crate::{
+    backend::state::Place,
+    error::{Error, Result},
+};
 
 /// Plain numbers, and structs of them.
 pub trait Element: DeviceRepr + ValidAsZeroBits + Copy {}
@@ -50,7 +53,7 @@ impl Device {
             Ok(slice) => Ok(Buffer { slice, len }),
             Err(error) if error.0 == sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => Err(Error::DeviceMemory {
                 what: purpose.what,
-                asked: len.saturating_mul(size_of::<T>()) as u64,
+                asked: len.max(1).saturating_mul(size_of::<T>()) as u64,
                 free: self.free_memory()? as u64,
                 lower: purpose.lower,
             }),
@@ -172,6 +175,16 @@ impl<T: Element> Buffer<T> {
     /// If `to` is shorter than the buffer.
     pub fn read_pinned(&self, to: &mut Pinned<T>) -> Result<()> {
         self.slice.stream().memcpy_dtoh(&self.slice, &mut to.slice).map_err(failed("copy from the GPU"))
+    }
+}
+
+impl<T: Element> Place<T> for Buffer<T> {
+    fn get(&self) -> Result<Vec<T>> {
+        self.read()
+    }
+
+    fn set(&mut self, values: &[T]) -> Result<()> {
+        self.write(values)
     }
 }
 

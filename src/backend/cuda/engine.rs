@@ -1,26 +1,30 @@
 //! The state of a training on a GPU, and the operations of a step.
 
 use super::{
-    Device, Graph,
-    adam::{Optimiser, StepRules},
+    Buffer, Device, Graph, Pinned,
+    adam::{self, Optimiser, StepRules},
     all_pairs::{AllPairs, Inputs, Outputs},
     apply::{self, Apply},
     batch::Batch,
-    branch::Branch,
+    branch::{Branch, Mlp, Mlps},
     gather::{self, Gather, Gathered},
     params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
     propagation::{self, Propagation},
+    rank::{DeviceTables, Ranker},
     sample::Samples,
     step::{Pairs, Scalars, Step},
     table::{Table, stride, width},
 };
 use crate::{
-    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, cpu, streams},
+    backend::{
+        Backend, Exchange, Losses, Operations, Parameters, Ranks, Sequence, Settings, Snapshot, cpu,
+        state::unpadded, streams,
+    },
     data::graph::Graph as Bipartite,
     error::{Error, Result},
-    model,
+    model::{self, Ranking},
     objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
-    sampling::Sampler,
+    sampling::{Sampler, negatives::NegativeSampler},
 };
 
 /// Most steps of a chunk, and most rows of its batches together: the samples of a chunk are drawn at once, with two
@@ -46,6 +50,8 @@ pub struct Cuda<'a> {
     items: Table,
     user_branch: Option<Branch>,
     item_branch: Option<Branch>,
+    /// In their place where they have a hidden layer.
+    mlps: Option<Mlps>,
     /// LightGCN.
     propagation: Option<Propagation>,
     gathered_users: Gathered,
@@ -56,6 +62,28 @@ pub struct Cuda<'a> {
     /// Of objectives that pair all rows.
     all_pairs: Option<AllPairs>,
     apply: Apply,
+    /// Where parameters arrive on the host, from the first time on that they do.
+    host: Option<[Pinned<f32>; 2]>,
+}
+
+/// Tables of `dim` columns on the host, without padding.
+fn download(
+    device: &Device,
+    host: &mut Option<[Pinned<f32>; 2]>,
+    dim: usize,
+    tables: [&Buffer<f32>; 2],
+) -> Result<[Vec<f32>; 2]> {
+    let host = match host {
+        Some(host) => host,
+        None => host.insert([device.pinned(tables[0].len())?, device.pinned(tables[1].len())?]),
+    };
+    // Both are on their way before the first is waited for.
+    for (table, host) in tables.iter().zip(&mut *host) {
+        table.read_pinned(host)?;
+    }
+    let [users, items] = host;
+    let rows = |host: &Pinned<f32>| Ok(unpadded(host.as_slice()?, stride(dim), dim));
+    Ok([rows(users)?, rows(items)?])
 }
 
 /// Steps of a chunk for batches of up to `batch` rows.
@@ -69,8 +97,13 @@ fn slots(batch: u32, [users, items]: [u32; 2]) -> [usize; 2] {
 }
 
 /// Bytes of device memory that a training with `sampler` on `users` x `items` takes: tables, interactions, batches,
-/// and the largest copy that an evaluation makes.
-pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settings) -> u64 {
+/// and the copy that an evaluation makes.
+pub fn memory(
+    sampler: &Sampler<'_>,
+    [users, items]: [u32; 2],
+    objective: &dyn Objective,
+    settings: &Settings,
+) -> u64 {
     let (b, s, w) =
         (u64::from(sampler.batch()), u64::from(chunk(sampler.batch())), stride(settings.dim) as u64);
     let [user_slots, item_slots] = slots(sampler.batch(), [users, items]).map(|n| n as u64);
@@ -80,7 +113,8 @@ pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settin
         + 4 * (host.train.indices.len() + host.eligible.len() + host.block_user.len()) as u64
         + 8 * host.before.len() as u64
         + 20 * items;
-    let tables = (users + items) * (12 * w + 8) + 4 * w * users.max(items);
+    let stored = settings.storage.bytes() as u64;
+    let tables = (users + items) * ((stored + 8) * w + 8 + 4 * w);
     // Beyond this, some devices group the samples in device memory.
     let scratch = if b > 8192 { 32 * b } else { 0 };
     let batches = s * (12 * b + 2 * 4 * 8 * b + scratch + 16 * (u64::from(LONGEST_GAP) + 1) + 64);
@@ -89,10 +123,15 @@ pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settin
     let scalars = 4 * b * (2 + 2 + 1 + 8) + step_blocks * (8 * w + 8 * PARTS as u64);
     let windows = 2 * (2 * b).div_ceil(u64::from(APPLY_WINDOW)) * (8 * w + 12);
     let propagation = settings.lightgcn.map_or(0, |lightgcn| {
-        propagation::memory(&Bipartite::new(sampler.data()), lightgcn, w as usize)
+        propagation::memory(&Bipartite::new(sampler.data()), lightgcn, w as usize, settings.storage)
             + (user_slots + item_slots) * 4 * w
     });
-    interactions + tables + batches + gathered + scalars + windows + propagation + (1 << 20)
+    let mlp = |wanted: bool, slots| match settings.branch {
+        BranchKind::Mlp(hidden) if wanted => Mlp::memory(hidden, w, slots),
+        _ => 0,
+    };
+    let mlps = mlp(objective.user_branch(), user_slots) + mlp(objective.item_branch(), item_slots);
+    interactions + tables + batches + gathered + scalars + windows + propagation + mlps + (1 << 20)
 }
 
 /// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`].
@@ -110,11 +149,13 @@ pub fn check(
     let refuse = |key, value: &dyn std::fmt::Display, remedy| {
         Err(Error::config(key, value, "no GPU can do this yet", remedy))
     };
-    let branched = objective.user_branch() || objective.item_branch();
-    if branched && settings.branch != BranchKind::Linear {
-        return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
+    if !objective.has_kernel() {
+        return refuse("objective", &objective.name(), "use --device cpu");
     }
-    let (asked, free) = (memory(sampler, [users, items], settings), device.free_memory()? as u64);
+    if let NegativeSampler::Margin(_) = sampler.tables().negatives {
+        return refuse("negatives", &"margin", "use --device cpu");
+    }
+    let (asked, free) = (memory(sampler, [users, items], objective, settings), device.free_memory()? as u64);
     if asked > free {
         return Err(Error::DeviceMemory {
             what: "this training",
@@ -141,21 +182,32 @@ impl<'a> Cuda<'a> {
         config: &ObjectiveConfig,
         settings: Settings,
     ) -> Result<Self> {
-        let Settings { dim, branch, seed, adam, catch_up, .. } = settings;
+        let Settings { dim, storage, branch, seed, adam, catch_up, .. } = settings;
         check(device, (users, items), &sampler, objective, &settings)?;
         let (batch, chunk) = (sampler.batch() as usize, chunk(sampler.batch()));
         let slots = slots(sampler.batch(), [users, items]);
-        let new_branch = |wanted: bool, stream| match wanted
-            .then(|| cpu::branch::Branch::new(branch, dim, seed, stream).export())
-        {
-            Some(model::Branch::Linear { weight }) => Branch::new(device, &weight).map(Some),
+        let initial = |wanted: bool, stream| {
+            wanted.then(|| cpu::branch::Branch::new(branch, dim, seed, stream).export())
+        };
+        let initial = [
+            initial(objective.user_branch(), streams::USER_BRANCH),
+            initial(objective.item_branch(), streams::ITEM_BRANCH),
+        ];
+        let linear = |branch: &Option<model::Branch>| match branch {
+            Some(model::Branch::Linear { weight }) => Branch::new(device, weight).map(Some),
             _ => Ok(None),
         };
+        let mlps = match branch {
+            BranchKind::Mlp(_) if initial.iter().any(Option::is_some) => {
+                Some(Mlps::new(device, initial.each_ref().map(Option::as_ref), dim, slots)?)
+            }
+            _ => None,
+        };
         let score = Step::new(device, objective, config, batch, dim)?;
-        let user_table = Table::xavier(device, users as usize, dim, seed, streams::USERS)?;
-        let item_table = Table::xavier(device, items as usize, dim, seed, streams::ITEMS)?;
-        let mut gather = Gather::new(device, dim, slots)?;
-        let mut apply = Apply::new(device, dim, batch, slots, sampler.users_are_distinct())?;
+        let user_table = Table::xavier(device, users as usize, dim, storage, seed, streams::USERS)?;
+        let item_table = Table::xavier(device, items as usize, dim, storage, seed, streams::ITEMS)?;
+        let mut gather = Gather::new(device, dim, storage, slots)?;
+        let mut apply = Apply::new(device, dim, storage, batch, slots, sampler.users_are_distinct())?;
         let mut propagation = None;
         if let Some(lightgcn) = settings.lightgcn {
             let (graph, tables) = (Bipartite::new(sampler.data()), [&user_table, &item_table]);
@@ -171,8 +223,9 @@ impl<'a> Cuda<'a> {
             samples: Samples::new(device, &sampler, users, chunk)?,
             users: user_table,
             items: item_table,
-            user_branch: new_branch(objective.user_branch(), streams::USER_BRANCH)?,
-            item_branch: new_branch(objective.item_branch(), streams::ITEM_BRANCH)?,
+            user_branch: linear(&initial[0])?,
+            item_branch: linear(&initial[1])?,
+            mlps,
             gathered_users: Gathered::new(device, slots[0], dim)?,
             gathered_items: Gathered::new(device, slots[1], dim)?,
             scalars: score.scalars()?,
@@ -184,6 +237,7 @@ impl<'a> Cuda<'a> {
                 .map(|form| AllPairs::new(device, form, sampler.batch()))
                 .transpose()?,
             apply,
+            host: None,
             device: device.clone(),
             sampler,
             settings,
@@ -195,9 +249,26 @@ impl<'a> Cuda<'a> {
         [&self.users, &self.items]
     }
 
-    /// The branches of users and items, where there are any.
-    pub fn branches(&self) -> [Option<&Branch>; 2] {
-        [self.user_branch.as_ref(), self.item_branch.as_ref()]
+    /// First moments of the branches of users and items.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    pub fn branch_moments(&self) -> Result<[Option<model::Branch>; 2]> {
+        self.each_branch(Branch::first_moments, Mlp::first_moments)
+    }
+
+    /// What is read of the branches of users and items.
+    fn each_branch(
+        &self,
+        linear: impl Fn(&Branch) -> Result<model::Branch>,
+        mlp: impl Fn(&Mlp) -> Result<model::Branch>,
+    ) -> Result<[Option<model::Branch>; 2]> {
+        let of_side = |k: usize| {
+            let vector = [&self.user_branch, &self.item_branch][k].as_ref().map(&linear);
+            let layers = || self.mlps.as_ref()?.sides[k].as_ref().map(&mlp);
+            vector.or_else(layers).transpose()
+        };
+        Ok([of_side(0)?, of_side(1)?])
     }
 
     /// The recorded chunk of `steps` steps.
@@ -225,8 +296,10 @@ impl Backend for Cuda<'_> {
 
     /// `sequence` is recorded at its first use, for each number of steps that is left over once, and must be the same
     /// for the whole training.
-    fn repeat(&mut self, steps: u64, sequence: Sequence<'_>) -> Result<Losses> {
-        self.apply.losses.fill_zero()?;
+    fn advance(&mut self, steps: u64, sequence: Sequence<'_>, losses: &mut Losses) -> Result<()> {
+        let [parts @ .., _penalty, l2] = *losses;
+        let device_losses = [parts.as_slice(), &[l2]].concat();
+        self.apply.losses.write(&device_losses)?;
         let chunk = u64::from(self.chunk);
         for (length, times) in [(chunk, steps / chunk), (steps % chunk, 1)] {
             if length > 0 && times > 0 {
@@ -234,30 +307,90 @@ impl Backend for Cuda<'_> {
             }
         }
         self.step += steps;
-        let mut losses = Losses::default();
-        losses.copy_from_slice(&self.apply.losses.read()?);
-        Ok(losses)
+        let read = self.apply.losses.read()?;
+        let (parts, l2) = read.split_at(PARTS);
+        losses[..PARTS].copy_from_slice(parts);
+        losses[PARTS + 1] = l2[0];
+        Ok(())
     }
 
-    fn parameters(&mut self) -> Result<Parameters> {
-        let branch = |branch: &Option<Branch>| match branch {
-            Some(branch) => branch.read(self.step).map(|weight| Some(model::Branch::Linear { weight })),
-            None => Ok(None),
-        };
+    fn exchange(&mut self, exchange: &mut Exchange<'_>) -> Result<()> {
+        exchange.step(&mut self.step);
+        self.users.exchange("users", exchange)?;
+        self.items.exchange("items", exchange)?;
+        for (name, branch) in [("user_branch", &mut self.user_branch), ("item_branch", &mut self.item_branch)]
+        {
+            if let Some(branch) = branch {
+                branch.exchange(name, self.step, exchange)?;
+            }
+        }
+        for (name, mlp) in
+            ["user_branch", "item_branch"].into_iter().zip(self.mlps.iter_mut().flat_map(|m| &mut m.sides))
+        {
+            if let Some(mlp) = mlp {
+                mlp.exchange(name, exchange)?;
+            }
+        }
+        if exchange.loads() {
+            self.samples.seek(self.step)?;
+            if let Some(propagation) = &mut self.propagation {
+                propagation.scale_parameters([&self.users, &self.items])?;
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>> {
         let tables = [&self.users, &self.items];
-        let own =
-            [self.optimiser.export(&self.users, self.step)?, self.optimiser.export(&self.items, self.step)?];
-        let ([users, items], ego) = match &mut self.propagation {
-            None => (own, None),
-            Some(propagation) => (propagation.export(tables)?, Some(own)),
+        let embeddings = match &mut self.propagation {
+            None => {
+                let export = |table| self.optimiser.export(table, self.step);
+                [export(tables[0])?, export(tables[1])?]
+            }
+            Some(propagation) => propagation.export(tables)?,
         };
-        Ok(Parameters {
-            users,
-            items,
-            user_branch: branch(&self.user_branch)?,
-            item_branch: branch(&self.item_branch)?,
-            ego,
-        })
+        let branches = self.each_branch(|branch| branch.read(self.step), Mlp::read)?;
+        Ok(Box::new(Exported { engine: self, embeddings, branches }))
+    }
+}
+
+/// A copy of the final embeddings, on the device; the branches are on the host.
+#[derive(Debug)]
+struct Exported<'e, 'a> {
+    engine: &'e mut Cuda<'a>,
+    /// `[U, stride]` and `[I, stride]`.
+    embeddings: [Buffer<f32>; 2],
+    branches: [Option<model::Branch>; 2],
+}
+
+impl Snapshot for Exported<'_, '_> {
+    fn ranker<'s>(
+        &'s self,
+        popularity: &'s [u32],
+        rankings: &[Ranking],
+        k: usize,
+    ) -> Result<Box<dyn Ranks + 's>> {
+        let [users, items] = &self.embeddings;
+        let dim = self.engine.settings.dim;
+        let item_branch = self.branches[1].as_ref();
+        let tables = DeviceTables { dim, stride: stride(dim), users, items, item_branch, popularity };
+        Ok(Box::new(Ranker::on_device(&self.engine.device, &tables, rankings, k)?))
+    }
+
+    fn round(&mut self) -> Result<()> {
+        let Cuda { device, settings, .. } = &*self.engine;
+        self.embeddings.iter_mut().try_for_each(|values| adam::round(device, settings.storage, values))
+    }
+
+    fn into_parameters(self: Box<Self>) -> Result<Parameters> {
+        let Exported { engine, embeddings, branches: [user_branch, item_branch] } = *self;
+        let Cuda { device, host, settings, propagation, users, items, .. } = engine;
+        let dim = settings.dim;
+        // With propagation every step moves all rows: parameters are as they stand in the tables.
+        let ego = |table: &Table| Ok(unpadded(&table.p.read()?, stride(dim), dim));
+        let ego = propagation.is_some().then(|| Ok([ego(users)?, ego(items)?])).transpose()?;
+        let [users, items] = download(device, host, dim, embeddings.each_ref())?;
+        Ok(Parameters { users, items, user_branch, item_branch, ego, kept: model::Kept::default() })
     }
 }
 
@@ -301,7 +434,9 @@ impl Operations for Recorder<'_, '_> {
             gather::Side { table: &e.users, branch: e.user_branch.as_ref(), out: &mut e.gathered_users };
         let items =
             gather::Side { table: &e.items, branch: e.item_branch.as_ref(), out: &mut e.gathered_items };
-        e.gather.launch(batch, &e.optimiser, &e.rules, e.settings.l2, [users, items])
+        e.gather.launch(batch, &e.optimiser, &e.rules, e.settings.l2, [users, items])?;
+        let Some(mlps) = &mut e.mlps else { return Ok(()) };
+        mlps.forward(batch, &e.optimiser, [&mut e.gathered_users, &mut e.gathered_items], &e.scalars)
     }
 
     fn step(&mut self) -> Result<()> {
@@ -325,10 +460,23 @@ impl Operations for Recorder<'_, '_> {
     fn apply(&mut self) -> Result<()> {
         let e = &mut *self.engine;
         let batch = Batch::of(&e.samples, self.k as usize);
-        let users =
-            apply::Side { table: &mut e.users, branch: e.user_branch.as_mut(), own: &e.gathered_users };
-        let items =
-            apply::Side { table: &mut e.items, branch: e.item_branch.as_mut(), own: &e.gathered_items };
+        let mut dx = [None, None];
+        if let Some(mlps) = &mut e.mlps {
+            mlps.backward(batch, &e.optimiser, [&mut e.gathered_users, &mut e.gathered_items], &e.scalars)?;
+            dx = mlps.sides.each_ref().map(|mlp| mlp.as_ref().map(|mlp| &mlp.dx));
+        }
+        let users = apply::Side {
+            table: &mut e.users,
+            branch: e.user_branch.as_mut(),
+            dx: dx[0],
+            own: &e.gathered_users,
+        };
+        let items = apply::Side {
+            table: &mut e.items,
+            branch: e.item_branch.as_mut(),
+            dx: dx[1],
+            own: &e.gathered_items,
+        };
         let before = (&e.gather, &e.score, &e.scalars);
         e.apply.launch(batch, &e.optimiser, e.settings.l2, before, [users, items])
     }

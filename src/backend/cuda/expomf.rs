@@ -1,18 +1,24 @@
 //! `expomf`: whole iterations of ExpoMF on the device. The host reads the log posterior.
 
 use super::{
-    Buffer, Device, Kernel, Params, Purpose, Shape,
+    Buffer, Device, Kernel, Params, Purpose, Shape, adam,
     params::{
         EXPOMF_ITEM_THREADS, EXPOMF_POSTERIOR_THREADS, EXPOMF_ROWS, EXPOMF_SOLVE_THREADS, EXPOMF_THREADS,
         EXPOMF_TILE, ExpomfDensity, ExpomfItem, ExpomfMark, ExpomfNormal, ExpomfPosterior, ExpomfScores,
         ExpomfSolve,
     },
+    rank::{DeviceTables, Ranker},
     table::stride,
 };
 use crate::{
-    backend::expomf::{Em, ExposureConstant, REPO_EPSILON, Settings, State, unsolvable},
+    backend::{
+        Parameters, Ranks, Snapshot,
+        expomf::{Em, ExposureConstant, REPO_EPSILON, Settings, State, unsolvable},
+        state::{pad, unpadded},
+    },
     data::{Csr, Interactions, Split},
     error::{Error, Result},
+    model::{Kept, Ranking},
 };
 
 // SAFETY: kernels/expomf.cu; expomf_sums takes the same.
@@ -71,9 +77,7 @@ struct Side {
 impl Side {
     fn new(device: &Device, table: &[f32], dim: usize, positives: Csr<'_>) -> Result<Self> {
         let mut padded = vec![0f32; table.len() / dim * stride(dim)];
-        for (to, from) in padded.chunks_exact_mut(stride(dim)).zip(table.chunks_exact(dim)) {
-            to[..dim].copy_from_slice(from);
-        }
+        pad(table, &mut padded, stride(dim), dim);
         Ok(Side {
             rows: table.len() / dim,
             table: device.upload(MEMORY, &padded)?,
@@ -84,8 +88,15 @@ impl Side {
 
     /// The table without padding.
     fn read(&self, dim: usize) -> Result<Vec<f32>> {
-        let padded = self.table.read()?;
-        Ok(padded.chunks_exact(stride(dim)).flat_map(|row| &row[..dim]).copied().collect())
+        Ok(unpadded(&self.table.read()?, stride(dim), dim))
+    }
+
+    /// Replaces the table.
+    fn write(&mut self, table: &[f32], dim: usize) -> Result<()> {
+        assert_eq!(table.len(), self.rows * dim, "a state of another shape");
+        let mut padded = vec![0f32; self.rows * stride(dim)];
+        pad(table, &mut padded, stride(dim), dim);
+        self.table.write(&padded)
     }
 }
 
@@ -195,19 +206,9 @@ impl ExpoMf {
     pub fn new(device: &Device, data: &Interactions, settings: Settings, state: &State) -> Result<Self> {
         check(device, data, &settings)?;
         let (users, items, dim) = (data.users() as usize, data.items() as usize, settings.dim);
-        assert_eq!(
-            (state.theta.len(), state.beta.len()),
-            (users * dim, items * dim),
-            "a state of another shape"
-        );
-        assert_eq!(state.mu.len(), items, "a state of another shape");
-        let logit = |&mu: &f32| {
-            let mu = f64::from(mu);
-            (libm::log(mu) - libm::log1p(-mu)) as f32
-        };
-        let logits: Vec<f32> = state.mu.iter().map(logit).collect();
         let [exposures, matrices] = Cut::elements(users, items, dim);
-        Ok(ExpoMf {
+        let table = |rows: usize| vec![0f32; rows * dim];
+        let mut engine = ExpoMf {
             kernels: Kernels {
                 expose: device.kernel_variant("expose")?,
                 sums: device.kernel_variant("sums")?,
@@ -217,20 +218,37 @@ impl ExpoMf {
                 item: device.kernel()?,
                 posterior: device.kernel()?,
             },
-            users: Side::new(device, &state.theta, dim, data.by_user(Split::Train))?,
-            items: Side::new(device, &state.beta, dim, data.by_item(Split::Train))?,
-            mu: device.upload(MEMORY, &state.mu)?,
-            logit: device.upload(MEMORY, &logits)?,
+            users: Side::new(device, &table(users), dim, data.by_user(Split::Train))?,
+            items: Side::new(device, &table(items), dim, data.by_item(Split::Train))?,
+            mu: device.alloc(MEMORY, items)?,
+            logit: device.alloc(MEMORY, items)?,
             exposure: device.alloc(MEMORY, exposures)?,
             matrices: device.alloc(MEMORY, matrices)?,
             sums: device.alloc(MEMORY, 2 * spans(users) * items)?,
             posterior: device.alloc(MEMORY, items)?,
             failed: device.upload(MEMORY, &[u32::MAX; 2])?,
             out: device.alloc(MEMORY, 3)?,
-            iteration: state.iteration,
+            iteration: 0,
             device: device.clone(),
             settings,
-        })
+        };
+        engine.put(state)?;
+        Ok(engine)
+    }
+
+    fn put(&mut self, state: &State) -> Result<()> {
+        let dim = self.settings.dim;
+        self.users.write(&state.theta, dim)?;
+        self.items.write(&state.beta, dim)?;
+        assert_eq!(state.mu.len(), self.items.rows, "a state of another shape");
+        let logit = |&mu: &f32| {
+            let mu = f64::from(mu);
+            (libm::log(mu) - libm::log1p(-mu)) as f32
+        };
+        self.mu.write(&state.mu)?;
+        self.logit.write(&state.mu.iter().map(logit).collect::<Vec<f32>>())?;
+        self.iteration = state.iteration;
+        Ok(())
     }
 
     fn density(&self) -> ExpomfDensity {
@@ -413,6 +431,57 @@ impl Em for ExpoMf {
             beta: self.items.read(dim)?,
             mu: self.mu.read()?,
             iteration: self.iteration,
+        })
+    }
+
+    fn set_state(&mut self, state: State) -> Result<()> {
+        self.put(&state)
+    }
+
+    fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>> {
+        // Through the host: an iteration takes far longer.
+        let copy = |side: &Side| self.device.upload(MEMORY, &side.table.read()?);
+        let embeddings = [copy(&self.users)?, copy(&self.items)?];
+        Ok(Box::new(Exported { engine: self, embeddings }))
+    }
+}
+
+/// A copy of the embeddings, on the device.
+#[derive(Debug)]
+struct Exported<'e> {
+    engine: &'e ExpoMf,
+    /// `[U, stride]` and `[I, stride]`.
+    embeddings: [Buffer<f32>; 2],
+}
+
+impl Snapshot for Exported<'_> {
+    fn ranker<'s>(
+        &'s self,
+        popularity: &'s [u32],
+        rankings: &[Ranking],
+        k: usize,
+    ) -> Result<Box<dyn Ranks + 's>> {
+        let ([users, items], dim) = (&self.embeddings, self.engine.settings.dim);
+        let tables = DeviceTables { dim, stride: stride(dim), users, items, item_branch: None, popularity };
+        Ok(Box::new(Ranker::on_device(&self.engine.device, &tables, rankings, k)?))
+    }
+
+    fn round(&mut self) -> Result<()> {
+        let ExpoMf { device, settings, .. } = self.engine;
+        self.embeddings.iter_mut().try_for_each(|values| adam::round(device, settings.storage, values))
+    }
+
+    fn into_parameters(self: Box<Self>) -> Result<Parameters> {
+        let dim = self.engine.settings.dim;
+        let read = |values: &Buffer<f32>| Ok(unpadded(&values.read()?, stride(dim), dim));
+        let [users, items] = &self.embeddings;
+        Ok(Parameters {
+            users: read(users)?,
+            items: read(items)?,
+            user_branch: None,
+            item_branch: None,
+            ego: None,
+            kept: Kept::default(),
         })
     }
 }

@@ -4,13 +4,14 @@
 pub const SAMPLER_USER_UNIFORM: u32 = 0;
 pub const SAMPLER_INTERACTION: u32 = 1;
 pub const RANK_THREADS: u32 = 256;
+pub const RANK_RESIDENT: u32 = 2;
 pub const RANK_TILE: u32 = 128;
-pub const RANK_SLICE: u32 = 16;
+pub const RANK_SLICE: u32 = 32;
 pub const RANK_STAGES: u32 = 3;
 pub const RANK_VARIANTS: u32 = 32;
 pub const RANK_LONGEST: u32 = 1024;
 pub const RANK_SEEN: u32 = 4;
-pub const RANK_SHARED: u32 = 49664;
+pub const RANK_SHARED: u32 = 50176;
 pub const SAMPLE_DRAW_THREADS: u32 = 256;
 pub const SAMPLE_GROUP_THREADS: u32 = 1024;
 pub const SAMPLE_GROUP_SHARED: u32 = 32896;
@@ -37,6 +38,10 @@ pub const LONGEST_GAP: u32 = 256;
 pub const STEP_BLOCKS: u32 = 512;
 pub const LOSS_PARTS: u32 = 3;
 pub const APPLY_WINDOW: u32 = 16;
+pub const BRANCH_THREADS: u32 = 256;
+pub const BRANCH_BLOCKS: u32 = 128;
+pub const BRANCH_UNITS: u32 = 32;
+pub const METRICS_THREADS: u32 = 256;
 pub const CEILING_THREADS: u32 = 256;
 pub const CEILING_COLUMNS: u32 = 64;
 pub const CEILING_ROWS: u32 = 32;
@@ -151,26 +156,26 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
-pub struct RankGates {
+pub struct RankLogits {
     pub items: *const f32,
-    pub weight: *const f32,
-    pub gates: *mut f32,
+    pub branch: *const f32,
+    pub logits: *mut f64,
     pub count: u32,
     pub dim: u32,
     pub stride: u32,
-    pub unused: u32,
+    pub hidden: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RankGates"][::core::mem::size_of::<RankGates>() - 40usize];
-    ["Alignment of RankGates"][::core::mem::align_of::<RankGates>() - 8usize];
-    ["Offset of field: RankGates::items"][::core::mem::offset_of!(RankGates, items) - 0usize];
-    ["Offset of field: RankGates::weight"][::core::mem::offset_of!(RankGates, weight) - 8usize];
-    ["Offset of field: RankGates::gates"][::core::mem::offset_of!(RankGates, gates) - 16usize];
-    ["Offset of field: RankGates::count"][::core::mem::offset_of!(RankGates, count) - 24usize];
-    ["Offset of field: RankGates::dim"][::core::mem::offset_of!(RankGates, dim) - 28usize];
-    ["Offset of field: RankGates::stride"][::core::mem::offset_of!(RankGates, stride) - 32usize];
-    ["Offset of field: RankGates::unused"][::core::mem::offset_of!(RankGates, unused) - 36usize];
+    ["Size of RankLogits"][::core::mem::size_of::<RankLogits>() - 40usize];
+    ["Alignment of RankLogits"][::core::mem::align_of::<RankLogits>() - 8usize];
+    ["Offset of field: RankLogits::items"][::core::mem::offset_of!(RankLogits, items) - 0usize];
+    ["Offset of field: RankLogits::branch"][::core::mem::offset_of!(RankLogits, branch) - 8usize];
+    ["Offset of field: RankLogits::logits"][::core::mem::offset_of!(RankLogits, logits) - 16usize];
+    ["Offset of field: RankLogits::count"][::core::mem::offset_of!(RankLogits, count) - 24usize];
+    ["Offset of field: RankLogits::dim"][::core::mem::offset_of!(RankLogits, dim) - 28usize];
+    ["Offset of field: RankLogits::stride"][::core::mem::offset_of!(RankLogits, stride) - 32usize];
+    ["Offset of field: RankLogits::hidden"][::core::mem::offset_of!(RankLogits, hidden) - 36usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -178,7 +183,9 @@ pub struct RankPack {
     pub table: *const f32,
     pub scale: *const f32,
     pub rows: *const u32,
-    pub packed: *mut f32,
+    pub exact: *mut f32,
+    pub packed: *mut u16,
+    pub norms: *mut f32,
     pub largest: *mut u32,
     pub table_rows: u32,
     pub count: u32,
@@ -189,19 +196,21 @@ pub struct RankPack {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RankPack"][::core::mem::size_of::<RankPack>() - 64usize];
+    ["Size of RankPack"][::core::mem::size_of::<RankPack>() - 80usize];
     ["Alignment of RankPack"][::core::mem::align_of::<RankPack>() - 8usize];
     ["Offset of field: RankPack::table"][::core::mem::offset_of!(RankPack, table) - 0usize];
     ["Offset of field: RankPack::scale"][::core::mem::offset_of!(RankPack, scale) - 8usize];
     ["Offset of field: RankPack::rows"][::core::mem::offset_of!(RankPack, rows) - 16usize];
-    ["Offset of field: RankPack::packed"][::core::mem::offset_of!(RankPack, packed) - 24usize];
-    ["Offset of field: RankPack::largest"][::core::mem::offset_of!(RankPack, largest) - 32usize];
-    ["Offset of field: RankPack::table_rows"][::core::mem::offset_of!(RankPack, table_rows) - 40usize];
-    ["Offset of field: RankPack::count"][::core::mem::offset_of!(RankPack, count) - 44usize];
-    ["Offset of field: RankPack::dim"][::core::mem::offset_of!(RankPack, dim) - 48usize];
-    ["Offset of field: RankPack::stride"][::core::mem::offset_of!(RankPack, stride) - 52usize];
-    ["Offset of field: RankPack::depth"][::core::mem::offset_of!(RankPack, depth) - 56usize];
-    ["Offset of field: RankPack::unused"][::core::mem::offset_of!(RankPack, unused) - 60usize];
+    ["Offset of field: RankPack::exact"][::core::mem::offset_of!(RankPack, exact) - 24usize];
+    ["Offset of field: RankPack::packed"][::core::mem::offset_of!(RankPack, packed) - 32usize];
+    ["Offset of field: RankPack::norms"][::core::mem::offset_of!(RankPack, norms) - 40usize];
+    ["Offset of field: RankPack::largest"][::core::mem::offset_of!(RankPack, largest) - 48usize];
+    ["Offset of field: RankPack::table_rows"][::core::mem::offset_of!(RankPack, table_rows) - 56usize];
+    ["Offset of field: RankPack::count"][::core::mem::offset_of!(RankPack, count) - 60usize];
+    ["Offset of field: RankPack::dim"][::core::mem::offset_of!(RankPack, dim) - 64usize];
+    ["Offset of field: RankPack::stride"][::core::mem::offset_of!(RankPack, stride) - 68usize];
+    ["Offset of field: RankPack::depth"][::core::mem::offset_of!(RankPack, depth) - 72usize];
+    ["Offset of field: RankPack::unused"][::core::mem::offset_of!(RankPack, unused) - 76usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -219,8 +228,12 @@ const _: () = {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct RankLists {
-    pub users: *const f32,
-    pub items: *const f32,
+    pub users: *const u16,
+    pub items: *const u16,
+    pub user_rows: *const f32,
+    pub item_rows: *const f32,
+    pub user_norms: *const f32,
+    pub item_norms: *const f32,
     pub offsets: *const f32,
     pub ids: *const u32,
     pub rows: *const u32,
@@ -237,29 +250,37 @@ pub struct RankLists {
     pub full: u32,
     pub capacity: u32,
     pub warps: u32,
+    pub error: f32,
+    pub unused: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RankLists"][::core::mem::size_of::<RankLists>() - 160usize];
+    ["Size of RankLists"][::core::mem::size_of::<RankLists>() - 200usize];
     ["Alignment of RankLists"][::core::mem::align_of::<RankLists>() - 8usize];
     ["Offset of field: RankLists::users"][::core::mem::offset_of!(RankLists, users) - 0usize];
     ["Offset of field: RankLists::items"][::core::mem::offset_of!(RankLists, items) - 8usize];
-    ["Offset of field: RankLists::offsets"][::core::mem::offset_of!(RankLists, offsets) - 16usize];
-    ["Offset of field: RankLists::ids"][::core::mem::offset_of!(RankLists, ids) - 24usize];
-    ["Offset of field: RankLists::rows"][::core::mem::offset_of!(RankLists, rows) - 32usize];
-    ["Offset of field: RankLists::seen"][::core::mem::offset_of!(RankLists, seen) - 40usize];
-    ["Offset of field: RankLists::pending"][::core::mem::offset_of!(RankLists, pending) - 104usize];
-    ["Offset of field: RankLists::lists"][::core::mem::offset_of!(RankLists, lists) - 112usize];
-    ["Offset of field: RankLists::count"][::core::mem::offset_of!(RankLists, count) - 120usize];
-    ["Offset of field: RankLists::item_tiles"][::core::mem::offset_of!(RankLists, item_tiles) - 124usize];
-    ["Offset of field: RankLists::depth"][::core::mem::offset_of!(RankLists, depth) - 128usize];
-    ["Offset of field: RankLists::parts"][::core::mem::offset_of!(RankLists, parts) - 132usize];
-    ["Offset of field: RankLists::variants"][::core::mem::offset_of!(RankLists, variants) - 136usize];
-    ["Offset of field: RankLists::k"][::core::mem::offset_of!(RankLists, k) - 140usize];
-    ["Offset of field: RankLists::length"][::core::mem::offset_of!(RankLists, length) - 144usize];
-    ["Offset of field: RankLists::full"][::core::mem::offset_of!(RankLists, full) - 148usize];
-    ["Offset of field: RankLists::capacity"][::core::mem::offset_of!(RankLists, capacity) - 152usize];
-    ["Offset of field: RankLists::warps"][::core::mem::offset_of!(RankLists, warps) - 156usize];
+    ["Offset of field: RankLists::user_rows"][::core::mem::offset_of!(RankLists, user_rows) - 16usize];
+    ["Offset of field: RankLists::item_rows"][::core::mem::offset_of!(RankLists, item_rows) - 24usize];
+    ["Offset of field: RankLists::user_norms"][::core::mem::offset_of!(RankLists, user_norms) - 32usize];
+    ["Offset of field: RankLists::item_norms"][::core::mem::offset_of!(RankLists, item_norms) - 40usize];
+    ["Offset of field: RankLists::offsets"][::core::mem::offset_of!(RankLists, offsets) - 48usize];
+    ["Offset of field: RankLists::ids"][::core::mem::offset_of!(RankLists, ids) - 56usize];
+    ["Offset of field: RankLists::rows"][::core::mem::offset_of!(RankLists, rows) - 64usize];
+    ["Offset of field: RankLists::seen"][::core::mem::offset_of!(RankLists, seen) - 72usize];
+    ["Offset of field: RankLists::pending"][::core::mem::offset_of!(RankLists, pending) - 136usize];
+    ["Offset of field: RankLists::lists"][::core::mem::offset_of!(RankLists, lists) - 144usize];
+    ["Offset of field: RankLists::count"][::core::mem::offset_of!(RankLists, count) - 152usize];
+    ["Offset of field: RankLists::item_tiles"][::core::mem::offset_of!(RankLists, item_tiles) - 156usize];
+    ["Offset of field: RankLists::depth"][::core::mem::offset_of!(RankLists, depth) - 160usize];
+    ["Offset of field: RankLists::parts"][::core::mem::offset_of!(RankLists, parts) - 164usize];
+    ["Offset of field: RankLists::variants"][::core::mem::offset_of!(RankLists, variants) - 168usize];
+    ["Offset of field: RankLists::k"][::core::mem::offset_of!(RankLists, k) - 172usize];
+    ["Offset of field: RankLists::length"][::core::mem::offset_of!(RankLists, length) - 176usize];
+    ["Offset of field: RankLists::full"][::core::mem::offset_of!(RankLists, full) - 180usize];
+    ["Offset of field: RankLists::capacity"][::core::mem::offset_of!(RankLists, capacity) - 184usize];
+    ["Offset of field: RankLists::warps"][::core::mem::offset_of!(RankLists, warps) - 188usize];
+    ["Offset of field: RankLists::error"][::core::mem::offset_of!(RankLists, error) - 192usize];
+    ["Offset of field: RankLists::unused"][::core::mem::offset_of!(RankLists, unused) - 196usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -318,19 +339,21 @@ const _: () = {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct Rows {
-    pub p: *mut f32,
+    pub p: *mut ::core::ffi::c_void,
     pub m: *mut f32,
     pub v: *mut f32,
     pub last: *mut u64,
+    pub noise: [u32; 2usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Rows"][::core::mem::size_of::<Rows>() - 32usize];
+    ["Size of Rows"][::core::mem::size_of::<Rows>() - 40usize];
     ["Alignment of Rows"][::core::mem::align_of::<Rows>() - 8usize];
     ["Offset of field: Rows::p"][::core::mem::offset_of!(Rows, p) - 0usize];
     ["Offset of field: Rows::m"][::core::mem::offset_of!(Rows, m) - 8usize];
     ["Offset of field: Rows::v"][::core::mem::offset_of!(Rows, v) - 16usize];
     ["Offset of field: Rows::last"][::core::mem::offset_of!(Rows, last) - 24usize];
+    ["Offset of field: Rows::noise"][::core::mem::offset_of!(Rows, noise) - 32usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -360,15 +383,15 @@ pub struct Export {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Export"][::core::mem::size_of::<Export>() - 112usize];
+    ["Size of Export"][::core::mem::size_of::<Export>() - 120usize];
     ["Alignment of Export"][::core::mem::align_of::<Export>() - 8usize];
     ["Offset of field: Export::step"][::core::mem::offset_of!(Export, step) - 0usize];
     ["Offset of field: Export::weights"][::core::mem::offset_of!(Export, weights) - 8usize];
     ["Offset of field: Export::out"][::core::mem::offset_of!(Export, out) - 16usize];
     ["Offset of field: Export::table"][::core::mem::offset_of!(Export, table) - 24usize];
-    ["Offset of field: Export::adam"][::core::mem::offset_of!(Export, adam) - 56usize];
-    ["Offset of field: Export::rows"][::core::mem::offset_of!(Export, rows) - 104usize];
-    ["Offset of field: Export::stride"][::core::mem::offset_of!(Export, stride) - 108usize];
+    ["Offset of field: Export::adam"][::core::mem::offset_of!(Export, adam) - 64usize];
+    ["Offset of field: Export::rows"][::core::mem::offset_of!(Export, rows) - 112usize];
+    ["Offset of field: Export::stride"][::core::mem::offset_of!(Export, stride) - 116usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -383,15 +406,15 @@ pub struct GatherSide {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GatherSide"][::core::mem::size_of::<GatherSide>() - 80usize];
+    ["Size of GatherSide"][::core::mem::size_of::<GatherSide>() - 88usize];
     ["Alignment of GatherSide"][::core::mem::align_of::<GatherSide>() - 8usize];
     ["Offset of field: GatherSide::table"][::core::mem::offset_of!(GatherSide, table) - 0usize];
-    ["Offset of field: GatherSide::touched"][::core::mem::offset_of!(GatherSide, touched) - 32usize];
-    ["Offset of field: GatherSide::starts"][::core::mem::offset_of!(GatherSide, starts) - 40usize];
-    ["Offset of field: GatherSide::count"][::core::mem::offset_of!(GatherSide, count) - 48usize];
-    ["Offset of field: GatherSide::branch"][::core::mem::offset_of!(GatherSide, branch) - 56usize];
-    ["Offset of field: GatherSide::rows"][::core::mem::offset_of!(GatherSide, rows) - 64usize];
-    ["Offset of field: GatherSide::logit"][::core::mem::offset_of!(GatherSide, logit) - 72usize];
+    ["Offset of field: GatherSide::touched"][::core::mem::offset_of!(GatherSide, touched) - 40usize];
+    ["Offset of field: GatherSide::starts"][::core::mem::offset_of!(GatherSide, starts) - 48usize];
+    ["Offset of field: GatherSide::count"][::core::mem::offset_of!(GatherSide, count) - 56usize];
+    ["Offset of field: GatherSide::branch"][::core::mem::offset_of!(GatherSide, branch) - 64usize];
+    ["Offset of field: GatherSide::rows"][::core::mem::offset_of!(GatherSide, rows) - 72usize];
+    ["Offset of field: GatherSide::logit"][::core::mem::offset_of!(GatherSide, logit) - 80usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -411,20 +434,20 @@ pub struct Gather {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Gather"][::core::mem::size_of::<Gather>() - 264usize];
+    ["Size of Gather"][::core::mem::size_of::<Gather>() - 280usize];
     ["Alignment of Gather"][::core::mem::align_of::<Gather>() - 8usize];
     ["Offset of field: Gather::step"][::core::mem::offset_of!(Gather, step) - 0usize];
     ["Offset of field: Gather::rows"][::core::mem::offset_of!(Gather, rows) - 8usize];
     ["Offset of field: Gather::weights"][::core::mem::offset_of!(Gather, weights) - 16usize];
     ["Offset of field: Gather::l2_loss"][::core::mem::offset_of!(Gather, l2_loss) - 24usize];
     ["Offset of field: Gather::side"][::core::mem::offset_of!(Gather, side) - 32usize];
-    ["Offset of field: Gather::adam"][::core::mem::offset_of!(Gather, adam) - 192usize];
-    ["Offset of field: Gather::l2"][::core::mem::offset_of!(Gather, l2) - 240usize];
-    ["Offset of field: Gather::stride"][::core::mem::offset_of!(Gather, stride) - 244usize];
-    ["Offset of field: Gather::item_block"][::core::mem::offset_of!(Gather, item_block) - 248usize];
-    ["Offset of field: Gather::batch"][::core::mem::offset_of!(Gather, batch) - 252usize];
-    ["Offset of field: Gather::propagated"][::core::mem::offset_of!(Gather, propagated) - 256usize];
-    ["Offset of field: Gather::unused"][::core::mem::offset_of!(Gather, unused) - 260usize];
+    ["Offset of field: Gather::adam"][::core::mem::offset_of!(Gather, adam) - 208usize];
+    ["Offset of field: Gather::l2"][::core::mem::offset_of!(Gather, l2) - 256usize];
+    ["Offset of field: Gather::stride"][::core::mem::offset_of!(Gather, stride) - 260usize];
+    ["Offset of field: Gather::item_block"][::core::mem::offset_of!(Gather, item_block) - 264usize];
+    ["Offset of field: Gather::batch"][::core::mem::offset_of!(Gather, batch) - 268usize];
+    ["Offset of field: Gather::propagated"][::core::mem::offset_of!(Gather, propagated) - 272usize];
+    ["Offset of field: Gather::unused"][::core::mem::offset_of!(Gather, unused) - 276usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -481,6 +504,81 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct Round {
+    pub values: *mut f32,
+    pub count: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Round"][::core::mem::size_of::<Round>() - 16usize];
+    ["Alignment of Round"][::core::mem::align_of::<Round>() - 8usize];
+    ["Offset of field: Round::values"][::core::mem::offset_of!(Round, values) - 0usize];
+    ["Offset of field: Round::count"][::core::mem::offset_of!(Round, count) - 8usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct BranchSide {
+    pub rows: *const f32,
+    pub count: *const u32,
+    pub starts: *const u32,
+    pub samples: *const u32,
+    pub logit_gradient: *const f32,
+    pub logit: *mut f32,
+    pub dx: *mut f32,
+    pub partial: *mut f32,
+    pub values: *mut f32,
+    pub m: *mut f32,
+    pub v: *mut f32,
+    pub hidden: u32,
+    pub logit_samples: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of BranchSide"][::core::mem::size_of::<BranchSide>() - 96usize];
+    ["Alignment of BranchSide"][::core::mem::align_of::<BranchSide>() - 8usize];
+    ["Offset of field: BranchSide::rows"][::core::mem::offset_of!(BranchSide, rows) - 0usize];
+    ["Offset of field: BranchSide::count"][::core::mem::offset_of!(BranchSide, count) - 8usize];
+    ["Offset of field: BranchSide::starts"][::core::mem::offset_of!(BranchSide, starts) - 16usize];
+    ["Offset of field: BranchSide::samples"][::core::mem::offset_of!(BranchSide, samples) - 24usize];
+    ["Offset of field: BranchSide::logit_gradient"]
+        [::core::mem::offset_of!(BranchSide, logit_gradient) - 32usize];
+    ["Offset of field: BranchSide::logit"][::core::mem::offset_of!(BranchSide, logit) - 40usize];
+    ["Offset of field: BranchSide::dx"][::core::mem::offset_of!(BranchSide, dx) - 48usize];
+    ["Offset of field: BranchSide::partial"][::core::mem::offset_of!(BranchSide, partial) - 56usize];
+    ["Offset of field: BranchSide::values"][::core::mem::offset_of!(BranchSide, values) - 64usize];
+    ["Offset of field: BranchSide::m"][::core::mem::offset_of!(BranchSide, m) - 72usize];
+    ["Offset of field: BranchSide::v"][::core::mem::offset_of!(BranchSide, v) - 80usize];
+    ["Offset of field: BranchSide::hidden"][::core::mem::offset_of!(BranchSide, hidden) - 88usize];
+    ["Offset of field: BranchSide::logit_samples"]
+        [::core::mem::offset_of!(BranchSide, logit_samples) - 92usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Branch {
+    pub step: *const u64,
+    pub rows: *const u32,
+    pub side: [BranchSide; 2usize],
+    pub adam: Optimiser,
+    pub batch: u32,
+    pub stride: u32,
+    pub item_block: u32,
+    pub unused: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Branch"][::core::mem::size_of::<Branch>() - 272usize];
+    ["Alignment of Branch"][::core::mem::align_of::<Branch>() - 8usize];
+    ["Offset of field: Branch::step"][::core::mem::offset_of!(Branch, step) - 0usize];
+    ["Offset of field: Branch::rows"][::core::mem::offset_of!(Branch, rows) - 8usize];
+    ["Offset of field: Branch::side"][::core::mem::offset_of!(Branch, side) - 16usize];
+    ["Offset of field: Branch::adam"][::core::mem::offset_of!(Branch, adam) - 208usize];
+    ["Offset of field: Branch::batch"][::core::mem::offset_of!(Branch, batch) - 256usize];
+    ["Offset of field: Branch::stride"][::core::mem::offset_of!(Branch, stride) - 260usize];
+    ["Offset of field: Branch::item_block"][::core::mem::offset_of!(Branch, item_block) - 264usize];
+    ["Offset of field: Branch::unused"][::core::mem::offset_of!(Branch, unused) - 268usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct ApplySide {
     pub table: Rows,
     pub touched: *const u32,
@@ -498,36 +596,38 @@ pub struct ApplySide {
     pub branch: *mut f32,
     pub branch_m: *mut f32,
     pub branch_v: *mut f32,
+    pub dx: *const f32,
     pub gradient: *mut f32,
     pub logit_samples: u32,
     pub l2: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ApplySide"][::core::mem::size_of::<ApplySide>() - 168usize];
+    ["Size of ApplySide"][::core::mem::size_of::<ApplySide>() - 184usize];
     ["Alignment of ApplySide"][::core::mem::align_of::<ApplySide>() - 8usize];
     ["Offset of field: ApplySide::table"][::core::mem::offset_of!(ApplySide, table) - 0usize];
-    ["Offset of field: ApplySide::touched"][::core::mem::offset_of!(ApplySide, touched) - 32usize];
-    ["Offset of field: ApplySide::starts"][::core::mem::offset_of!(ApplySide, starts) - 40usize];
-    ["Offset of field: ApplySide::samples"][::core::mem::offset_of!(ApplySide, samples) - 48usize];
-    ["Offset of field: ApplySide::slot"][::core::mem::offset_of!(ApplySide, slot) - 56usize];
-    ["Offset of field: ApplySide::count"][::core::mem::offset_of!(ApplySide, count) - 64usize];
-    ["Offset of field: ApplySide::partner_slot"][::core::mem::offset_of!(ApplySide, partner_slot) - 72usize];
-    ["Offset of field: ApplySide::own"][::core::mem::offset_of!(ApplySide, own) - 80usize];
-    ["Offset of field: ApplySide::partners"][::core::mem::offset_of!(ApplySide, partners) - 88usize];
+    ["Offset of field: ApplySide::touched"][::core::mem::offset_of!(ApplySide, touched) - 40usize];
+    ["Offset of field: ApplySide::starts"][::core::mem::offset_of!(ApplySide, starts) - 48usize];
+    ["Offset of field: ApplySide::samples"][::core::mem::offset_of!(ApplySide, samples) - 56usize];
+    ["Offset of field: ApplySide::slot"][::core::mem::offset_of!(ApplySide, slot) - 64usize];
+    ["Offset of field: ApplySide::count"][::core::mem::offset_of!(ApplySide, count) - 72usize];
+    ["Offset of field: ApplySide::partner_slot"][::core::mem::offset_of!(ApplySide, partner_slot) - 80usize];
+    ["Offset of field: ApplySide::own"][::core::mem::offset_of!(ApplySide, own) - 88usize];
+    ["Offset of field: ApplySide::partners"][::core::mem::offset_of!(ApplySide, partners) - 96usize];
     ["Offset of field: ApplySide::logit_gradient"]
-        [::core::mem::offset_of!(ApplySide, logit_gradient) - 96usize];
-    ["Offset of field: ApplySide::partial"][::core::mem::offset_of!(ApplySide, partial) - 104usize];
+        [::core::mem::offset_of!(ApplySide, logit_gradient) - 104usize];
+    ["Offset of field: ApplySide::partial"][::core::mem::offset_of!(ApplySide, partial) - 112usize];
     ["Offset of field: ApplySide::partial_upstream"]
-        [::core::mem::offset_of!(ApplySide, partial_upstream) - 112usize];
-    ["Offset of field: ApplySide::arrived"][::core::mem::offset_of!(ApplySide, arrived) - 120usize];
-    ["Offset of field: ApplySide::branch"][::core::mem::offset_of!(ApplySide, branch) - 128usize];
-    ["Offset of field: ApplySide::branch_m"][::core::mem::offset_of!(ApplySide, branch_m) - 136usize];
-    ["Offset of field: ApplySide::branch_v"][::core::mem::offset_of!(ApplySide, branch_v) - 144usize];
-    ["Offset of field: ApplySide::gradient"][::core::mem::offset_of!(ApplySide, gradient) - 152usize];
+        [::core::mem::offset_of!(ApplySide, partial_upstream) - 120usize];
+    ["Offset of field: ApplySide::arrived"][::core::mem::offset_of!(ApplySide, arrived) - 128usize];
+    ["Offset of field: ApplySide::branch"][::core::mem::offset_of!(ApplySide, branch) - 136usize];
+    ["Offset of field: ApplySide::branch_m"][::core::mem::offset_of!(ApplySide, branch_m) - 144usize];
+    ["Offset of field: ApplySide::branch_v"][::core::mem::offset_of!(ApplySide, branch_v) - 152usize];
+    ["Offset of field: ApplySide::dx"][::core::mem::offset_of!(ApplySide, dx) - 160usize];
+    ["Offset of field: ApplySide::gradient"][::core::mem::offset_of!(ApplySide, gradient) - 168usize];
     ["Offset of field: ApplySide::logit_samples"]
-        [::core::mem::offset_of!(ApplySide, logit_samples) - 160usize];
-    ["Offset of field: ApplySide::l2"][::core::mem::offset_of!(ApplySide, l2) - 164usize];
+        [::core::mem::offset_of!(ApplySide, logit_samples) - 176usize];
+    ["Offset of field: ApplySide::l2"][::core::mem::offset_of!(ApplySide, l2) - 180usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -552,7 +652,7 @@ pub struct Apply {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Apply"][::core::mem::size_of::<Apply>() - 472usize];
+    ["Size of Apply"][::core::mem::size_of::<Apply>() - 504usize];
     ["Alignment of Apply"][::core::mem::align_of::<Apply>() - 8usize];
     ["Offset of field: Apply::step"][::core::mem::offset_of!(Apply, step) - 0usize];
     ["Offset of field: Apply::rows"][::core::mem::offset_of!(Apply, rows) - 8usize];
@@ -562,15 +662,15 @@ const _: () = {
     ["Offset of field: Apply::l2_loss"][::core::mem::offset_of!(Apply, l2_loss) - 40usize];
     ["Offset of field: Apply::losses"][::core::mem::offset_of!(Apply, losses) - 48usize];
     ["Offset of field: Apply::side"][::core::mem::offset_of!(Apply, side) - 56usize];
-    ["Offset of field: Apply::adam"][::core::mem::offset_of!(Apply, adam) - 392usize];
-    ["Offset of field: Apply::batch"][::core::mem::offset_of!(Apply, batch) - 440usize];
-    ["Offset of field: Apply::stride"][::core::mem::offset_of!(Apply, stride) - 444usize];
-    ["Offset of field: Apply::step_blocks"][::core::mem::offset_of!(Apply, step_blocks) - 448usize];
-    ["Offset of field: Apply::gather_blocks"][::core::mem::offset_of!(Apply, gather_blocks) - 452usize];
-    ["Offset of field: Apply::user_windows"][::core::mem::offset_of!(Apply, user_windows) - 456usize];
-    ["Offset of field: Apply::item_slots"][::core::mem::offset_of!(Apply, item_slots) - 460usize];
-    ["Offset of field: Apply::user_slots"][::core::mem::offset_of!(Apply, user_slots) - 464usize];
-    ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 468usize];
+    ["Offset of field: Apply::adam"][::core::mem::offset_of!(Apply, adam) - 424usize];
+    ["Offset of field: Apply::batch"][::core::mem::offset_of!(Apply, batch) - 472usize];
+    ["Offset of field: Apply::stride"][::core::mem::offset_of!(Apply, stride) - 476usize];
+    ["Offset of field: Apply::step_blocks"][::core::mem::offset_of!(Apply, step_blocks) - 480usize];
+    ["Offset of field: Apply::gather_blocks"][::core::mem::offset_of!(Apply, gather_blocks) - 484usize];
+    ["Offset of field: Apply::user_windows"][::core::mem::offset_of!(Apply, user_windows) - 488usize];
+    ["Offset of field: Apply::item_slots"][::core::mem::offset_of!(Apply, item_slots) - 492usize];
+    ["Offset of field: Apply::user_slots"][::core::mem::offset_of!(Apply, user_slots) - 496usize];
+    ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 500usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -609,6 +709,43 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct Metrics {
+    pub lists: *const u64,
+    pub users: *const u32,
+    pub offsets: *const u64,
+    pub items: *const u32,
+    pub cut: *const u32,
+    pub ranks: *mut u16,
+    pub listed: *mut u32,
+    pub relevant: u64,
+    pub cuts: u32,
+    pub count: u32,
+    pub variants: u32,
+    pub k: u32,
+    pub item_count: u32,
+    pub unused: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Metrics"][::core::mem::size_of::<Metrics>() - 88usize];
+    ["Alignment of Metrics"][::core::mem::align_of::<Metrics>() - 8usize];
+    ["Offset of field: Metrics::lists"][::core::mem::offset_of!(Metrics, lists) - 0usize];
+    ["Offset of field: Metrics::users"][::core::mem::offset_of!(Metrics, users) - 8usize];
+    ["Offset of field: Metrics::offsets"][::core::mem::offset_of!(Metrics, offsets) - 16usize];
+    ["Offset of field: Metrics::items"][::core::mem::offset_of!(Metrics, items) - 24usize];
+    ["Offset of field: Metrics::cut"][::core::mem::offset_of!(Metrics, cut) - 32usize];
+    ["Offset of field: Metrics::ranks"][::core::mem::offset_of!(Metrics, ranks) - 40usize];
+    ["Offset of field: Metrics::listed"][::core::mem::offset_of!(Metrics, listed) - 48usize];
+    ["Offset of field: Metrics::relevant"][::core::mem::offset_of!(Metrics, relevant) - 56usize];
+    ["Offset of field: Metrics::cuts"][::core::mem::offset_of!(Metrics, cuts) - 64usize];
+    ["Offset of field: Metrics::count"][::core::mem::offset_of!(Metrics, count) - 68usize];
+    ["Offset of field: Metrics::variants"][::core::mem::offset_of!(Metrics, variants) - 72usize];
+    ["Offset of field: Metrics::k"][::core::mem::offset_of!(Metrics, k) - 76usize];
+    ["Offset of field: Metrics::item_count"][::core::mem::offset_of!(Metrics, item_count) - 80usize];
+    ["Offset of field: Metrics::unused"][::core::mem::offset_of!(Metrics, unused) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct CeilingCopy {
     pub from: *const f32,
     pub to: *mut f32,
@@ -644,9 +781,10 @@ const _: () = {
 pub struct Finish {
     pub scale: *const f32,
     pub slot: *const u32,
+    pub stored_base: *const ::core::ffi::c_void,
     pub base: *const f32,
     pub out: *mut f32,
-    pub scaled: *mut f32,
+    pub scaled: *mut ::core::ffi::c_void,
     pub table: Rows,
     pub step: *const u64,
     pub rows: *const u32,
@@ -659,22 +797,23 @@ pub struct Finish {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Finish"][::core::mem::size_of::<Finish>() - 160usize];
+    ["Size of Finish"][::core::mem::size_of::<Finish>() - 176usize];
     ["Alignment of Finish"][::core::mem::align_of::<Finish>() - 8usize];
     ["Offset of field: Finish::scale"][::core::mem::offset_of!(Finish, scale) - 0usize];
     ["Offset of field: Finish::slot"][::core::mem::offset_of!(Finish, slot) - 8usize];
-    ["Offset of field: Finish::base"][::core::mem::offset_of!(Finish, base) - 16usize];
-    ["Offset of field: Finish::out"][::core::mem::offset_of!(Finish, out) - 24usize];
-    ["Offset of field: Finish::scaled"][::core::mem::offset_of!(Finish, scaled) - 32usize];
-    ["Offset of field: Finish::table"][::core::mem::offset_of!(Finish, table) - 40usize];
-    ["Offset of field: Finish::step"][::core::mem::offset_of!(Finish, step) - 72usize];
-    ["Offset of field: Finish::rows"][::core::mem::offset_of!(Finish, rows) - 80usize];
-    ["Offset of field: Finish::starts"][::core::mem::offset_of!(Finish, starts) - 88usize];
-    ["Offset of field: Finish::adam"][::core::mem::offset_of!(Finish, adam) - 96usize];
-    ["Offset of field: Finish::factor"][::core::mem::offset_of!(Finish, factor) - 144usize];
-    ["Offset of field: Finish::l2"][::core::mem::offset_of!(Finish, l2) - 148usize];
-    ["Offset of field: Finish::base_by_slot"][::core::mem::offset_of!(Finish, base_by_slot) - 152usize];
-    ["Offset of field: Finish::out_by_slot"][::core::mem::offset_of!(Finish, out_by_slot) - 156usize];
+    ["Offset of field: Finish::stored_base"][::core::mem::offset_of!(Finish, stored_base) - 16usize];
+    ["Offset of field: Finish::base"][::core::mem::offset_of!(Finish, base) - 24usize];
+    ["Offset of field: Finish::out"][::core::mem::offset_of!(Finish, out) - 32usize];
+    ["Offset of field: Finish::scaled"][::core::mem::offset_of!(Finish, scaled) - 40usize];
+    ["Offset of field: Finish::table"][::core::mem::offset_of!(Finish, table) - 48usize];
+    ["Offset of field: Finish::step"][::core::mem::offset_of!(Finish, step) - 88usize];
+    ["Offset of field: Finish::rows"][::core::mem::offset_of!(Finish, rows) - 96usize];
+    ["Offset of field: Finish::starts"][::core::mem::offset_of!(Finish, starts) - 104usize];
+    ["Offset of field: Finish::adam"][::core::mem::offset_of!(Finish, adam) - 112usize];
+    ["Offset of field: Finish::factor"][::core::mem::offset_of!(Finish, factor) - 160usize];
+    ["Offset of field: Finish::l2"][::core::mem::offset_of!(Finish, l2) - 164usize];
+    ["Offset of field: Finish::base_by_slot"][::core::mem::offset_of!(Finish, base_by_slot) - 168usize];
+    ["Offset of field: Finish::out_by_slot"][::core::mem::offset_of!(Finish, out_by_slot) - 172usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -712,7 +851,7 @@ pub struct SpmmSide {
     pub units: *const u32,
     pub parts: *const u32,
     pub partners: *const ::core::ffi::c_void,
-    pub x: *const f32,
+    pub x: *const ::core::ffi::c_void,
     pub x_slot: *const u32,
     pub x_scale: *const f32,
     pub partial: *mut f32,
@@ -723,7 +862,7 @@ pub struct SpmmSide {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SpmmSide"][::core::mem::size_of::<SpmmSide>() - 232usize];
+    ["Size of SpmmSide"][::core::mem::size_of::<SpmmSide>() - 248usize];
     ["Alignment of SpmmSide"][::core::mem::align_of::<SpmmSide>() - 8usize];
     ["Offset of field: SpmmSide::units"][::core::mem::offset_of!(SpmmSide, units) - 0usize];
     ["Offset of field: SpmmSide::parts"][::core::mem::offset_of!(SpmmSide, parts) - 8usize];
@@ -734,8 +873,8 @@ const _: () = {
     ["Offset of field: SpmmSide::partial"][::core::mem::offset_of!(SpmmSide, partial) - 48usize];
     ["Offset of field: SpmmSide::arrived"][::core::mem::offset_of!(SpmmSide, arrived) - 56usize];
     ["Offset of field: SpmmSide::finish"][::core::mem::offset_of!(SpmmSide, finish) - 64usize];
-    ["Offset of field: SpmmSide::count"][::core::mem::offset_of!(SpmmSide, count) - 224usize];
-    ["Offset of field: SpmmSide::narrow"][::core::mem::offset_of!(SpmmSide, narrow) - 228usize];
+    ["Offset of field: SpmmSide::count"][::core::mem::offset_of!(SpmmSide, count) - 240usize];
+    ["Offset of field: SpmmSide::narrow"][::core::mem::offset_of!(SpmmSide, narrow) - 244usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -746,17 +885,17 @@ pub struct Spmm {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Spmm"][::core::mem::size_of::<Spmm>() - 472usize];
+    ["Size of Spmm"][::core::mem::size_of::<Spmm>() - 504usize];
     ["Alignment of Spmm"][::core::mem::align_of::<Spmm>() - 8usize];
     ["Offset of field: Spmm::side"][::core::mem::offset_of!(Spmm, side) - 0usize];
-    ["Offset of field: Spmm::user_block"][::core::mem::offset_of!(Spmm, user_block) - 464usize];
-    ["Offset of field: Spmm::stride"][::core::mem::offset_of!(Spmm, stride) - 468usize];
+    ["Offset of field: Spmm::user_block"][::core::mem::offset_of!(Spmm, user_block) - 496usize];
+    ["Offset of field: Spmm::stride"][::core::mem::offset_of!(Spmm, stride) - 500usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct Gram {
     pub g: *const f32,
-    pub x: *const f32,
+    pub x: *const ::core::ffi::c_void,
     pub x_slot: *const u32,
     pub ids: *const u32,
     pub count: *const u32,
@@ -770,7 +909,7 @@ pub struct Gram {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Gram"][::core::mem::size_of::<Gram>() - 232usize];
+    ["Size of Gram"][::core::mem::size_of::<Gram>() - 248usize];
     ["Alignment of Gram"][::core::mem::align_of::<Gram>() - 8usize];
     ["Offset of field: Gram::g"][::core::mem::offset_of!(Gram, g) - 0usize];
     ["Offset of field: Gram::x"][::core::mem::offset_of!(Gram, x) - 8usize];
@@ -780,10 +919,10 @@ const _: () = {
     ["Offset of field: Gram::partial"][::core::mem::offset_of!(Gram, partial) - 40usize];
     ["Offset of field: Gram::arrived"][::core::mem::offset_of!(Gram, arrived) - 48usize];
     ["Offset of field: Gram::finish"][::core::mem::offset_of!(Gram, finish) - 56usize];
-    ["Offset of field: Gram::items"][::core::mem::offset_of!(Gram, items) - 216usize];
-    ["Offset of field: Gram::pitch"][::core::mem::offset_of!(Gram, pitch) - 220usize];
-    ["Offset of field: Gram::stride"][::core::mem::offset_of!(Gram, stride) - 224usize];
-    ["Offset of field: Gram::most_rows"][::core::mem::offset_of!(Gram, most_rows) - 228usize];
+    ["Offset of field: Gram::items"][::core::mem::offset_of!(Gram, items) - 232usize];
+    ["Offset of field: Gram::pitch"][::core::mem::offset_of!(Gram, pitch) - 236usize];
+    ["Offset of field: Gram::stride"][::core::mem::offset_of!(Gram, stride) - 240usize];
+    ["Offset of field: Gram::most_rows"][::core::mem::offset_of!(Gram, most_rows) - 244usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -10,25 +10,26 @@ use std::{borrow::Borrow, ptr};
 
 use self::{
     items::{Items, Rows},
-    lane::{Lane, Merging, Plan},
+    lane::{Goal, Lane, Merging, Plan},
 };
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
+    metrics::{Counts, OnDevice},
     params::{
-        RANK_LONGEST, RANK_SEEN, RANK_THREADS, RANK_TILE, RANK_VARIANTS, RankGates, RankLists, RankMerge,
+        RANK_LONGEST, RANK_SEEN, RANK_THREADS, RANK_TILE, RANK_VARIANTS, RankLists, RankLogits, RankMerge,
         RankPack, RankSeen,
     },
 };
 use crate::{
-    backend::lists::{Block, Ranks, check},
+    backend::lists::{Audience, Block, Measured, Ranks, check},
     data::Csr,
     error::{Error, Result},
-    model::{Ranking, Tables},
+    model::{Branch, Ranking, Tables, gate},
 };
 
 // SAFETY: kernels/rank.cu.
-unsafe impl Params for RankGates {
-    const KERNEL: &'static str = "rank_gates";
+unsafe impl Params for RankLogits {
+    const KERNEL: &'static str = "rank_logits";
 }
 
 // SAFETY: kernels/rank.cu.
@@ -62,8 +63,8 @@ pub struct DeviceTables<'a> {
     pub users: &'a Buffer<f32>,
     /// `[I, stride]`.
     pub items: &'a Buffer<f32>,
-    /// `[D]` or longer: weight of the linear item branch, where there is one.
-    pub item_branch: Option<&'a Buffer<f32>>,
+    /// The item branch, where there is one.
+    pub item_branch: Option<&'a Branch>,
     /// `[I]` training interactions of each item.
     pub popularity: &'a [u32],
 }
@@ -181,8 +182,8 @@ impl<'a> Ranker<'a> {
 
     /// Prepares to rank by tables that are on `device`.
     ///
-    /// Item gates are formed there, in f64, and rounded to f32; they may differ in the last bit from those of
-    /// [`crate::Model::item_gates`], whose exponential is another. Everything else is the same bits.
+    /// Logits of items are formed there, and item gates from these on the host, to the bits of
+    /// [`crate::Model::item_gates`].
     ///
     /// # Errors
     /// As [`Ranker::new`]; that users' embeddings are not finite is found when they are ranked.
@@ -199,13 +200,13 @@ impl<'a> Ranker<'a> {
         let (items, users) = (tables.popularity.len(), tables.users.len() / stride);
         Self::check(items, rankings, k)?;
         let kernels = Kernels::new(device)?;
-        let gates = tables.item_branch.map(|weight| gates(device, tables, weight)).transpose()?;
-        let downloaded = gates.as_ref().map(Buffer::read).transpose()?;
-        if let Some(gates) = &downloaded {
+        let gates = tables.item_branch.map(|branch| gates(device, tables, branch)).transpose()?;
+        if let Some(gates) = &gates {
             check::largest("item gate", gates, 1)?;
         }
+        let scale = gates.as_ref().map(|gates| device.upload(TABLES, gates)).transpose()?;
         let rows = Rows { table: tables.items, count: items, dim, stride };
-        let source = (downloaded.as_deref(), gates.as_ref());
+        let source = (gates.as_deref(), scale.as_ref());
         let items = Items::new(device, &kernels.pack, &rows, source, tables.popularity, rankings)?;
         check::range(0.0, items.largest_component, items.largest_offset, dim)?;
         let users = Rows { table: Users::Borrowed(tables.users), count: users, dim, stride };
@@ -237,49 +238,29 @@ impl<'a> Ranker<'a> {
         Ranker { device: device.clone(), kernels, users, items, variants: rankings.len(), k, merging }
     }
 
-    /// As [`Ranks::for_each_block`], with seen items that are on the device.
-    ///
-    /// # Errors
-    /// [`Error::Data`] if a user or `seen` does not fit the tables, or scores are not finite; if the device fails.
-    pub fn rank(&self, users: &[u32], seen: &Seen, consume: &(dyn Fn(&Block<'_>) + Sync)) -> Result<()> {
-        check::users(users, &[], self.users.count, self.items.count)?;
-        if let Some((offsets, _)) =
-            seen.sets.iter().find(|(offsets, _)| offsets.len() != self.users.count + 1)
-        {
-            return Err(Error::data(
-                format!(
-                    "seen items are given for {} users, the model has {}",
-                    offsets.len().saturating_sub(1),
-                    self.users.count
-                ),
-                "use the data that the model was trained on",
-            ));
-        }
-        if users.is_empty() {
-            return Ok(());
-        }
-        let plan = Plan::new(self, users.len());
-        let rows = self.device.upload(LISTS, users)?;
+    /// Ranks for the users in `rows`.
+    fn run(&self, rows: &Buffer<u32>, seen: &Seen, goal: &mut Goal<'_>) -> Result<()> {
+        let plan = Plan::new(self, rows.len());
         // Lanes have streams of their own: what they read must be there.
         self.device.synchronize()?;
         let mut lanes: [Option<Lane>; 2] = [None, None];
         let chunk = plan.tiles * TILE;
-        for (index, first) in (0..users.len()).step_by(chunk).enumerate() {
+        for (index, first) in (0..rows.len()).step_by(chunk).enumerate() {
             let slot = &mut lanes[index % 2];
             let lane = match slot {
                 Some(lane) => {
-                    lane.finish(self, users, consume)?;
+                    lane.finish(self, goal)?;
                     lane
                 }
-                None => slot.insert(Lane::new(self, &plan)?),
+                None => slot.insert(Lane::new(self, &plan, goal)?),
             };
-            lane.begin(self, &plan, &rows, seen, first..users.len().min(first + chunk))?;
+            lane.begin(self, &plan, (rows, first..rows.len().min(first + chunk)), seen, goal)?;
         }
         // The older chunk first.
-        let chunks = users.len().div_ceil(chunk);
+        let chunks = rows.len().div_ceil(chunk);
         for index in [chunks, chunks + 1] {
             if let Some(lane) = &mut lanes[index % 2] {
-                lane.finish(self, users, consume)?;
+                lane.finish(self, goal)?;
             }
         }
         Ok(())
@@ -298,26 +279,59 @@ impl Ranks for Ranker<'_> {
         consume: &(dyn Fn(&Block<'_>) + Sync),
     ) -> Result<()> {
         check::users(users, seen, self.users.count, self.items.count)?;
-        self.rank(users, &Seen::new(&self.device, seen)?, consume)
+        if users.is_empty() {
+            return Ok(());
+        }
+        let (rows, seen) = (self.device.upload(LISTS, users)?, Seen::new(&self.device, seen)?);
+        self.run(&rows, &seen, &mut Goal::Lists { users, consume })
+    }
+
+    /// Lists stay on the device.
+    fn measure(&self, audience: &Audience<'_>, cuts: &[usize]) -> Result<Measured> {
+        check::users(audience.users(), audience.seen(), self.users.count, self.items.count)?;
+        assert_eq!(cuts.iter().max(), Some(&self.k), "lists are of another length than is measured");
+        let uploaded;
+        let ordinal = self.device.description().ordinal;
+        let there = match audience.on_device.as_ref().filter(|there| there.ordinal == ordinal) {
+            Some(there) => there,
+            None => {
+                let (users, seen) = (audience.users(), audience.seen());
+                uploaded = OnDevice::new(&self.device, users, seen, audience.relevant())?;
+                &uploaded
+            }
+        };
+        let mut counts = Counts::new(&self.device, there, (self.variants, self.items.count), cuts)?;
+        if !audience.users().is_empty() {
+            let mut goal = Goal::Counts { counts: &mut counts, audience: there };
+            self.run(&there.users, &there.seen, &mut goal)?;
+        }
+        counts.finish(audience, cuts)
     }
 }
 
-/// The gates `[I]` of a linear item branch.
-fn gates(device: &Device, tables: &DeviceTables<'_>, weight: &Buffer<f32>) -> Result<Buffer<f32>> {
+/// The gates `[I]` of an item branch.
+fn gates(device: &Device, tables: &DeviceTables<'_>, branch: &Branch) -> Result<Vec<f32>> {
     let count = tables.popularity.len();
-    assert!(tables.items.len() >= count * tables.stride && weight.len() >= tables.dim);
-    let mut gates = device.alloc(TABLES, count)?;
-    let params = RankGates {
+    let parameters = match branch {
+        Branch::Linear { weight } => weight.clone(),
+        Branch::Mlp { w1, b1, w2, b2 } => [w1, b1, w2, &vec![*b2]].map(Vec::as_slice).concat(),
+    };
+    let hidden = if let Branch::Mlp { b1, .. } = branch { b1.len() } else { 0 };
+    let parts = if hidden == 0 { tables.dim } else { hidden * (tables.dim + 2) + 1 };
+    assert!(tables.items.len() >= count * tables.stride && parameters.len() == parts);
+    let on_device = device.upload(TABLES, &parameters)?;
+    let mut logits = device.alloc(TABLES, count)?;
+    let params = RankLogits {
         items: tables.items.ptr(),
-        weight: weight.ptr(),
-        gates: gates.ptr_mut(),
+        branch: on_device.ptr(),
+        logits: logits.ptr_mut(),
         count: count as u32,
         dim: tables.dim as u32,
         stride: tables.stride as u32,
-        unused: 0,
+        hidden: hidden as u32,
     };
     let shape = Shape::linear((count as u32).div_ceil(RANK_THREADS), RANK_THREADS);
     // SAFETY: the lengths were just checked.
     unsafe { device.launch(&device.kernel()?, shape, params)? };
-    Ok(gates)
+    Ok(logits.read()?.into_iter().map(gate).collect())
 }

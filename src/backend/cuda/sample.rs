@@ -99,7 +99,8 @@ impl Tables {
     fn new(device: &Device, sampler: &Sampler<'_>) -> Result<Self> {
         let host = sampler.tables();
         let alias = match host.negatives {
-            NegativeSampler::Uniform { .. } => None,
+            // Margins are refused before.
+            NegativeSampler::Uniform { .. } | NegativeSampler::Margin(_) => None,
             NegativeSampler::Alias { threshold, alias, weight, .. } => Some(Alias {
                 threshold: device.upload(TABLES, threshold)?,
                 alias: device.upload(TABLES, alias)?,

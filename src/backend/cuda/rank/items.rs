@@ -4,7 +4,7 @@ use std::{borrow::Borrow, ops::Range, ptr};
 
 use super::{
     super::{
-        Buffer, Device, Kernel, Shape,
+        Buffer, Device, Kernel, Purpose, Shape,
         params::{RANK_SLICE, RANK_THREADS, RANK_VARIANTS, RankPack},
     },
     TABLES, TILE,
@@ -33,26 +33,27 @@ impl<T: Borrow<Buffer<f32>>> Rows<T> {
         self.dim.next_multiple_of(RANK_SLICE as usize)
     }
 
-    /// Queues packing of the rows whose numbers are in `range` of `rows`, each times its `scale`, into tiles.
+    /// Queues packing of the rows whose numbers are in `range` of `rows`, each times its `scale`.
     pub(super) fn pack(
         &self,
         device: &Device,
         kernel: &Kernel<RankPack>,
         (rows, range): (&Buffer<u32>, Range<usize>),
         scale: Option<&Buffer<f32>>,
-        packed: &mut Buffer<f32>,
-        largest: &mut Buffer<u32>,
+        to: &mut Packed,
     ) -> Result<()> {
         let (tiles, depth) = (range.len().div_ceil(TILE), self.depth());
         assert!(self.table.borrow().len() >= self.count * self.stride && self.dim <= self.stride);
-        assert!(range.end <= rows.len() && packed.len() >= tiles * depth * TILE && !largest.is_empty());
+        assert!(range.end <= rows.len() && tiles <= to.tiles && depth == to.depth);
         assert!(scale.is_none_or(|scale| scale.len() >= self.count));
         let params = RankPack {
             table: self.table.borrow().ptr(),
             scale: scale.map_or(ptr::null(), Buffer::ptr),
             rows: rows.ptr().wrapping_add(range.start),
-            packed: packed.ptr_mut(),
-            largest: largest.ptr_mut(),
+            exact: to.exact.ptr_mut(),
+            packed: to.rounded.ptr_mut(),
+            norms: to.norms.ptr_mut(),
+            largest: to.largest.ptr_mut(),
             table_rows: self.count as u32,
             count: range.len() as u32,
             dim: self.dim as u32,
@@ -60,9 +61,36 @@ impl<T: Borrow<Buffer<f32>>> Rows<T> {
             depth: depth as u32,
             unused: 0,
         };
-        let grid = [tiles as u32, depth as u32 / RANK_SLICE, 1];
         // SAFETY: all arrays are as long as was just checked, and no row beyond the table is read.
-        unsafe { device.launch(kernel, Shape { grid, block: RANK_THREADS, shared: 0 }, params) }
+        unsafe { device.launch(kernel, Shape::linear(tiles as u32, RANK_THREADS), params) }
+    }
+}
+
+/// Rows in tiles.
+#[derive(Debug)]
+pub(super) struct Packed {
+    tiles: usize,
+    depth: usize,
+    /// `[T, TILE, depth]`.
+    pub(super) exact: Buffer<f32>,
+    /// `[T, depth / SLICE, TILE, SLICE]`.
+    pub(super) rounded: Buffer<u16>,
+    /// `[T, TILE]`: bounds of the rows' norms.
+    pub(super) norms: Buffer<f32>,
+    /// `[1]`: bits of the largest magnitude.
+    pub(super) largest: Buffer<u32>,
+}
+
+impl Packed {
+    pub(super) fn new(device: &Device, purpose: Purpose, tiles: usize, depth: usize) -> Result<Self> {
+        Ok(Packed {
+            tiles,
+            depth,
+            exact: device.alloc(purpose, tiles * TILE * depth)?,
+            rounded: device.alloc(purpose, tiles * TILE * depth)?,
+            norms: device.alloc(purpose, tiles * TILE)?,
+            largest: device.zeros(purpose, 1)?,
+        })
     }
 }
 
@@ -71,8 +99,7 @@ impl<T: Borrow<Buffer<f32>>> Rows<T> {
 pub(super) struct Items {
     pub(super) count: usize,
     pub(super) tiles: usize,
-    /// `[J, depth, TILE]`.
-    pub(super) packed: Buffer<f32>,
+    pub(super) packed: Packed,
     /// `[J, TILE]`.
     pub(super) ids: Buffer<u32>,
     pub(super) passes: Vec<Pass>,
@@ -101,14 +128,14 @@ impl Items {
         let (zeros, popularity) =
             (vec![0.0; if gates.is_some() { 0 } else { counts.len() }], popularity(counts));
         let gates = gates.unwrap_or(&zeros);
-        // Halves of a panel, whose items are alike, become the items of a thread: the g-th four of a tile's first half
-        // and the g-th four of its second.
+        // Halves of a panel, whose items are alike, become the eight items of a thread: two of each product of its warp.
         let order = order(gates, &popularity, rankings);
         let tiles = (order.len() * PANEL).div_ceil(TILE);
         let mut ids = vec![NO_ITEM; tiles * TILE];
         for (at, &id) in order.as_flattened().iter().enumerate() {
             let (tile, thread, item) = (at / TILE, at % TILE / 8, at % 8);
-            ids[tile * TILE + item / 4 * (TILE / 2) + thread * 4 + item % 4] = id;
+            let place = thread / 4 * 32 + item / 2 * 8 + thread % 4 * 2 + item % 2;
+            ids[tile * TILE + place] = id;
         }
 
         let mut largest_offset = 0.0f64;
@@ -130,10 +157,9 @@ impl Items {
         }
 
         let ids = device.upload(TABLES, &ids)?;
-        let mut packed = device.alloc(TABLES, tiles * rows.depth() * TILE)?;
-        let mut largest = device.zeros(TABLES, 1)?;
-        rows.pack(device, kernel, (&ids, 0..ids.len()), scale, &mut packed, &mut largest)?;
-        let largest_component = f64::from(f32::from_bits(largest.read()?[0]));
+        let mut packed = Packed::new(device, TABLES, tiles, rows.depth())?;
+        rows.pack(device, kernel, (&ids, 0..ids.len()), scale, &mut packed)?;
+        let largest_component = f64::from(f32::from_bits(packed.largest.read()?[0]));
         Ok(Items { count: counts.len(), tiles, packed, ids, passes, largest_component, largest_offset })
     }
 }

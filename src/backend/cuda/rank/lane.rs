@@ -7,9 +7,11 @@ use rayon::prelude::*;
 use super::{
     super::{
         Buffer, Device, Pinned, Shape,
-        params::{RANK_SHARED, RANK_THREADS, RankLists, RankMerge},
+        metrics::{Counts, Lists, OnDevice},
+        params::{RANK_RESIDENT, RANK_SHARED, RANK_THREADS, RankLists, RankMerge},
     },
     LISTS, Ranker, Seen, TILE,
+    items::Packed,
 };
 use crate::{
     backend::lists::{Block, Candidate, check},
@@ -18,8 +20,6 @@ use crate::{
 
 /// Warps of a block.
 const WARPS: usize = RANK_THREADS as usize / 32;
-/// Blocks that run at once on a multiprocessor: registers allow two.
-const RESIDENT: usize = 2;
 /// Shared memory for the lists that a block's warps merge.
 const SCRATCH_BYTES: usize = 34 << 10;
 /// Lists in the making of one lane take at most this much memory, and so do finished ones.
@@ -79,7 +79,7 @@ impl Plan {
         let variants = ranker.items.passes.iter().map(|pass| pass.variants).max().unwrap_or(0);
         let making = TILE * size_of::<u64>() * (merging.capacity() + variants * merging.length);
         let made = TILE * size_of::<u64>() * ranker.variants * ranker.k;
-        let blocks = RESIDENT * ranker.device.description().multiprocessors as usize;
+        let blocks = RANK_RESIDENT as usize * ranker.device.description().multiprocessors as usize;
         let units = blocks.min(LANE_BYTES / making).max(1);
         let tiles = users.div_ceil(TILE).min(units).min((LANE_BYTES / made).max(1));
         Plan { tiles, units, item_tiles: ranker.items.tiles }
@@ -91,69 +91,83 @@ impl Plan {
     }
 }
 
+/// No product of rounded rows of D components is off by more than this times the rows' norms; see kernels/rank.cu.
+fn error(dim: usize) -> f32 {
+    (1.0 + 1.0 / 128.0) / 128.0 + dim as f32 / (1 << 20) as f32
+}
+
+/// What becomes of lists.
+pub(super) enum Goal<'g> {
+    /// They are copied to the host and passed on.
+    Lists { users: &'g [u32], consume: &'g (dyn Fn(&Block<'_>) + Sync) },
+    /// They are counted where they are.
+    Counts { counts: &'g mut Counts, audience: &'g OnDevice },
+}
+
 /// One of two chunks that are ranked in turns.
 #[derive(Debug)]
 pub(super) struct Lane {
     device: Device,
-    /// `[T, depth, TILE]`.
-    packed: Buffer<f32>,
-    largest: Buffer<u32>,
+    packed: Packed,
     /// `[units, TILE, capacity]`.
     pending: Buffer<u64>,
     /// `[units, TILE, V, L]`.
     lists: Buffer<u64>,
     /// `[users, V, K]`.
     out: Buffer<u64>,
+    /// The same on the host; empty where lists are not copied.
     host: Pinned<u64>,
     host_largest: Pinned<u32>,
     chunk: Range<usize>,
 }
 
 impl Lane {
-    pub(super) fn new(ranker: &Ranker<'_>, plan: &Plan) -> Result<Self> {
+    pub(super) fn new(ranker: &Ranker<'_>, plan: &Plan, goal: &Goal<'_>) -> Result<Self> {
         let device = ranker.device.with_own_stream()?;
         let (merging, passes) = (ranker.merging, &ranker.items.passes);
         let variants = passes.iter().map(|pass| pass.variants).max().unwrap_or(0);
         let users = plan.units * TILE;
         let out = plan.tiles * TILE * ranker.variants * ranker.k;
         Ok(Lane {
-            packed: device.alloc(LISTS, plan.tiles * ranker.users.depth() * TILE)?,
-            largest: device.alloc(LISTS, 1)?,
+            packed: Packed::new(&device, LISTS, plan.tiles, ranker.users.depth())?,
             pending: device.alloc(LISTS, users * merging.capacity())?,
             lists: device.alloc(LISTS, users * variants * merging.length)?,
             out: device.alloc(LISTS, out)?,
-            host: device.pinned(out)?,
+            host: device.pinned(if matches!(goal, Goal::Lists { .. }) { out } else { 0 })?,
             host_largest: device.pinned(1)?,
             chunk: 0..0,
             device,
         })
     }
 
-    /// Queues all that makes the lists of a chunk of the users in `rows`.
+    /// Queues all that makes the lists of a chunk of the users in `rows`, and what becomes of them.
     pub(super) fn begin(
         &mut self,
         ranker: &Ranker<'_>,
         plan: &Plan,
-        rows: &Buffer<u32>,
+        (rows, chunk): (&Buffer<u32>, Range<usize>),
         seen: &Seen,
-        chunk: Range<usize>,
+        goal: &mut Goal<'_>,
     ) -> Result<()> {
         let (items, merging) = (&ranker.items, ranker.merging);
         let (count, tiles) = (chunk.len(), chunk.len().div_ceil(TILE));
         let parts = plan.parts(tiles);
         assert!(chunk.end <= rows.len() && tiles <= plan.tiles && tiles * parts <= plan.units);
-        self.largest.fill_zero()?;
-        let (packed, largest) = (&mut self.packed, &mut self.largest);
+        self.packed.largest.fill_zero()?;
         let which = (rows, chunk.clone());
-        ranker.users.pack(&self.device, &ranker.kernels.pack, which, None, packed, largest)?;
+        ranker.users.pack(&self.device, &ranker.kernels.pack, which, None, &mut self.packed)?;
         let rows = rows.ptr().wrapping_add(chunk.start);
-        self.chunk = chunk;
+        self.chunk = chunk.clone();
         let mut first = 0;
         for pass in &items.passes {
             self.lists.fill_zero()?;
             let lists = RankLists {
-                users: self.packed.ptr(),
-                items: items.packed.ptr(),
+                users: self.packed.rounded.ptr(),
+                items: items.packed.rounded.ptr(),
+                user_rows: self.packed.exact.ptr(),
+                item_rows: items.packed.exact.ptr(),
+                user_norms: self.packed.norms.ptr(),
+                item_norms: items.packed.norms.ptr(),
                 offsets: pass.offsets.ptr(),
                 ids: items.ids.ptr(),
                 rows,
@@ -170,6 +184,8 @@ impl Lane {
                 full: merging.full as u32,
                 capacity: merging.capacity() as u32,
                 warps: merging.warps as u32,
+                error: error(ranker.users.dim),
+                unused: 0,
             };
             let thresholds = pass.variants * TILE * size_of::<f32>();
             let shape = Shape {
@@ -201,20 +217,22 @@ impl Lane {
             unsafe { self.device.launch(&ranker.kernels.merge, shape, merge)? };
             first += pass.variants;
         }
-        self.out.read_pinned(&mut self.host)?;
-        self.largest.read_pinned(&mut self.host_largest)
+        match goal {
+            Goal::Lists { .. } => self.out.read_pinned(&mut self.host)?,
+            Goal::Counts { counts, audience } => {
+                let lists = Lists { lists: &self.out, first: chunk.start, count };
+                counts.count(&self.device, audience, &lists)?;
+            }
+        }
+        self.packed.largest.read_pinned(&mut self.host_largest)
     }
 
-    /// Waits for the chunk and passes its lists on.
-    pub(super) fn finish(
-        &mut self,
-        ranker: &Ranker<'_>,
-        users: &[u32],
-        consume: &(dyn Fn(&Block<'_>) + Sync),
-    ) -> Result<()> {
+    /// Waits for the chunk, and passes lists on that are on the host.
+    pub(super) fn finish(&mut self, ranker: &Ranker<'_>, goal: &Goal<'_>) -> Result<()> {
         let items = &ranker.items;
         let largest = f64::from(f32::from_bits(self.host_largest.as_slice()?[0]));
         check::range(largest, items.largest_component, items.largest_offset, ranker.users.dim)?;
+        let Goal::Lists { users, consume } = goal else { return Ok(()) };
         let (variants, room) = (ranker.variants, ranker.k);
         let users = &users[self.chunk.clone()];
         let candidates: &[Candidate] =

@@ -1,0 +1,142 @@
+//! CausE (Bonner and Vasile, RecSys 2018): item vectors of a biased and of a debiased set of interactions, tied.
+
+use super::{Layout, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, Penalty, TILE, Tile, bce::Bce};
+use crate::{
+    data::popularity::item_counts,
+    sampling::{Sampler, philox::philox_lanes},
+    simd::vectorised,
+};
+
+/// Share of the interactions that are expected to be treatment.
+const TREATMENT_SHARE: f64 = 0.1;
+/// The last word of the counter, which keeps these numbers apart from the samplers' and the tables'.
+const TREATMENT: u32 = 0x5452_5400;
+
+/// L = BCE of the control rows with q^c + BCE of the treatment rows with q^t + nu mean (q^c - q^t)^2; ranked by q^c.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    bce: Bce,
+    nu: f32,
+    key: [u32; 2],
+    /// `[I]`: the probability that an interaction of the item is treatment.
+    probability: Vec<f32>,
+}
+
+impl Cause {
+    /// CausE with these settings, for the train counts of `sampler`'s data and its seed.
+    pub fn new(config: &ObjectiveConfig, sampler: &Sampler<'_>) -> Self {
+        let seed = sampler.seed();
+        Cause {
+            bce: Bce { eps_compat: config.eps_compat },
+            nu: config.nu,
+            key: [seed as u32, (seed >> 32) as u32],
+            probability: probabilities(&item_counts(sampler.data())),
+        }
+    }
+}
+
+/// min(1, kappa / n_i), with kappa such that the expected number of treatment interactions, sum_i min(n_i, kappa), is
+/// [`TREATMENT_SHARE`] of all.
+fn probabilities(counts: &[u32]) -> Vec<f32> {
+    let mut sorted: Vec<f64> = counts.iter().filter(|&&n| n > 0).map(|&n| f64::from(n)).collect();
+    sorted.sort_by(f64::total_cmp);
+    let mut left = TREATMENT_SHARE * sorted.iter().sum::<f64>();
+    let mut kappa = 0.0;
+    for (k, &n) in sorted.iter().enumerate() {
+        // The items from here on share what is left alike, unless this one has less.
+        kappa = left / (sorted.len() - k) as f64;
+        if kappa <= n {
+            break;
+        }
+        left -= n;
+    }
+    counts.iter().map(|&n| (kappa / f64::from(n.max(1))).min(1.0) as f32).collect()
+}
+
+impl Objective for Cause {
+    fn name(&self) -> &'static str {
+        "cause"
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Twins
+    }
+
+    fn item_constants(&self) -> Option<&[f32]> {
+        Some(&self.probability)
+    }
+
+    fn penalty(&self) -> Option<Penalty> {
+        Some(Penalty::Halves(self.nu))
+    }
+
+    fn parts(&self) -> &'static [&'static str] {
+        &["control", "treatment"]
+    }
+
+    fn grouped(&self) -> bool {
+        true
+    }
+
+    /// An interaction is treatment in every step or in none.
+    fn second_group(&self, tile: &Tile) -> [bool; TILE] {
+        treatment(self, tile)
+    }
+
+    fn stage(&self, tile: &mut Tile) {
+        stage(self, tile);
+    }
+}
+
+vectorised! {
+    fn treatment(this: &Cause, tile: &Tile) -> [bool; TILE] {
+        let [users, positives, _] = tile.ids;
+        let word = philox_lanes([users, positives, [0; TILE], [TREATMENT; TILE]], this.key)[0];
+        let mut treatment = [false; TILE];
+        for r in 0..TILE {
+            // In [0, 1), exactly.
+            let uniform = (word[r] >> 8) as f32 / 16_777_216.0;
+            treatment[r] = uniform < tile.item_constant[POSITIVE][r];
+        }
+        treatment
+    }
+}
+
+vectorised! {
+    fn stage(this: &Cause, tile: &mut Tile) {
+        for r in 0..TILE {
+            let treated = tile.second_group[r];
+            let weight = tile.group_weight[usize::from(treated)];
+            let mut loss = 0.0;
+            for (sample, y) in [(POSITIVE, 1.0), (NEGATIVE, 0.0)] {
+                let score = if treated { tile.second_score[sample][r] } else { tile.score[sample][r] };
+                let (term, slope) = this.bce.term(score, y);
+                loss += term * weight;
+                tile.score_gradient[sample][r] = if treated { 0.0 } else { slope * weight };
+                tile.second_gradient[sample][r] = if treated { slope * weight } else { 0.0 };
+            }
+            tile.loss[0][r] = if treated { 0.0 } else { loss };
+            tile.loss[1][r] = if treated { loss } else { 0.0 };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_is_expected_to_be_treatment() {
+        for counts in [vec![100, 100], vec![1, 2, 3, 1000, 5000, 0], vec![1; 50], (0..700).collect()] {
+            let p = probabilities(&counts);
+            let total: f64 = counts.iter().map(|&n| f64::from(n)).sum();
+            let expected: f64 = counts.iter().zip(&p).map(|(&n, &p)| f64::from(n) * f64::from(p)).sum();
+            assert!((expected / total - 0.1).abs() < 1e-6, "{counts:?}: {expected} of {total}");
+            // As many of every item, unless it has fewer.
+            let most = counts.iter().zip(&p).map(|(&n, &p)| n as f32 * p).fold(0f32, f32::max);
+            for (&n, &p) in counts.iter().zip(&p).filter(|(n, _)| **n > 0) {
+                assert!(p == 1.0 || (n as f32 * p / most - 1.0).abs() < 1e-5, "{n}: {p}");
+            }
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! A training that was put down and taken up again gives the same bits as one that was not.
+
+mod emulator;
+
+use std::{
+    fs,
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
+
+use macr::{
+    Checkpoint, Config, Edges, Error, Interactions, InteractionsBuilder, Model, Observer, Result, Split,
+    Trainer,
+    backbone::{Backbone, Form, LightGcn},
+    backend::{
+        Backend, Losses, Settings, State,
+        cpu::Cpu,
+        cuda::{Cuda, Device},
+    },
+    device::Resolved,
+    objective::{self, BranchKind, ObjectiveConfig, Pairing},
+    optim::{Adam, CatchUp},
+    sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
+    train::{
+        Epoch, Evaluated,
+        sequence::{minibatch, propagated_minibatch},
+    },
+};
+
+const SIZE: (u32, u32) = (300, 97);
+
+fn world() -> Interactions {
+    let pairs =
+        (0..SIZE.0).flat_map(|u| (0..2 + u % 9).map(move |k| (u, (u * 7 + k * k * (k + 3)) % SIZE.1)));
+    InteractionsBuilder::new(SIZE.0, SIZE.1).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap()
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    objective: &'static str,
+    pairing: Pairing,
+    kind: SamplerKind,
+    lightgcn: Option<LightGcn>,
+    branch: BranchKind,
+    catch_up: CatchUp,
+    dim: usize,
+    storage: Storage,
+}
+
+/// Every objective on every backbone; between them, every other setting that has state of its own.
+fn cases() -> Vec<Case> {
+    let backbones = [
+        None,
+        Some(LightGcn { layers: 3, form: Form::Layers }),
+        Some(LightGcn { layers: 2, form: Form::Gram }),
+    ];
+    let mut cases = Vec::new();
+    for (k, (objective, ..)) in objective::REGISTRY.iter().enumerate() {
+        for (b, lightgcn) in backbones.into_iter().enumerate() {
+            let base = Case {
+                objective,
+                pairing: if b == 1 { Pairing::AllPairs } else { Pairing::Rows },
+                kind: [SamplerKind::UserUniform, SamplerKind::Interaction][(k + b) % 2],
+                lightgcn,
+                branch: BranchKind::Linear,
+                catch_up: if b == 2 { CatchUp::Replay } else { CatchUp::Quadrature },
+                dim: [6, 16, 34][(k + b) % 3],
+                storage: Storage::F32,
+            };
+            cases.push(base);
+            cases.push(Case { storage: [Storage::F16, Storage::Bf16][(k + b) % 2], ..base });
+            if lightgcn.is_none() {
+                cases.push(Case { pairing: Pairing::AllPairs, catch_up: CatchUp::Replay, ..base });
+                cases.push(Case { branch: BranchKind::Mlp(5), ..base });
+            }
+        }
+    }
+    cases
+}
+
+impl Case {
+    fn config(&self) -> ObjectiveConfig {
+        ObjectiveConfig { alpha: 1e-2, pairing: self.pairing, ..ObjectiveConfig::default() }
+    }
+
+    /// True if a GPU can train it.
+    fn has_kernel(&self, data: &Interactions) -> bool {
+        let sampler = self.sampler(data);
+        let objective = objective::build(self.objective, &self.config(), &sampler).unwrap();
+        objective.has_kernel() && self.branch == BranchKind::Linear
+    }
+
+    fn sampler<'a>(&self, data: &'a Interactions) -> Sampler<'a> {
+        Sampler::new(data, self.kind, Negatives::Popularity(0.5), 70, 3).unwrap()
+    }
+
+    /// A training at its first step.
+    fn begin<'a>(&self, data: &'a Interactions, device: Option<&Device>) -> Box<dyn Backend + 'a> {
+        let &Case { lightgcn, branch, catch_up, dim, storage, .. } = self;
+        let settings =
+            Settings { dim, storage, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
+        let sampler = self.sampler(data);
+        let objective = objective::build(self.objective, &self.config(), &sampler).unwrap();
+        match device {
+            None => Box::new(Cpu::new(SIZE, sampler, objective, settings).unwrap()),
+            Some(device) => Box::new(
+                Cuda::new(device, SIZE, sampler, objective.as_ref(), &self.config(), settings).unwrap(),
+            ),
+        }
+    }
+
+    fn advance(&self, engine: &mut dyn Backend, steps: u64, losses: &mut Losses) {
+        let sequence = if self.lightgcn.is_some() { propagated_minibatch } else { minibatch };
+        engine.advance(steps, &sequence, losses).unwrap();
+    }
+}
+
+fn on_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(f)
+}
+
+/// `steps` and `more` steps, once in one go and once from a state that was put into a fresh training between them.
+fn same_bits(case: Case, data: &Interactions, device: Option<&Device>, [steps, more]: [u64; 2]) {
+    let whole = || {
+        let (mut engine, mut losses) = (case.begin(data, device), Losses::default());
+        case.advance(&mut *engine, steps + more, &mut losses);
+        (engine.state().unwrap(), engine.parameters().unwrap(), losses)
+    };
+    let before = || -> (State, Losses) {
+        let (mut engine, mut losses) = (case.begin(data, device), Losses::default());
+        case.advance(&mut *engine, steps, &mut losses);
+        (engine.state().unwrap(), losses)
+    };
+    let after = |(state, mut losses): (State, Losses)| {
+        let mut engine = case.begin(data, device);
+        // What a training has drawn ahead must not outlive its state.
+        if steps % 2 == 1 {
+            case.advance(&mut *engine, 3, &mut Losses::default());
+        }
+        engine.restore(&state).unwrap();
+        assert!(engine.state().unwrap() == state, "{case:?}: another state than was put in");
+        case.advance(&mut *engine, more, &mut losses);
+        (engine.state().unwrap(), engine.parameters().unwrap(), losses)
+    };
+    let whole = on_threads(2, whole);
+    let (state, parameters, losses) = on_threads(1, || after(on_threads(3, before)));
+    assert_eq!(whole.2.map(f64::to_bits), losses.map(f64::to_bits), "{case:?}, {steps} + {more}: losses");
+    assert_eq!(state.step, steps + more);
+    for (whole, part) in whole.0.tensors.iter().zip(&state.tensors) {
+        assert!(whole == part, "{case:?}, {steps} + {more}: {} differs", whole.name);
+    }
+    assert!(whole.1 == parameters, "{case:?}, {steps} + {more}: parameters differ");
+}
+
+#[test]
+fn the_cpu_goes_on_with_the_same_bits() {
+    let data = world();
+    for case in cases() {
+        for lengths in [[0, 20], [1, 19], [16, 24], [37, 30]] {
+            same_bits(case, &data, None, lengths);
+        }
+    }
+}
+
+/// Held by each test of the device, whose memory they share.
+static DEVICE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_gpu_goes_on_with_the_same_bits() {
+    let _alone = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    for case in cases().into_iter().filter(|case| case.has_kernel(&data)) {
+        same_bits(case, &data, Some(&device), [5, 6]);
+    }
+}
+
+#[test]
+fn states_move_between_backends() {
+    let _alone = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(device) = emulator::device() else { return };
+    let data = world();
+    for case in cases().into_iter().filter(|case| case.has_kernel(&data)).step_by(2) {
+        for [from, to] in [[None, Some(&device)], [Some(&device), None]] {
+            let mut first = case.begin(&data, from);
+            case.advance(&mut *first, 9, &mut Losses::default());
+            let state = first.state().unwrap();
+            let mut second = case.begin(&data, to);
+            second.restore(&state).unwrap();
+            assert!(second.state().unwrap() == state, "{case:?}: changed by the move");
+            for engine in [&mut first, &mut second] {
+                case.advance(&mut **engine, 5, &mut Losses::default());
+            }
+            let (here, there) = (first.parameters().unwrap(), second.parameters().unwrap());
+            let far = here.users.iter().zip(&there.users).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            // In 16 bits, sums that differ by the last bits of f32 are now and then rounded to different neighbours.
+            let largest = here.users.iter().fold(0f32, |a, x| a.max(x.abs()));
+            let unit = match case.storage {
+                Storage::F32 => 0.0,
+                Storage::F16 => largest / 1024.0,
+                Storage::Bf16 => largest / 128.0,
+            };
+            assert!(far < 2e-5 + 3.0 * unit, "{case:?}: {far}");
+        }
+    }
+}
+
+#[test]
+fn a_state_of_another_training_is_refused() {
+    let data = world();
+    let base = Case { objective: "macr", ..cases()[0] };
+    let state = base.begin(&data, None).state().unwrap();
+    for other in [
+        Case { dim: base.dim + 1, ..base },
+        Case { objective: "bce", ..base },
+        Case { branch: BranchKind::Mlp(2), ..base },
+    ] {
+        let error = other.begin(&data, None).restore(&state).unwrap_err().to_string();
+        assert!(error.contains("another training"), "{error}");
+    }
+}
+
+/// Notes what a training tells, apart from times, and stops it when it is asked for the `stop_at`-th time.
+#[derive(Debug, Default)]
+struct Notes {
+    lines: Vec<String>,
+    asked: std::cell::Cell<u64>,
+    stop_at: Option<u64>,
+    checkpoint: Option<Checkpoint>,
+}
+
+impl Observer for Notes {
+    fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
+        self.lines.push(format!("{:?}", Epoch { seconds: 0.0, ..epoch.clone() }));
+        Ok(())
+    }
+
+    fn evaluated(&mut self, evaluated: &Evaluated) -> Result<()> {
+        self.lines.push(format!("{:?}", Evaluated { seconds: 0.0, ..evaluated.clone() }));
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        self.checkpoint = Some(checkpoint);
+        Ok(())
+    }
+
+    fn stop(&self) -> bool {
+        self.asked.set(self.asked.get() + 1);
+        self.stop_at == Some(self.asked.get())
+    }
+}
+
+fn split_world() -> Interactions {
+    let pairs = (0..160u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 50)));
+    let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
+    InteractionsBuilder::new(160, 50)
+        .split(Split::Train, Edges::from_pairs(train))
+        .split(Split::Test, Edges::from_pairs(test))
+        .build()
+        .unwrap()
+}
+
+/// Trains in one go, and again stopped at moments that follow from `seed`, each time through files.
+fn stopped_at_any_moment(data: &Interactions, config: &Config, device: &Resolved, seed: u64) {
+    let case = format!("{} on {device}, seed {seed}", config.system());
+    let begin = || Trainer::on(device, data, config.clone()).unwrap();
+    let mut whole = Notes::default();
+    let (expected, _) = begin().fit(&mut whole).unwrap();
+    let turns = whole.asked.get();
+    let folder = tempfile::tempdir().unwrap();
+    let (mut lines, mut random) = (Vec::new(), seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let model: Model = loop {
+        let mut trainer = begin();
+        if let Some(checkpoint) = Checkpoint::newest(folder.path()).unwrap() {
+            trainer = trainer.resume(&checkpoint).unwrap();
+        }
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let mut notes = Notes { stop_at: Some(1 + (random >> 33) % turns), ..Notes::default() };
+        let result = trainer.fit(&mut notes);
+        lines.append(&mut notes.lines);
+        match result {
+            Ok((model, _)) => break model,
+            Err(Error::Interrupted { .. }) => notes.checkpoint.unwrap().save(folder.path()).unwrap(),
+            Err(error) => panic!("{case}: {error}"),
+        }
+    };
+    assert_eq!(whole.lines, lines, "{case}");
+    assert!(model == expected, "{case}: another model");
+}
+
+fn systems() -> impl Iterator<Item = Config> {
+    let objectives = objective::REGISTRY.iter().map(|(name, ..)| *name);
+    objectives.flat_map(|objective| {
+        [Backbone::Mf, Backbone::LightGcn].map(|backbone| Config {
+            objective: objective.into(),
+            backbone,
+            c: vec![0.0, 10.0],
+            tau: vec![0.0, 1.0],
+            batch_size: 60,
+            dim: 6,
+            epochs: 5,
+            eval_every: 2,
+            select: Split::Test,
+            ..Config::default()
+        })
+    })
+}
+
+#[test]
+fn any_training_can_be_stopped_at_any_moment() {
+    let data = split_world();
+    for (seed, config) in (0..).zip(systems()) {
+        for seed in [seed, seed + 1000] {
+            on_threads(1 + seed as usize % 3, || stopped_at_any_moment(&data, &config, &Resolved::Cpu, seed));
+        }
+    }
+}
+
+#[test]
+fn any_training_on_a_gpu_can_be_stopped_at_any_moment() {
+    let _alone = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(device) = emulator::device() else { return };
+    let data = split_world();
+    for (seed, config) in (0..).zip(systems()) {
+        let sampler = config.sampler(&data).unwrap();
+        let objective = objective::build(&config.objective, &config.objective_config(), &sampler).unwrap();
+        if objective.has_kernel() {
+            let config = Config { epochs: 3, ..config };
+            stopped_at_any_moment(&data, &config, &Resolved::Cuda(device.clone()), seed);
+        }
+    }
+}
+
+#[test]
+fn the_command_continues_on_a_gpu_and_says_when_a_run_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let pairs = (0..120u32).flat_map(|u| (0..8).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 60)));
+    let text: String = pairs.map(|(u, i)| format!("u{u},i{i}\n")).collect();
+    fs::write(folder.path().join("pairs.csv"), text).unwrap();
+    let run = |arguments: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_macr"));
+        command.current_dir(folder.path()).args(arguments.split(' '));
+        emulator::equip(&mut command).then(|| {
+            let output = command.output().unwrap();
+            let words = String::from_utf8(output.stderr).unwrap();
+            assert!(output.status.success(), "{arguments}: {words}");
+            words
+        })
+    };
+    let train = "train pairs.csv --objective macr --batch-size 50 --dim 8 --k 5 --eval-every 1 --device cuda";
+    if run(&format!("{train} --epochs 3 --out whole")).is_none() {
+        eprintln!("skipped: no C++ compiler");
+        return;
+    }
+    run(&format!("{train} --epochs 1 --out cut"));
+    let words = run("train --resume cut --epochs 2").unwrap();
+    assert!(words.contains("CUDA emulator") && !words.contains("until now"), "{words}");
+    let model = |name: &str| fs::read(folder.path().join(name).join("model.safetensors")).unwrap();
+    run("train --resume cut --epochs 3");
+    assert!(model("whole") == model("cut"), "another model");
+    let words = run("train --resume cut --epochs 4 --device cpu").unwrap();
+    assert!(words.contains("until now the run was trained on CUDA emulator, and from here on"), "{words}");
+}
