@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use crate::simd::{self, LANES, fold, vectorised};
+use crate::simd::{self, LANES, vectorised};
 
 /// Columns of a row: 256 bytes.
 pub const COLUMNS: usize = 64;
@@ -41,7 +41,7 @@ vectorised! {
 
 #[inline(always)]
 fn sums<const N: usize>(times: u64, factor: f32) -> f32 {
-    let mut sum = [[0f32; LANES]; N];
+    let mut sum: [[f32; LANES]; N] = std::array::from_fn(|n| [n as f32; LANES]);
     for _ in 0..times {
         for n in 0..N {
             for lane in 0..LANES {
@@ -49,14 +49,7 @@ fn sums<const N: usize>(times: u64, factor: f32) -> f32 {
             }
         }
     }
-    // By index: what is borrowed would be kept in memory.
-    let mut total = [0f32; LANES];
-    for n in 0..N {
-        for lane in 0..LANES {
-            total[lane] += sum[n][lane];
-        }
-    }
-    fold(total)
+    sum.as_flattened().iter().sum()
 }
 
 /// Copies on all threads.
