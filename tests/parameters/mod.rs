@@ -5,7 +5,7 @@ use macr::{Branch, backend::Parameters};
 
 /// Every parameter, the branches last.
 pub fn flat(parameters: &Parameters) -> Vec<f32> {
-    let Parameters { users, items, user_branch, item_branch, ego } = parameters;
+    let Parameters { users, items, user_branch, item_branch, ego, .. } = parameters;
     let tables = [users, items].into_iter().chain(ego.iter().flatten());
     let mut all: Vec<f32> = tables.flatten().copied().collect();
     for branch in [user_branch, item_branch].into_iter().flatten() {
