@@ -18,6 +18,8 @@ use macr::{
         team::Team,
     },
     data::graph::Graph,
+    objective::Layout,
+    storage::{Storage, Stored},
 };
 use shapes::Shape;
 
@@ -26,10 +28,7 @@ fn propagation(c: &mut Criterion) {
         let (_, data) = shape.generate();
         let graph = Graph::new(&data);
         let edges = graph.by_user.nnz();
-        let table = |rows: u32, stream| {
-            Table::xavier(rows as usize, Shape::DIM, 1, stream).expect("it fits into memory")
-        };
-        let tables = [table(shape.users, 0), table(shape.items, 1)];
+        let [row, _] = Layout::Whole.shapes(Shape::DIM, true);
         let mut group = c.benchmark_group(format!("propagation/{}", shape.name));
         group.sample_size(20).measurement_time(Duration::from_secs(4));
 
@@ -51,19 +50,26 @@ fn propagation(c: &mut Criterion) {
             group.bench_function(format!("gather from {name}"), |b| {
                 b.iter_custom(|times| {
                     timed(times, |team| {
-                        work.chunk_sums(team, one_row, Rows::Dense(&values), Shape::DIM);
+                        work.chunk_sums(team, one_row, Rows::Dense(Stored::F32(&values)), Shape::DIM);
                     })
                 });
             });
         }
-        // Two layers without the outermost: one in each direction.
+        // Two layers without the outermost: one in each direction. Halves are half the bytes.
         let lightgcn = LightGcn { layers: 2, form: Form::Layers };
-        let both = [&tables[0], &tables[1]];
-        let mut layers = Team::enter(|team| Propagation::new(graph.clone(), lightgcn, both, team));
-        group.throughput(Throughput::Bytes(2 * bytes));
-        group.bench_function("layer in both directions", |b| {
-            b.iter_custom(|times| timed(times, |team| layers.forward(team, both)));
-        });
+        for storage in Storage::ALL {
+            let table = |rows: u32, stream| {
+                Table::xavier(rows as usize, Shape::DIM, row, storage, 1, stream)
+                    .expect("it fits into memory")
+            };
+            let tables = [table(shape.users, 0), table(shape.items, 1)];
+            let both = [&tables[0], &tables[1]];
+            let mut layers = Team::enter(|team| Propagation::new(graph.clone(), lightgcn, both, team));
+            group.throughput(Throughput::Bytes(2 * bytes / 4 * storage.bytes() as u64));
+            group.bench_function(format!("layer in both directions/{storage}"), |b| {
+                b.iter_custom(|times| timed(times, |team| layers.forward(team, both)));
+            });
+        }
         group.finish();
     }
 }

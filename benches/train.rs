@@ -10,6 +10,7 @@ use macr::{
     objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
     train::sequence::minibatch,
 };
 use shapes::Shape;
@@ -20,22 +21,25 @@ fn train(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("train/{}/{batch}", shape.name));
         group.throughput(Throughput::Elements(u64::from(batch)));
         group.sample_size(20).measurement_time(Duration::from_secs(4));
-        for (objective, pairing) in [
-            ("bce", Pairing::Rows),
-            ("bpr", Pairing::Rows),
-            ("macr", Pairing::Rows),
-            ("macr", Pairing::AllPairs),
-            ("bs", Pairing::Rows),
-            ("ipw", Pairing::Rows),
-            ("reg", Pairing::Rows),
-            ("cause", Pairing::Rows),
-            ("dice", Pairing::Rows),
+        for (objective, pairing, storage) in [
+            ("bce", Pairing::Rows, Storage::F32),
+            ("bce", Pairing::Rows, Storage::F16),
+            ("bce", Pairing::Rows, Storage::Bf16),
+            ("bpr", Pairing::Rows, Storage::F32),
+            ("macr", Pairing::Rows, Storage::F32),
+            ("macr", Pairing::AllPairs, Storage::F32),
+            ("bs", Pairing::Rows, Storage::F32),
+            ("ipw", Pairing::Rows, Storage::F32),
+            ("reg", Pairing::Rows, Storage::F32),
+            ("cause", Pairing::Rows, Storage::F32),
+            ("dice", Pairing::Rows, Storage::F32),
         ] {
             let config = ObjectiveConfig { alpha: 1e-3, beta: 1e-3, pairing, ..ObjectiveConfig::default() };
             let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, batch, 1)
                 .expect("the batch fits");
             let settings = Settings {
                 dim: 64,
+                storage,
                 lightgcn: None,
                 adam: Adam::default(),
                 catch_up: CatchUp::Quadrature,
@@ -47,7 +51,8 @@ fn train(c: &mut Criterion) {
             let mut engine =
                 Cpu::new((shape.users, shape.items), sampler, objective_, settings).expect("it fits");
             engine.repeat(500, &minibatch).expect("no device to fail");
-            group.bench_function(format!("{objective}/{pairing}"), |b| {
+            let form = if storage == Storage::F32 { String::new() } else { format!("/{storage}") };
+            group.bench_function(format!("{objective}/{pairing}{form}"), |b| {
                 b.iter_custom(|steps| {
                     let start = Instant::now();
                     engine.repeat(steps, &minibatch).expect("no device to fail");

@@ -4,8 +4,8 @@
 //            weights w_k = lr_{last + k} b1^k, k = 1..n, last = now - n (src/optim.rs): two weights, and b2^(x/2) at the
 //            two nodes x, [S, 257, 4]. One block a step, one thread a gap; the moments of the weights are summed term by
 //            term in f64, from rates in shared memory. Reads 2 KB and writes 4 KB a step.
-// export_W   a copy of a table with every row in the state after step `now`, [rows, W]; the table itself is only read.
-//            One group of lanes a row. Moves 16 W bytes a row.
+// export_W   a copy of a table with every row in the state after step `now`, [rows, W] in f32; the table itself is only
+//            read. One group of lanes a row. Moves 16 W bytes a row, 14 W where parameters have 16 bits.
 //
 // Deterministic: no thread depends on another, and every sum has one order.
 #include "adam.cuh"
@@ -47,12 +47,12 @@ KERNEL(rules, Rules p, RULES_THREADS) {
 
 namespace adam {
 
-template <unsigned WIDTH> DEVICE void run(const Export &p) {
+template <class T, unsigned WIDTH> DEVICE void run(const Export &p) {
     using R = Row<WIDTH>;
     const uint64_t row = uint64_t(blockIdx.x) * (EXPORT_THREADS / R::G) + threadIdx.x / R::G;
     if (row >= p.rows) return;
     const uint64_t at = row * p.stride;
-    R own = R::load(p.table.p + at, p.stride);
+    R own = R::load(static_cast<const T *>(p.table.p) + at, p.stride);
     const R m = R::load(p.table.m + at, p.stride), v = R::load(p.table.v + at, p.stride);
     catch_up(p.adam, p.weights, p.table.last[row], *p.step, own, m, v);
     own.store(p.out + at, p.stride);
@@ -60,7 +60,7 @@ template <unsigned WIDTH> DEVICE void run(const Export &p) {
 
 }  // namespace adam
 
-#define EXPORT(W) \
-    KERNEL(export_##W, Export p, EXPORT_THREADS) { adam::run<W>(p); }
-EVERY_WIDTH(EXPORT)
+#define EXPORT(NAME, T, W) \
+    KERNEL(export_##NAME##W, Export p, EXPORT_THREADS) { adam::run<T, W>(p); }
+EVERY_TABLE(EXPORT)
 #undef EXPORT

@@ -3,6 +3,8 @@
 //   g[slot] = sum over its samples s of dL/da[s] partner(s)  +  samples(slot) l2 own  +  (sum of dL/dy[s]) branch
 //   p, m, v, last = Adam of g, with m and v first decayed over the steps that the row has missed    (adam.cuh)
 //
+// A p of 16 bits is rounded at random (storage.cuh).
+//
 // LightGCN: g without L2 is the gradient of the final embeddings and is written as it is, [slots, W].
 //
 // Samples lie by row: place j holds a sample, a row's places follow one another, and the order of every sum is that of
@@ -13,7 +15,8 @@
 // Block 0 sums the partials of step and gather. Branch vectors are read from one half of their buffer, chosen by the
 // parity of the step, and written to the other.
 //
-// Moves 4 W bytes a sample from the second-level cache; 16 W in and 12 W out a touched row; 8 W twice a window part.
+// Moves 4 W bytes a sample from the second-level cache; 16 W in and 12 W out a touched row, 10 W out where parameters have
+// 16 bits; 8 W twice a window part.
 //
 // Deterministic: who finishes a long row depends on timing, what is added in which order does not. No floating-point
 // atomics; nobody waits for another block.
@@ -81,7 +84,7 @@ template <unsigned WIDTH> struct Touched {
     }
 };
 
-template <unsigned WIDTH>
+template <class T, unsigned WIDTH>
 DEVICE void finish(const Apply &p, const ApplySide &side, uint32_t rows, uint32_t slot, Touched<WIDTH> row,
                    uint32_t samples, Gradient<WIDTH> gradient) {
     using R = Row<WIDTH>;
@@ -98,7 +101,8 @@ DEVICE void finish(const Apply &p, const ApplySide &side, uint32_t rows, uint32_
         adam::step(p.adam, rate, gradient.row.x[j], row.own.x[j], row.m.x[j], row.v.x[j]);
     }
     const uint64_t at = uint64_t(row.id) * p.stride;
-    row.own.store(side.table.p + at, p.stride);
+    row.own.template round<T>(Noise(side.table, now + 1, row.id));
+    row.own.store(static_cast<T *>(side.table.p) + at, p.stride);
     row.m.store(side.table.m + at, p.stride);
     row.v.store(side.table.v + at, p.stride);
     // All lanes have read it.
@@ -107,7 +111,7 @@ DEVICE void finish(const Apply &p, const ApplySide &side, uint32_t rows, uint32_
 }
 
 // A row of at most WINDOW samples.
-template <unsigned WIDTH> DEVICE void slot(const Apply &p, const ApplySide &side, uint32_t slot) {
+template <class T, unsigned WIDTH> DEVICE void slot(const Apply &p, const ApplySide &side, uint32_t slot) {
     // Read before it is known whether there is such a slot: one wait less.
     const bool possible = slot < 2 * p.batch;
     const uint32_t touched = possible ? side.touched[slot] : 0;
@@ -119,15 +123,15 @@ template <unsigned WIDTH> DEVICE void slot(const Apply &p, const ApplySide &side
     if constexpr (Row<WIDTH>::V < 8) {
         const Touched<WIDTH> row(p, side, slot, id, whole);
         const Gradient<WIDTH> sum = sum_samples<WIDTH>(p, side, rows, begin, places);
-        if (whole) finish(p, side, rows, slot, row, samples, sum);
+        if (whole) finish<T>(p, side, rows, slot, row, samples, sum);
     } else {
         const Gradient<WIDTH> sum = sum_samples<WIDTH>(p, side, rows, begin, places);
-        if (whole) finish(p, side, rows, slot, Touched<WIDTH>(p, side, slot, id, true), samples, sum);
+        if (whole) finish<T>(p, side, rows, slot, Touched<WIDTH>(p, side, slot, id, true), samples, sum);
     }
 }
 
 // The parts of longer rows that lie in the places WINDOW j .. WINDOW (j + 1).
-template <unsigned WIDTH> DEVICE void window(const Apply &p, const ApplySide &side, uint32_t j) {
+template <class T, unsigned WIDTH> DEVICE void window(const Apply &p, const ApplySide &side, uint32_t j) {
     using R = Row<WIDTH>;
     const uint32_t rows = *p.rows, begin = min(WINDOW * j, 2 * rows), end = min(begin + WINDOW, 2 * rows);
     const bool inside = begin < end;
@@ -164,7 +168,7 @@ template <unsigned WIDTH> DEVICE void window(const Apply &p, const ApplySide &si
             total.upstream += __ldcg(side.partial_upstream + at);
             at = 2 * (w + 1);
         }
-        finish(p, side, rows, slot, Touched<WIDTH>(p, side, slot, side.touched[slot], true), row_end - row_begin, total);
+        finish<T>(p, side, rows, slot, Touched<WIDTH>(p, side, slot, side.touched[slot], true), row_end - row_begin, total);
         if (R::lane() == 0) side.arrived[first_window] = 0;
     }
 }
@@ -210,7 +214,7 @@ template <unsigned WIDTH> DEVICE void reduce(const Apply &p, double *partial, fl
     }
 }
 
-template <unsigned WIDTH> DEVICE void run(const Apply &p, double *partial) {
+template <class T, unsigned WIDTH> DEVICE void run(const Apply &p, double *partial) {
     constexpr uint32_t GROUPS = APPLY_THREADS / Row<WIDTH>::G;
     const uint32_t b = blockIdx.x, group = threadIdx.x / Row<WIDTH>::G;
     if (b == 0) {
@@ -219,19 +223,19 @@ template <unsigned WIDTH> DEVICE void run(const Apply &p, double *partial) {
     }
     if (b < p.item_slots) {
         const unsigned which = b < p.user_windows;
-        return window<WIDTH>(p, p.side[which], (b - (which ? 1 : p.user_windows)) * GROUPS + group);
+        return window<T, WIDTH>(p, p.side[which], (b - (which ? 1 : p.user_windows)) * GROUPS + group);
     }
     const unsigned which = b < p.user_slots;
-    slot<WIDTH>(p, p.side[which], (b - (which ? p.item_slots : p.user_slots)) * GROUPS + group);
+    slot<T, WIDTH>(p, p.side[which], (b - (which ? p.item_slots : p.user_slots)) * GROUPS + group);
 }
 
 }  // namespace apply
 
 // Dynamic shared memory: [groups of the block, W] f32 where there are branches.
-#define APPLY(W)                                   \
-    KERNEL(apply_##W, Apply p, APPLY_THREADS) {    \
-        __shared__ double partial[apply::WARPS];   \
-        apply::run<W>(p, partial);                 \
+#define APPLY(NAME, T, W)                                \
+    KERNEL(apply_##NAME##W, Apply p, APPLY_THREADS) {    \
+        __shared__ double partial[apply::WARPS];         \
+        apply::run<T, W>(p, partial);                    \
     }
-EVERY_WIDTH(APPLY)
+EVERY_TABLE(APPLY)
 #undef APPLY

@@ -79,6 +79,29 @@ DEVICE unsigned warp_exclusive_sum(unsigned value) {
 DEVICE float4 load4(const float *p) { return *reinterpret_cast<const float4 *>(p); }
 DEVICE void store4(float *p, float4 v) { *reinterpret_cast<float4 *>(p) = v; }
 
+// ---- numbers of 16 bits, two to a word, the first in its lower half
+
+#ifdef __CUDACC__
+DEVICE float2 widen_f16x2(uint32_t word) {
+    float2 v;
+    asm("{ .reg .b16 low, high; mov.b32 {low, high}, %2; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
+        : "=f"(v.x), "=f"(v.y)
+        : "r"(word));
+    return v;
+}
+// The nearest; too large becomes infinite.
+DEVICE uint32_t nearest_f16x2(float first, float second) {
+    uint32_t word;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+    return word;
+}
+DEVICE uint32_t nearest_bf16x2(float first, float second) {
+    uint32_t word;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
+    return word;
+}
+#endif
+
 // ---- copies from global to shared memory that run beside the arithmetic
 
 #ifdef __CUDACC__
@@ -122,6 +145,13 @@ DEVICE uint2 halves(uint64_t word) { return make_uint2(uint32_t(word), uint32_t(
 // A word scaled to 0..n.
 DEVICE uint32_t below(uint32_t word, uint32_t n) { return uint32_t((uint64_t(word) * n) >> 32); }
 
+// A well-mixed function of a word.
+DEVICE uint32_t mix(uint32_t x) {
+    x = (x ^ x >> 16) * 0x85EBCA6Bu;
+    x = (x ^ x >> 13) * 0xC2B2AE35u;
+    return x ^ x >> 16;
+}
+
 // A permutation of 0..n chosen by (seed, stream): a Feistel network with cycle walking.
 struct Permutation {
     uint32_t n, low_bits, low_mask, high_mask, keys[6];
@@ -135,12 +165,6 @@ struct Permutation {
         low_bits = bits / 2;
         low_mask = (1u << low_bits) - 1;
         high_mask = (1u << (bits - low_bits)) - 1;
-    }
-
-    static DEVICE uint32_t mix(uint32_t x) {
-        x = (x ^ x >> 16) * 0x85EBCA6Bu;
-        x = (x ^ x >> 13) * 0xC2B2AE35u;
-        return x ^ x >> 16;
     }
 
     DEVICE uint32_t encrypt(uint32_t x) const {

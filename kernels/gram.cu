@@ -27,7 +27,7 @@ template <unsigned N> struct Shared {
     bool last;
 };
 
-template <unsigned N> DEVICE void run(const Gram &p, Shared<N> &shared) {
+template <class T, unsigned N> DEVICE void run(const Gram &p, Shared<N> &shared) {
     constexpr unsigned ROWS = GRAM_TILE / N, FOURS = DEPTH / 4;
     constexpr unsigned G_LOADS = ROWS * FOURS / THREADS, X_LOADS = (DEPTH * N / 4 + THREADS - 1) / THREADS;
     static_assert(THREADS * 32 == GRAM_TILE, "8 x 4 elements a thread");
@@ -60,10 +60,15 @@ template <unsigned N> DEVICE void run(const Gram &p, Shared<N> &shared) {
             const uint32_t column = first_column + 4 * (k % (N / 4));
             const bool inside = k < DEPTH * N / 4 && j < p.items && column < p.stride;
             const uint32_t slot = !inside ? NO_SLOT : p.x_slot != nullptr ? p.x_slot[j] : j;
-            x_next[i] = slot != NO_SLOT ? load4(p.x + uint64_t(slot) * p.stride + column) : zero;
-            if (p.x_slot != nullptr && slot != NO_SLOT) {
+            const uint64_t at = uint64_t(slot) * p.stride + column;
+            x_next[i] = zero;
+            if (slot == NO_SLOT) continue;
+            if (p.x_slot == nullptr) {
+                x_next[i] = load4(static_cast<const T *>(p.x) + at);
+            } else {
+                const float4 x = load4(static_cast<const float *>(p.x) + at);
                 const float s = p.finish.scale[j];
-                x_next[i] = make_float4(s * x_next[i].x, s * x_next[i].y, s * x_next[i].z, s * x_next[i].w);
+                x_next[i] = make_float4(s * x.x, s * x.y, s * x.z, s * x.w);
             }
         }
     };
@@ -142,18 +147,20 @@ template <unsigned N> DEVICE void run(const Gram &p, Shared<N> &shared) {
         const uint32_t slot = p.ids != nullptr ? at_row : propagation::slot_of(p.finish, id);
         const float4 four = make_float4(sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
         const propagation::Place place(p.finish, id, slot);
-        propagation::finish(p.finish, place, first_column + column, p.stride, 1.0f, four);
+        propagation::finish<T, T>(p.finish, place, first_column + column, p.stride, 1.0f, four);
     }
 }
 
 }  // namespace gram
 
-#define GRAM(N)                                \
-    KERNEL(gram_##N, Gram p, GRAM_THREADS) {   \
-        __shared__ gram::Shared<N> shared;     \
-        gram::run<N>(p, shared);               \
+#define GRAM(NAME, T, N)                               \
+    KERNEL(gram_##NAME##N, Gram p, GRAM_THREADS) {     \
+        __shared__ gram::Shared<N> shared;             \
+        gram::run<T, N>(p, shared);                    \
     }
-GRAM(16)
-GRAM(32)
-GRAM(64)
+#define GRAM_OF(NAME, T) GRAM(NAME, T, 16) GRAM(NAME, T, 32) GRAM(NAME, T, 64)
+GRAM_OF(, float)
+GRAM_OF(f16_, F16)
+GRAM_OF(bf16_, Bf16)
+#undef GRAM_OF
 #undef GRAM

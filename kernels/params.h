@@ -177,10 +177,11 @@ typedef struct {
 
 // A table with its optimiser state. Columns D..W are zero.
 typedef struct {
-    float *p;        // [rows, W]
+    void *p;         // [rows, W] in the form that the kernel is named after
     float *m;        // [rows, W]
     float *v;        // [rows, W]
     uint64_t *last;  // [rows] step, from 1, that last touched the row; 0 before
+    uint32_t noise[2];  // key of the random bits that p is rounded with
 } Rows;
 
 // rules
@@ -350,9 +351,11 @@ typedef struct {
 typedef struct {
     const float *scale;      // [rows] s = 1 / sqrt(degree), 0 for a row without edges
     const uint32_t *slot;    // [rows] place among the batch's rows, NO_SLOT for others; null where none is asked for
+    const void *stored_base; // [rows, W] in the form of the table; null: `base`
     const float *base;       // [rows, W], or [slots, W]; 0 where there is no slot
     float *out;              // [rows, W] or [slots, W] out: factor y; null: not wanted
-    float *scaled;           // [rows, W] out: s y, or s p of a row that has moved; null: not wanted
+    void *scaled;            // [rows, W] out: s y in the form of layers, null: not wanted; or s p of a row that has
+                             // moved, in the form of the table
     Rows table;              // moves by Adam with gradient factor y and L2; p null: no row moves. `last` is not touched
     const uint64_t *step;    // [1] steps done
     const uint32_t *rows;    // [1] rows of the batch, n
@@ -381,7 +384,7 @@ typedef struct {
     const uint32_t *units;   // [count, 4] row; edges, and from bit 16 on the first edge's upper word; its lower word; part
     const uint32_t *parts;   // [parts, 2] first part and number of parts of the row that a part belongs to
     const void *partners;    // [nnz] u16 or u32: row of the other side, by edge
-    const float *x;          // [., W]
+    const void *x;           // [., W] in the form of layers; with x_slot f32
     const uint32_t *x_slot;  // [.] by partner: row of x, NO_SLOT: zero; null: the partner's row
     const float *x_scale;    // [.] by partner: factor of the row; only with x_slot
     float *partial;          // [parts, W]
@@ -401,7 +404,7 @@ typedef struct {
 // gram_N
 typedef struct {
     const float *g;          // [I, pitch]
-    const float *x;          // [I, W] scaled; or [slots, W]
+    const void *x;           // [I, W] scaled, in the form of the table; or [slots, W] f32
     const uint32_t *x_slot;  // [I] row of x of each item, NO_SLOT: zero; null: the item's
     const uint32_t *ids;     // [count] items whose rows are computed; null: all
     const uint32_t *count;   // [1] only with ids
@@ -426,19 +429,19 @@ static_assert(sizeof(SampleDraw) == 152, "SampleDraw");
 static_assert(sizeof(SampleSide) == 64, "SampleSide");
 static_assert(sizeof(SampleGroup) == 160, "SampleGroup");
 static_assert(sizeof(Optimiser) == 48, "Optimiser");
-static_assert(sizeof(Rows) == 32, "Rows");
+static_assert(sizeof(Rows) == 40, "Rows");
 static_assert(sizeof(Rules) == 64, "Rules");
-static_assert(sizeof(Export) == 112, "Export");
-static_assert(sizeof(GatherSide) == 80, "GatherSide");
-static_assert(sizeof(Gather) == 264, "Gather");
+static_assert(sizeof(Export) == 120, "Export");
+static_assert(sizeof(GatherSide) == 88, "GatherSide");
+static_assert(sizeof(Gather) == 280, "Gather");
 static_assert(sizeof(Step) == 152, "Step");
-static_assert(sizeof(ApplySide) == 168, "ApplySide");
-static_assert(sizeof(Apply) == 472, "Apply");
-static_assert(sizeof(Finish) == 160, "Finish");
+static_assert(sizeof(ApplySide) == 176, "ApplySide");
+static_assert(sizeof(Apply) == 488, "Apply");
+static_assert(sizeof(Finish) == 176, "Finish");
 static_assert(sizeof(MarkSide) == 24, "MarkSide");
 static_assert(sizeof(Mark) == 56, "Mark");
-static_assert(sizeof(SpmmSide) == 232, "SpmmSide");
-static_assert(sizeof(Spmm) == 472, "Spmm");
-static_assert(sizeof(Gram) == 232, "Gram");
+static_assert(sizeof(SpmmSide) == 248, "SpmmSide");
+static_assert(sizeof(Spmm) == 504, "Spmm");
+static_assert(sizeof(Gram) == 248, "Gram");
 static_assert(sizeof(AllPairsSums) == 88, "AllPairsSums");
 #endif

@@ -1,6 +1,6 @@
 // A row of a table in the registers of a group of lanes.
 #pragma once
-#include "common.cuh"
+#include "storage.cuh"
 
 // Up to WIDTH columns, a power of two from 16 to 1024: G lanes of a warp hold V times four consecutive columns each.
 // Columns from the stride on are zero.
@@ -23,7 +23,7 @@ template <unsigned WIDTH> struct Row {
     }
 
     // Whole, or zero where `wanted` is false.
-    static DEVICE Row load(const float *from, uint32_t stride, bool wanted = true) {
+    template <class T> static DEVICE Row load(const T *from, uint32_t stride, bool wanted = true) {
         Row row;
         UNROLL
         for (unsigned v = 0; v < V; v++) {
@@ -47,7 +47,8 @@ template <unsigned WIDTH> struct Row {
         return row;
     }
 
-    DEVICE void store(float *to, uint32_t stride) const {
+    // Rounded to the nearest.
+    template <class T> DEVICE void store(T *to, uint32_t stride) const {
         UNROLL
         for (unsigned v = 0; v < V; v++) {
             const float4 four = make_float4(x[4 * v], x[4 * v + 1], x[4 * v + 2], x[4 * v + 3]);
@@ -55,10 +56,43 @@ template <unsigned WIDTH> struct Row {
         }
     }
 
+    // Rounds each element at random to the form of T.
+    template <class T> DEVICE void round(const Noise &noise) {
+        UNROLL
+        for (unsigned j = 0; j < N; j++) x[j] = stochastic<T>(x[j], noise.word(column(j / 4) + j % 4));
+    }
+
     // this += a y
     DEVICE void add(float a, const Row &y) {
         UNROLL
         for (unsigned j = 0; j < N; j++) x[j] = fmaf(a, y.x[j], x[j]);
+    }
+};
+
+// A row as it is stored, on its way: half the registers where numbers have 16 bits.
+template <class T, unsigned WIDTH> struct Fetched {
+    using R = Row<WIDTH>;
+
+    Four<T> four[R::V];
+
+    // Whole, or zero where `wanted` is false.
+    static DEVICE Fetched load(const T *from, uint32_t stride, bool wanted) {
+        Fetched row;
+        UNROLL
+        for (unsigned v = 0; v < R::V; v++) {
+            const bool inside = wanted && R::column(v) < stride;
+            row.four[v] = inside ? fetch4(from + R::column(v)) : Four<T>{};
+        }
+        return row;
+    }
+
+    // sum += this
+    DEVICE void add_to(R &sum) const {
+        UNROLL
+        for (unsigned v = 0; v < R::V; v++) {
+            const float4 x = widen(four[v]);
+            sum.x[4 * v] += x.x, sum.x[4 * v + 1] += x.y, sum.x[4 * v + 2] += x.z, sum.x[4 * v + 3] += x.w;
+        }
     }
 };
 
@@ -79,3 +113,7 @@ template <unsigned WIDTH> DEVICE float dot(const Row<WIDTH> &a, const Row<WIDTH>
 
 // Defines a kernel for every width: f(WIDTH).
 #define EVERY_WIDTH(f) f(16) f(32) f(64) f(128) f(256) f(512) f(1024)
+// The same for one form of tables: f(NAME, FORM, WIDTH), where NAME begins the variant's; and for every form.
+#define EVERY_WIDTH_OF(f, NAME, T) \
+    f(NAME, T, 16) f(NAME, T, 32) f(NAME, T, 64) f(NAME, T, 128) f(NAME, T, 256) f(NAME, T, 512) f(NAME, T, 1024)
+#define EVERY_TABLE(f) EVERY_WIDTH_OF(f, , float) EVERY_WIDTH_OF(f, f16_, F16) EVERY_WIDTH_OF(f, bf16_, Bf16)

@@ -15,7 +15,8 @@
 // only the batch's rows are asked for, the units of others end at once.
 //
 // Moves 4 W + 2 or 4 bytes an edge, from the second-level cache where x fits, and 16 bytes a unit; out of memory a row
-// takes 4 W in and 4 W out, with Adam 12 W in and 16 W out. W additions an edge.
+// takes 4 W in and 4 W out, with Adam 12 W in and 16 W out. Where tables and layers have 16 bits, 2 W + 2 or 4 bytes an
+// edge, 2 W in and 2 W out, with Adam 10 W in and 12 W out. W additions an edge, in f32.
 //
 // Deterministic: who finishes a longer row depends on timing, what is added in which order does not. No floating-point
 // atomics; nobody waits for another block.
@@ -25,17 +26,19 @@ namespace spmm {
 
 // Sum of the rows of x of `edges` <= SPMM_EDGES edges from `begin` on; `edges` may differ between the groups of a warp,
 // which all take part.
-template <unsigned WIDTH>
+template <class X, unsigned WIDTH>
 DEVICE Row<WIDTH> sum_edges(const SpmmSide &side, uint32_t stride, uint64_t begin, uint32_t edges) {
     using R = Row<WIDTH>;
     constexpr uint32_t WANTED = R::V < 8 ? 8 / R::V : 1, AT_ONCE = WANTED < R::G ? WANTED : R::G;
+    // Rows of the batch take the registers of f32 whatever X is, and those of 16 bits have fewer to spare.
+    constexpr uint32_t OF_BATCH = sizeof(X) < sizeof(float) && AT_ONCE > 4 ? 4 : AT_ONCE;
     const bool sparse = side.x_slot != nullptr;
     const auto partner = [&](uint32_t k) -> uint32_t {
         if (k >= edges) return NO_SLOT;
         return side.narrow ? static_cast<const uint16_t *>(side.partners)[begin + k]
                            : static_cast<const uint32_t *>(side.partners)[begin + k];
     };
-    R sum = R::zero(), rows[AT_ONCE];
+    R sum = R::zero();
     uint32_t next = partner(R::lane());
     for (uint32_t first = 0; __any_sync(ALL_LANES, first < edges); first += R::G) {
         const uint32_t mine = next;
@@ -43,13 +46,15 @@ DEVICE Row<WIDTH> sum_edges(const SpmmSide &side, uint32_t stride, uint64_t begi
         if (!sparse) {
             for (uint32_t k = 0; k < R::G; k += AT_ONCE) {
                 if (k > 0 && !__any_sync(ALL_LANES, first + k < edges)) break;
+                Fetched<X, WIDTH> rows[AT_ONCE];
                 UNROLL
                 for (uint32_t i = 0; i < AT_ONCE; i++) {
                     const uint64_t row = __shfl_sync(ALL_LANES, mine, k + i, R::G);
-                    rows[i] = R::load(side.x + row * stride, stride, first + k + i < edges);
+                    const X *from = static_cast<const X *>(side.x) + row * stride;
+                    rows[i] = Fetched<X, WIDTH>::load(from, stride, first + k + i < edges);
                 }
                 UNROLL
-                for (uint32_t i = 0; i < AT_ONCE; i++) sum.add(1.0f, rows[i]);
+                for (uint32_t i = 0; i < AT_ONCE; i++) rows[i].add_to(sum);
             }
             continue;
         }
@@ -58,24 +63,25 @@ DEVICE Row<WIDTH> sum_edges(const SpmmSide &side, uint32_t stride, uint64_t begi
         // Lanes of this group whose neighbour is in the batch.
         uint32_t left = (__ballot_sync(ALL_LANES, slot != NO_SLOT) & R::mask()) >> (lane_id() / R::G * R::G);
         while (__any_sync(ALL_LANES, left != 0)) {
-            float scales[AT_ONCE];
+            float scales[OF_BATCH];
+            R rows[OF_BATCH];
             UNROLL
-            for (uint32_t i = 0; i < AT_ONCE; i++) {
+            for (uint32_t i = 0; i < OF_BATCH; i++) {
                 const bool wanted = left != 0;
                 const int lane = wanted ? __ffs(int(left)) - 1 : 0;
                 left &= left - 1;
                 const uint64_t row = __shfl_sync(ALL_LANES, slot, lane, R::G);
                 scales[i] = __shfl_sync(ALL_LANES, scale, lane, R::G);
-                rows[i] = R::load(side.x + row * stride, stride, wanted);
+                rows[i] = R::load(static_cast<const float *>(side.x) + row * stride, stride, wanted);
             }
             UNROLL
-            for (uint32_t i = 0; i < AT_ONCE; i++) sum.add(scales[i], rows[i]);
+            for (uint32_t i = 0; i < OF_BATCH; i++) sum.add(scales[i], rows[i]);
         }
     }
     return sum;
 }
 
-template <unsigned WIDTH> DEVICE void run(const Spmm &p) {
+template <class T, class X, unsigned WIDTH> DEVICE void run(const Spmm &p) {
     using R = Row<WIDTH>;
     constexpr uint32_t GROUPS = SPMM_THREADS / R::G;
     const bool items = blockIdx.x < p.user_block;
@@ -88,7 +94,7 @@ template <unsigned WIDTH> DEVICE void run(const Spmm &p) {
     const bool wanted = inside && !(side.finish.out_by_slot && slot == NO_SLOT);
     if (!__any_sync(ALL_LANES, wanted)) return;
     const uint64_t begin = uint64_t(unit.y >> 16) << 32 | unit.z;
-    R sum = sum_edges<WIDTH>(side, p.stride, begin, wanted ? unit.y & 0xffff : 0);
+    R sum = sum_edges<X, WIDTH>(side, p.stride, begin, wanted ? unit.y & 0xffff : 0);
     if (!wanted) return;
 
     if (part != NO_SLOT) {
@@ -113,17 +119,22 @@ template <unsigned WIDTH> DEVICE void run(const Spmm &p) {
     for (unsigned v = 0; v < R::V; v++) {
         const float4 four = make_float4(sum.x[4 * v], sum.x[4 * v + 1], sum.x[4 * v + 2], sum.x[4 * v + 3]);
         if (R::column(v) < p.stride) {
-            propagation::finish(side.finish, place, R::column(v), p.stride, place.scale, four);
+            propagation::finish<T, X>(side.finish, place, R::column(v), p.stride, place.scale, four);
         }
     }
 }
 
 }  // namespace spmm
 
-#define SPMM(W) \
-    KERNEL(spmm_##W, Spmm p, SPMM_THREADS) { spmm::run<W>(p); }
-EVERY_WIDTH(SPMM)
+#define SPMM(NAME, T, W) \
+    KERNEL(spmm_##NAME##W, Spmm p, SPMM_THREADS) { spmm::run<T, T, W>(p); }
+EVERY_TABLE(SPMM)
 #undef SPMM
+// Backward with tables in f16.
+#define SPMM_BACK(NAME, T, W) \
+    KERNEL(spmm_##NAME##W, Spmm p, SPMM_THREADS) { spmm::run<T, Bf16, W>(p); }
+EVERY_WIDTH_OF(SPMM_BACK, f16_bf16_, F16)
+#undef SPMM_BACK
 
 KERNEL(mark, Mark p, MARK_THREADS) {
     const bool items = blockIdx.x >= p.item_block;

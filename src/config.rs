@@ -8,10 +8,11 @@ use crate::{
     error::{Error, Result},
     model::Ranking,
     objective::{
-        BranchKind, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig, Pairing, RegForm, RegNorm,
+        self, BranchKind, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig, Pairing, RegForm, RegNorm,
     },
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
 };
 
 /// Everything that decides what a training computes; with the data it is the identity of a result.
@@ -72,6 +73,8 @@ pub struct Config {
     pub negatives: Negatives,
     /// Embedding size D.
     pub dim: usize,
+    /// The form in which embeddings are kept.
+    pub storage: Storage,
     /// Rows of a batch B.
     pub batch_size: u32,
     /// Adam's learning rate.
@@ -143,6 +146,7 @@ impl Default for Config {
             sampler: SamplerKind::UserUniform,
             negatives: Negatives::Uniform,
             dim: 64,
+            storage: Storage::F32,
             batch_size: 1024,
             learning_rate: 1e-3,
             adam_beta1: 0.9,
@@ -212,6 +216,7 @@ impl Config {
                 Err(Error::config(key, x, "it must not be negative", "use 0 or more"))
             }
         };
+        objective::check(&self.objective)?;
         positive("learning-rate", self.learning_rate)?;
         weight("l2", self.l2)?;
         for (key, x) in [

@@ -5,6 +5,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::storage::Storage;
+
 /// What went wrong, in one enum; see [`Error::kind`] for the coarse classes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -80,18 +82,24 @@ pub enum Error {
     },
     /// Training left the finite numbers.
     #[error(
-        "in epoch {epoch} {what}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); what was saved \
-         before is kept"
+        "{what} in epoch {epoch}{}{}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); what was \
+         saved before is kept",
+        place_hint(place),
+        range_hint(*storage)
     )]
     Diverged {
+        /// What became what.
+        what: String,
         /// Epoch (from 1) in which it was seen.
         epoch: u64,
-        /// What is not finite: the loss, a row of a table, or both.
-        what: String,
+        /// The first row of parameters that is not finite, if any.
+        place: Option<String>,
         /// Learning rate in use.
         learning_rate: f32,
         /// L2 coefficient in use.
         l2: f32,
+        /// The form of the parameters.
+        storage: Storage,
     },
     /// The device asked for is not there, or failed.
     #[error("cannot {operation}: {message}; {remedy}")]
@@ -118,6 +126,12 @@ pub enum Error {
         free: u64,
         /// The setting that lowers the need.
         lower: &'static str,
+    },
+    /// The user asked to stop a command of many trainings; the finished ones are kept, the others were put down.
+    #[error("interrupted; what was finished is in {}, and the same command goes on from there", saved.display())]
+    Stopped {
+        /// The command's folder.
+        saved: PathBuf,
     },
     /// The user asked to stop.
     #[error("interrupted after {epochs} epochs and {steps} steps{}", resume_hint(saved))]
@@ -170,7 +184,7 @@ impl Error {
             | Error::Unknown { .. } => Kind::Input,
             Error::Diverged { .. } => Kind::Failed,
             Error::Device { .. } | Error::DeviceMemory { .. } => Kind::Device,
-            Error::Interrupted { .. } => Kind::Interrupted,
+            Error::Interrupted { .. } | Error::Stopped { .. } => Kind::Interrupted,
         }
     }
 
@@ -209,6 +223,17 @@ impl Error {
             .filter(|(distance, k)| *distance <= k.len().max(name.len()).div_ceil(2))
             .map(|(_, k)| k.clone());
         Error::Unknown { what, name: name.to_owned(), nearest, known }
+    }
+}
+
+fn place_hint(place: &Option<String>) -> String {
+    place.as_ref().map(|place| format!(", and {place} is not finite")).unwrap_or_default()
+}
+
+fn range_hint(storage: Storage) -> &'static str {
+    match storage {
+        Storage::F16 => " (f16 ends at 65504: --storage bf16 has the range of f32)",
+        Storage::F32 | Storage::Bf16 => "",
     }
 }
 

@@ -2,8 +2,9 @@
 //! debiases and what it is compared with.
 //!
 //! [`Interactions`] is the data, [`Config`] says what to train, [`Trainer`] trains, [`Model`] is the result,
-//! [`Evaluator`] measures it by full ranking and [`Recommender`] serves it. The library prints nothing, keeps no global
-//! state, and runs on the rayon pool of its caller; results are the same bits at any number of threads.
+//! [`Evaluator`] measures it by full ranking, [`Recommender`] serves it and [`report`] makes tables and figures of it.
+//! The library prints nothing, keeps no global state, and runs on the rayon pool of its caller; results are the same
+//! bits at any number of threads.
 
 pub mod atomic_file;
 pub mod backbone;
@@ -20,8 +21,10 @@ mod model_file;
 pub mod objective;
 pub mod optim;
 pub mod recommend;
+pub mod report;
 pub mod sampling;
 mod simd;
+pub mod storage;
 mod tensor_file;
 pub mod train;
 
@@ -32,4 +35,5 @@ pub use error::{Error, Result};
 pub use eval::{Evaluation, Evaluator};
 pub use model::{Branch, Metadata, Model, Ranking, Tables};
 pub use recommend::Recommender;
+pub use storage::Storage;
 pub use train::{Checkpoint, Observer, Summary, Trainer};

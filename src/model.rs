@@ -11,6 +11,7 @@ use crate::{
     data::{Interactions, InteractionsBuilder},
     error::{Error, Result},
     model_file,
+    storage::Storage,
 };
 
 /// Name of the model file in a run folder.
@@ -86,6 +87,8 @@ pub struct Metadata {
     pub data: String,
     /// Where that data came from, if its validation split was taken from the train split for this training.
     pub carved: Option<Carved>,
+    /// The form in which embeddings were kept; a model file keeps them in it too.
+    pub storage: Storage,
     /// Seed of the training.
     pub seed: u64,
     /// Version of the program that trained it.

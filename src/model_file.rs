@@ -1,7 +1,8 @@
 //! `model.safetensors`: what stands in it, how it is written and checked; see `docs/formats.md`.
 
-use std::{collections::HashMap, fs, io::Write, path::Path};
+use std::{borrow::Cow, collections::HashMap, fs, io::Write, path::Path};
 
+use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
@@ -10,6 +11,7 @@ use crate::{
     atomic_file::write_atomic,
     error::{Error, Result},
     model::{Branch, Carved, Kept, Metadata, Model, Ranking},
+    storage::{Element, Storage},
     tensor_file::{Entry, header, words},
 };
 
@@ -25,20 +27,21 @@ pub(crate) fn save(model: &Model, path: &Path) -> Result<()> {
     let mut header = header(metadata_to_map(&model.metadata), &entries);
     let mut hash = Xxh3Default::new();
     hash.update(&header);
-    entries.iter().for_each(|entry| hash.update(entry.bytes));
+    entries.iter().for_each(|entry| hash.update(&entry.bytes));
     let digits = &mut header[CHECKSUM_AT..][..NO_CHECKSUM.len()];
     digits.copy_from_slice(format!("{:032x}", hash.digest128()).as_bytes());
     write_atomic(path, |file| {
         file.write_all(&header)?;
-        entries.iter().try_for_each(|entry| file.write_all(entry.bytes))
+        entries.iter().try_for_each(|entry| file.write_all(&entry.bytes))
     })
 }
 
 fn entries(model: &Model) -> Vec<Entry<'_>> {
     let (users, items) = (model.users() as usize, model.items() as usize);
+    let table = |name, rows, values| Entry::table(name, [rows, model.dim], values, model.metadata.storage);
     let mut entries = vec![
-        Entry::f32("user_embedding", [users, model.dim], &model.user_embedding),
-        Entry::f32("item_embedding", [items, model.dim], &model.item_embedding),
+        table("user_embedding", users, &model.user_embedding),
+        table("item_embedding", items, &model.item_embedding),
     ];
     for (name, branch) in [("user_branch", &model.user_branch), ("item_branch", &model.item_branch)] {
         match branch {
@@ -53,25 +56,27 @@ fn entries(model: &Model) -> Vec<Entry<'_>> {
         }
     }
     if let Some([ego_users, ego_items]) = &model.ego {
-        entries.push(Entry::f32("user_ego", [users, model.dim], ego_users));
-        entries.push(Entry::f32("item_ego", [items, model.dim], ego_items));
+        entries.push(table("user_ego", users, ego_users));
+        entries.push(table("item_ego", items, ego_items));
     }
     let Kept { item_bias, second_user_embedding, second_item_embedding } = &model.kept;
     if let Some(bias) = item_bias {
         entries.push(Entry::f32("item_bias", [items], bias));
     }
     if let Some(embedding) = second_user_embedding {
-        entries.push(Entry::f32("second_user_embedding", [users, model.dim], embedding));
+        entries.push(table("second_user_embedding", users, embedding));
     }
     if let Some(embedding) = second_item_embedding {
-        entries.push(Entry::f32("second_item_embedding", [items, model.dim], embedding));
+        entries.push(table("second_item_embedding", items, embedding));
     }
     entries.push(Entry {
         name: "item_popularity".into(),
         dtype: "U32",
         shape: vec![items],
-        bytes: bytemuck::cast_slice(&model.item_popularity),
+        bytes: Cow::Borrowed(bytemuck::cast_slice(&model.item_popularity)),
     });
+    // Wide numbers first, so that all are aligned in the file.
+    entries.sort_by_key(|entry| matches!(entry.dtype, "F16" | "BF16"));
     entries
 }
 
@@ -141,12 +146,12 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn model(&self, strings: &HashMap<String, String>) -> Result<Model, String> {
-        let (shape, user_embedding) = self.f32("user_embedding", &[None, None])?;
+        let (storage, shape, user_embedding) = self.table("user_embedding", &[None, None])?;
         let dim = shape[1];
         if dim == 0 {
             return Err("tensor `user_embedding` has no columns".into());
         }
-        let (shape, item_embedding) = self.f32("item_embedding", &[None, Some(dim)])?;
+        let (_, shape, item_embedding) = self.table("item_embedding", &[None, Some(dim)])?;
         let items = shape[0];
         let view = self.view("item_popularity", Dtype::U32, &[Some(items)])?;
         let item_popularity = words(view.data(), u32::from_le_bytes);
@@ -156,7 +161,7 @@ impl Reader<'_> {
         let users = user_embedding.len() / dim;
         let has = |name: &str| self.tensors.names().contains(&name);
         let optional = |name: &str, shape: &[Option<usize>]| {
-            if has(name) { self.f32(name, shape).map(|(_, values)| Some(values)) } else { Ok(None) }
+            if has(name) { self.table(name, shape).map(|(.., values)| Some(values)) } else { Ok(None) }
         };
         let kept = Kept {
             item_bias: optional("item_bias", &[Some(items)])?,
@@ -165,8 +170,8 @@ impl Reader<'_> {
         };
         let ego = match has("user_ego") {
             true => Some([
-                self.f32("user_ego", &[Some(users), Some(dim)])?.1,
-                self.f32("item_ego", &[Some(items), Some(dim)])?.1,
+                self.table("user_ego", &[Some(users), Some(dim)])?.2,
+                self.table("item_ego", &[Some(items), Some(dim)])?.2,
             ]),
             false => None,
         };
@@ -179,7 +184,7 @@ impl Reader<'_> {
             user_branch: self.branch("user_branch", dim)?,
             item_branch: self.branch("item_branch", dim)?,
             item_popularity,
-            metadata: metadata_from_strings(strings)?,
+            metadata: metadata_from_strings(strings, storage)?,
         })
     }
 
@@ -201,14 +206,29 @@ impl Reader<'_> {
         Ok(Some(Branch::Mlp { w1, b1, w2, b2: b2[0] }))
     }
 
+    /// An embedding table of finite numbers, in any form.
+    fn table(&self, name: &str, shape: &[Option<usize>]) -> Result<(Storage, Vec<usize>, Vec<f32>), String> {
+        let dtype = self.tensors.tensor(name).map_or(Dtype::F32, |view| view.dtype());
+        let view = self.view(name, dtype, shape)?;
+        let (storage, values) = match dtype {
+            Dtype::F16 => {
+                (Storage::F16, words(view.data(), |b| f16::from_bits(u16::from_le_bytes(b)).widen()))
+            }
+            Dtype::BF16 => {
+                (Storage::Bf16, words(view.data(), |b| bf16::from_bits(u16::from_le_bytes(b)).widen()))
+            }
+            _ => (Storage::F32, self.f32(name, shape)?.1),
+        };
+        finite(name, &values)?;
+        Ok((storage, view.shape().to_vec(), values))
+    }
+
     /// A tensor of finite numbers; `None` in `shape` is any length.
     fn f32(&self, name: &str, shape: &[Option<usize>]) -> Result<(Vec<usize>, Vec<f32>), String> {
         let view = self.view(name, Dtype::F32, shape)?;
         let values = words(view.data(), f32::from_le_bytes);
-        match values.iter().position(|value| !value.is_finite()) {
-            Some(place) => Err(format!("tensor `{name}` has the value {} at place {place}", values[place])),
-            None => Ok((view.shape().to_vec(), values)),
-        }
+        finite(name, &values)?;
+        Ok((view.shape().to_vec(), values))
     }
 
     fn view(&self, name: &str, dtype: Dtype, shape: &[Option<usize>]) -> Result<TensorView<'_>, String> {
@@ -232,7 +252,14 @@ impl Reader<'_> {
     }
 }
 
-fn metadata_from_strings(strings: &HashMap<String, String>) -> Result<Metadata, String> {
+fn finite(name: &str, values: &[f32]) -> Result<(), String> {
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(place) => Err(format!("tensor `{name}` has the value {} at place {place}", values[place])),
+        None => Ok(()),
+    }
+}
+
+fn metadata_from_strings(strings: &HashMap<String, String>, storage: Storage) -> Result<Metadata, String> {
     let text = |key: &str| {
         strings.get(key).cloned().ok_or_else(|| format!("entry `{key}` is missing in the file's metadata"))
     };
@@ -261,6 +288,7 @@ fn metadata_from_strings(strings: &HashMap<String, String>) -> Result<Metadata, 
                 seed: number("carved_seed", text("carved_seed")?)?,
             }),
         },
+        storage,
         seed: number("seed", text("seed")?)?,
         version: text("version")?,
     })

@@ -4,28 +4,31 @@
 //! All compilations execute the same IEEE operations in the same order (fused multiply-add included, in software
 //! where the CPU lacks it), so they give the same bits.
 
+use crate::storage::Element;
+
 /// Lanes of every sum; rows are padded to a multiple of it.
 pub const LANES: usize = 16;
 
 /// Defines a function whose body is compiled for each of them; callees must be `#[inline(always)]` to take part.
 macro_rules! vectorised {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$T:ident: $bound:ident>)? ($($arg:ident: $type:ty),* $(,)?)
+     $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
         #[allow(clippy::too_many_arguments)]
-        $vis fn $name($($arg: $type),*) $(-> $ret)? {
+        $vis fn $name $(<$T: $bound>)? ($($arg: $type),*) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
-            fn portable($($arg: $type),*) $(-> $ret)? $body
+            fn portable $(<$T: $bound>)? ($($arg: $type),*) $(-> $ret)? $body
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx2,fma")]
+                #[target_feature(enable = "avx2,fma,f16c")]
                 #[allow(clippy::too_many_arguments)]
-                fn avx2($($arg: $type),*) $(-> $ret)? {
+                fn avx2 $(<$T: $bound>)? ($($arg: $type),*) $(-> $ret)? {
                     portable($($arg),*)
                 }
                 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
                 #[allow(clippy::too_many_arguments)]
-                fn avx512($($arg: $type),*) $(-> $ret)? {
+                fn avx512 $(<$T: $bound>)? ($($arg: $type),*) $(-> $ret)? {
                     portable($($arg),*)
                 }
                 if std::arch::is_x86_feature_detected!("avx512f")
@@ -33,11 +36,14 @@ macro_rules! vectorised {
                     && std::arch::is_x86_feature_detected!("avx512dq")
                     && std::arch::is_x86_feature_detected!("avx512vl")
                 {
-                    // SAFETY: the CPU has all these features; every one with AVX-512 has AVX2 and FMA.
+                    // SAFETY: the CPU has all these features; every one with AVX-512 has AVX2, FMA and F16C.
                     return unsafe { avx512($($arg),*) };
                 }
-                if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-                    // SAFETY: the CPU has both features.
+                if std::arch::is_x86_feature_detected!("avx2")
+                    && std::arch::is_x86_feature_detected!("fma")
+                    && std::arch::is_x86_feature_detected!("f16c")
+                {
+                    // SAFETY: the CPU has these features.
                     return unsafe { avx2($($arg),*) };
                 }
             }
@@ -72,9 +78,20 @@ pub(crate) use blocks;
 /// Dot product of two rows of equal length, a multiple of [`LANES`].
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+    dot_stored(a, b)
+}
+
+/// As [`dot`], of a row with itself.
+#[inline(always)]
+pub fn squares<T: Element>(row: &[T]) -> f32 {
+    dot_stored(row, row)
+}
+
+#[inline(always)]
+fn dot_stored<T: Element>(a: &[T], b: &[T]) -> f32 {
     let mut sum = 0.0;
     blocks!(a.len(), |at, N| {
-        let (a, b) = (&a[at..][..N], &b[at..][..N]);
+        let (a, b) = (T::load::<N>(&a[at..]), T::load::<N>(&b[at..]));
         let mut product = [0f32; N];
         for j in 0..N {
             product[j] = a[j] * b[j];
@@ -104,6 +121,48 @@ pub fn fold(mut sum: [f32; LANES]) -> f32 {
         }
     }
     sum[0]
+}
+
+/// The values of a multiple of 16 numbers in f16. In a function compiled for AVX-512 it is inlined.
+///
+/// # Safety
+/// The CPU has AVX-512F, and N is a multiple of 16.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub unsafe fn widen_avx512<const N: usize>(from: &[half::f16]) -> [f32; N] {
+    use std::arch::x86_64::{_mm256_loadu_si256, _mm512_cvtph_ps, _mm512_storeu_ps};
+    assert!(N.is_multiple_of(16) && from.len() == N);
+    let mut out = [0f32; N];
+    for lane in (0..N).step_by(16) {
+        // SAFETY: both have N elements, of which sixteen begin at `lane`.
+        unsafe {
+            let wide = _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().add(lane).cast()));
+            _mm512_storeu_ps(out.as_mut_ptr().add(lane), wide);
+        }
+    }
+    out
+}
+
+/// As [`widen_avx512`], in a function compiled for AVX2.
+///
+/// # Safety
+/// The CPU has F16C, and N is a multiple of 8.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx,f16c")]
+#[inline]
+pub unsafe fn widen_f16c<const N: usize>(from: &[half::f16]) -> [f32; N] {
+    use std::arch::x86_64::{_mm_loadu_si128, _mm256_cvtph_ps, _mm256_storeu_ps};
+    assert!(N.is_multiple_of(8) && from.len() == N);
+    let mut out = [0f32; N];
+    for lane in (0..N).step_by(8) {
+        // SAFETY: both have N elements, of which eight begin at `lane`.
+        unsafe {
+            let wide = _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().add(lane).cast()));
+            _mm256_storeu_ps(out.as_mut_ptr().add(lane), wide);
+        }
+    }
+    out
 }
 
 /// Asks for the cache lines of `n` elements from `start` on. Any address will do: nothing is read.

@@ -1,7 +1,12 @@
 //! Safetensors files whose bytes follow from their content alone.
 
+use std::borrow::Cow;
+
+use half::{bf16, f16};
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Map, Value, json};
+
+use crate::storage::{Element, Storage};
 
 /// A tensor to be written.
 pub(crate) struct Entry<'a> {
@@ -10,12 +15,27 @@ pub(crate) struct Entry<'a> {
     pub dtype: &'static str,
     pub shape: Vec<usize>,
     /// Little-endian.
-    pub bytes: &'a [u8],
+    pub bytes: Cow<'a, [u8]>,
 }
 
 impl<'a> Entry<'a> {
     pub fn f32(name: impl Into<String>, shape: impl Into<Vec<usize>>, values: &'a [f32]) -> Self {
-        Entry { name: name.into(), dtype: "F32", shape: shape.into(), bytes: bytemuck::cast_slice(values) }
+        let bytes = Cow::Borrowed(bytemuck::cast_slice(values));
+        Entry { name: name.into(), dtype: "F32", shape: shape.into(), bytes }
+    }
+
+    /// A table in the form of `storage`.
+    pub fn table(name: &str, shape: [usize; 2], values: &'a [f32], storage: Storage) -> Self {
+        fn halves<T: Element>(values: &[f32]) -> Cow<'static, [u8]> {
+            let halves: Vec<T> = values.iter().map(|&x| T::nearest(x)).collect();
+            Cow::Owned(bytemuck::cast_slice(&halves).to_vec())
+        }
+        let (dtype, bytes) = match storage {
+            Storage::F32 => return Entry::f32(name, shape, values),
+            Storage::F16 => ("F16", halves::<f16>(values)),
+            Storage::Bf16 => ("BF16", halves::<bf16>(values)),
+        };
+        Entry { name: name.into(), dtype, shape: shape.into(), bytes }
     }
 }
 

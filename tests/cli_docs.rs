@@ -83,10 +83,13 @@ fn every_key_of_the_json_is_described() {
     place.write("some.csv", "user,item\na,x\na,y\n");
     let train = ["train", "data.macr", "--json", "--out", "other"];
     // But the demo's, which takes long and prints results of evaluations.
-    let cases: [(&str, Vec<&str>); 9] = [
+    let cases: [(&str, Vec<&str>); 12] = [
         ("train", [&train[..], QUICK].concat()),
         ("train", [&train[..], QUICK, &["--dry-run"]].concat()),
         ("evaluate", vec!["evaluate", "run", "--data", "data.macr", "--json", "--groups"]),
+        ("report", vec!["report", "run", "--data", "data.macr", "--json"]),
+        ("reproduce", vec!["reproduce", "table1", "--data", "data.macr", "--json"]),
+        ("reproduce", vec!["reproduce", "table3", "--data", "data.macr", "--dry-run", "--json"]),
         ("recommend", vec!["recommend", "run", "--data", "data.macr", "--json"]),
         ("import", vec!["import", "some.csv", "-o", "some.macr", "--json"]),
         ("split", vec!["split", "data.macr", "-o", "new.macr", "--json"]),

@@ -3,7 +3,7 @@
 mod batches;
 mod emulator;
 
-use batches::{Case, Ids, Random, TEST, World, cases, guard, near};
+use batches::{Case, Ids, Random, TEST, World, cases, guard, near, near_stored};
 use macr::{
     backend::cuda::{
         Device,
@@ -15,6 +15,7 @@ use macr::{
     },
     objective::ObjectiveConfig,
     optim::{Adam, CatchUp},
+    storage::Storage,
 };
 
 const L2: f32 = 0.03;
@@ -28,8 +29,9 @@ fn adam_step(adam: &Adam, step: u64, [p, m, v]: [f64; 3], g: f64) -> [f64; 3] {
     [p - rate * m / (v.sqrt() + f64::from(adam.epsilon)), m, v]
 }
 
-/// Compares p, m and v after a step, where `size` bounds the terms of the gradient.
+/// Compares p, m and v after a step, where `size` bounds the terms of the gradient and p is rounded by a word.
 fn check_state(
+    (storage, word): (Storage, u32),
     got: [f32; 3],
     expected: [f64; 3],
     before: [f64; 3],
@@ -44,7 +46,7 @@ fn check_state(
     // What m is off, v moves by at least as much; a step is below 1e-3 times m / sqrt(v).
     let moved = 1e-3 * (0.1 * of_gradient + 4e-7 * before[1].abs()) / (v.sqrt() + 1e-8)
         + 2e-6 * (p - before[0]).abs();
-    near(got[0], p, moved + 1.2e-7 * p.abs(), format_args!("{what}, p"));
+    near_stored(storage, word, got[0], p, moved + 1.2e-7 * p.abs(), format_args!("{what}, p"));
 }
 
 fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, catch_up: CatchUp) {
@@ -66,7 +68,7 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
     let slots = world.slots();
     let mut branches = world.branches.clone().map(|weight| Branch::new(device, &weight).unwrap());
     let mut gathered = slots.map(|slots| Gathered::new(device, slots, dim).unwrap());
-    let mut gather = Gather::new(device, dim, slots).unwrap();
+    let mut gather = Gather::new(device, dim, case.storage, slots).unwrap();
     {
         let [users, items] = &mut gathered;
         let side = |k: usize, out| gather::Side {
@@ -96,7 +98,7 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
     scalars.branch_partial.write(&branch_partial).unwrap();
     scalars.loss_partial.write(&loss_partial).unwrap();
 
-    let mut apply = Apply::new(device, dim, b, slots, distinct_users).unwrap();
+    let mut apply = Apply::new(device, dim, case.storage, b, slots, distinct_users).unwrap();
     apply.losses.write(&[1.0, 2.0, 3.0, 4.0]).unwrap();
     for branch in &mut branches {
         let half = branch.values.read().unwrap()[..stride].to_vec();
@@ -127,8 +129,8 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
 
     for k in 0..2 {
         let (table, side, partners) = (&world.tables[k], &world.sides[k], &world.sides[1 - k]);
-        let [p, m, v] =
-            [&uploaded.tables[k].p, &uploaded.tables[k].m, &uploaded.tables[k].v].map(|x| x.read().unwrap());
+        let p = uploaded.tables[k].p.read().unwrap();
+        let [m, v] = [&uploaded.tables[k].m, &uploaded.tables[k].v].map(|x| x.read().unwrap());
         let last = uploaded.tables[k].last.read().unwrap();
         let share = if k == 0 { 0.5 } else { 1.0 };
         for row in 0..table.rows {
@@ -179,6 +181,7 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
                 let before = [x, f64::from(table.m[at]) * decay[0], f64::from(table.v[at]) * decay[1]];
                 let expected = adam_step(&adam, case.now + 1, before, g);
                 check_state(
+                    (case.storage, table.noise(case.now + 1, row).word(c)),
                     [p[at], m[at], v[at]],
                     expected,
                     before,
@@ -201,6 +204,7 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
             let before = [f64::from(world.branches[k][c]), 0.0, 0.0];
             let expected = adam_step(&adam, case.now + 1, before, parts.sum());
             check_state(
+                (Storage::F32, 0),
                 [next[c], m[c], v[c]],
                 expected,
                 before,
@@ -236,8 +240,10 @@ fn rows_follow_their_gradient() {
 #[test]
 fn replayed_rows_follow_their_gradient() {
     let Some(device) = emulator::device() else { return };
-    for (ids, now) in [(Ids::Zipf, 5101), (Ids::OneItem, 1000)] {
-        let case = Case { rows: 70, size: 75, dim: 6, ids, now };
+    for (ids, now, storage) in
+        [(Ids::Zipf, 5101, Storage::F32), (Ids::OneItem, 1000, Storage::F32), (Ids::Zipf, 5101, Storage::F16)]
+    {
+        let case = Case { rows: 70, size: 75, dim: 6, storage, ids, now };
         check(&device, &World::new(case), true, false, CatchUp::Replay);
     }
 }

@@ -15,6 +15,7 @@ use macr::{
         },
     },
     optim::{Adam, CatchUp},
+    storage::Storage,
 };
 
 const L2: f32 = 0.01;
@@ -59,7 +60,7 @@ fn check(device: &Device, world: &World, catch_up: CatchUp, branched: bool) {
         }
         branch
     });
-    let mut gather = Gather::new(device, case.dim, slots).unwrap();
+    let mut gather = Gather::new(device, case.dim, case.storage, slots).unwrap();
     {
         let [users, items] = &mut gathered;
         let side = |k: usize, out| Side {
@@ -122,6 +123,13 @@ fn rows_are_caught_up() {
 #[test]
 fn an_odd_step_reads_the_other_half_of_the_branches() {
     let Some(device) = emulator::device() else { return };
-    let case = batches::Case { rows: 20, size: 20, dim: 9, ids: batches::Ids::Zipf, now: 5101 };
+    let case = batches::Case {
+        rows: 20,
+        size: 20,
+        dim: 9,
+        storage: Storage::F32,
+        ids: batches::Ids::Zipf,
+        now: 5101,
+    };
     check(&device, &World::new(case), CatchUp::Quadrature, true);
 }

@@ -5,13 +5,13 @@ mod emulator;
 
 use std::{env, hash::Hasher, process::Command};
 
-use batches::{Random, TEST, guard, near, untouched};
+use batches::{Random, TEST, guard, near, near_stored, untouched};
 use macr::{
     Edges, InteractionsBuilder, Split,
     backend::{
         cpu::{gram::product, team::Team},
         cuda::{
-            Buffer, Device,
+            Buffer, Device, Stored,
             adam::Optimiser,
             batch::Batch,
             gram::Gram,
@@ -23,18 +23,28 @@ use macr::{
     },
     data::graph::Graph,
     optim::{Adam, CatchUp},
+    storage::{Noise, Storage},
 };
 
 /// Items and columns: one tile and several, of rows, of columns, and of both; lone items; odd numbers of items.
 const CASES: [(usize, usize); 9] =
     [(1, 1), (7, 3), (61, 7), (130, 32), (131, 64), (64, 65), (259, 16), (70, 128), (33, 300)];
 const SIZE: usize = 200;
+
+/// Every case in one form, and in f32.
+fn cases() -> impl Iterator<Item = ((usize, usize), Storage)> {
+    let forms = [Storage::F16, Storage::Bf16].into_iter().cycle();
+    CASES.into_iter().zip(forms).flat_map(|(case, form)| [(case, Storage::F32), (case, form)])
+}
+
 const NOW: u64 = 3;
 
 /// A case on the host and on the device.
 struct World {
     items: usize,
     dim: usize,
+    /// Of x and of tables.
+    storage: Storage,
     stride: usize,
     /// `[I, I]`
     matrix: Vec<f32>,
@@ -47,7 +57,7 @@ struct World {
 }
 
 impl World {
-    fn new((items, dim): (usize, usize)) -> Self {
+    fn new((items, dim): (usize, usize), storage: Storage) -> Self {
         let (mut random, stride) = (Random::new(items as u64), stride(dim));
         let mut rows = |n: usize| -> Vec<f32> {
             let padded = |k: usize| if k % stride < dim { random.signed() } else { 0.0 };
@@ -56,7 +66,11 @@ impl World {
         let mut touched: Vec<u32> = (0..items as u32).rev().step_by(3).collect();
         touched.reverse();
         World {
-            x: rows(items),
+            x: {
+                let mut x = rows(items);
+                storage.round(&mut x);
+                x
+            },
             base: rows(items),
             values: rows(touched.len()),
             matrix: (0..items * items).map(|_| random.signed()).collect(),
@@ -66,6 +80,7 @@ impl World {
             touched,
             items,
             dim,
+            storage,
             stride,
         }
     }
@@ -95,7 +110,7 @@ impl World {
 struct Uploaded {
     gram: Gram,
     scale: Buffer<f32>,
-    x: Buffer<f32>,
+    x: Stored,
     base: Buffer<f32>,
     values: Buffer<f32>,
     slot: Buffer<u32>,
@@ -114,9 +129,9 @@ impl Uploaded {
         let starts: Vec<u32> = (0..2 * SIZE as u32 + 1).collect();
         let empty = || device.upload(TEST, &[u32::MAX; 2 * SIZE]).unwrap();
         Uploaded {
-            gram: Gram::new(device, &world.matrix, world.items, world.dim).unwrap(),
+            gram: Gram::new(device, &world.matrix, world.items, world.dim, world.storage).unwrap(),
             scale: up(&world.scale),
-            x: up(&world.x),
+            x: Stored::upload(device, TEST, world.storage, &world.x).unwrap(),
             base: up(&world.base),
             values: up(&world.values),
             slot: device.upload(TEST, &slot).unwrap(),
@@ -158,13 +173,13 @@ fn check(world: &World, got: &[f32], ids: &[u32], sparse: bool, factor: f64, wha
 #[test]
 fn products_are_those_of_f64() {
     let Some(device) = emulator::device() else { return };
-    for case in CASES {
-        let world = World::new(case);
+    for (case, storage) in cases() {
+        let world = World::new(case, storage);
         let mut up = Uploaded::new(&device, &world);
         let all: Vec<u32> = (0..world.items as u32).collect();
         let len = world.items * world.stride;
         for sparse in [false, true] {
-            let what = format!("{} items, D {}, sparse {sparse}", world.items, world.dim);
+            let what = format!("{} items, D {}, {storage}, sparse {sparse}", world.items, world.dim);
             let mut buffers = [0, 1].map(|_| device.alloc::<f32>(TEST, len).unwrap());
             buffers.iter_mut().for_each(guard);
             let [every, some] = &mut buffers;
@@ -191,14 +206,21 @@ fn items_move_by_adam_with_l2_on_those_of_the_batch() {
     let Some(device) = emulator::device() else { return };
     let (adam, l2, factor) = (Adam::default(), 0.2f32, 0.5f32);
     let optimiser = Optimiser::new(&device, adam, CatchUp::Quadrature).unwrap();
-    for case in CASES {
-        let world = World::new(case);
+    for (case, storage) in cases() {
+        let world = World::new(case, storage);
         let mut up = Uploaded::new(&device, &world);
         // From zero moments, m is (1 - beta1) g.
         let zeros = vec![0f32; world.x.len()];
-        let mut table =
-            Table::upload(&device, world.dim, [&world.x, &zeros, &zeros], &vec![0; world.items]).unwrap();
-        let mut scaled = device.alloc::<f32>(TEST, zeros.len()).unwrap();
+        let noise = Noise::new(4, 1);
+        let mut table = Table::upload(
+            &device,
+            world.dim,
+            (storage, noise),
+            [&world.x, &zeros, &zeros],
+            &vec![0; world.items],
+        )
+        .unwrap();
+        let mut scaled = Stored::alloc(&device, TEST, storage, zeros.len()).unwrap();
         {
             let Uploaded { gram, scale, base, values, slot, step, rows, touched, .. } = &mut up;
             let batch = Batch { step, rows, users: touched, items: touched, k: 0, size: SIZE };
@@ -214,12 +236,12 @@ fn items_move_by_adam_with_l2_on_those_of_the_batch() {
             let finish = Finish { scale, slot: Some(slot), base: Base::Rows(base), output: Output::Move(to) };
             gram.launch(None, Input::Batch { slot, scale, values }, finish).unwrap();
         }
-        let [p, m, scaled] = [&table.p, &table.m, &scaled].map(|buffer| buffer.read().unwrap());
+        let (p, m, scaled) = (table.p.read().unwrap(), table.m.read().unwrap(), scaled.read().unwrap());
         for item in 0..world.items {
             let in_batch = world.touched.contains(&(item as u32));
             let weight = if in_batch { f64::from(l2) / 10.0 } else { 0.0 };
             for column in 0..world.dim {
-                let what = format!("{case:?}, item {item}, column {column}");
+                let what = format!("{case:?}, {storage}, item {item}, column {column}");
                 let at = item * world.stride + column;
                 let before = f64::from(world.x[at]);
                 let (y, error) = world.y(item, column, true);
@@ -229,9 +251,12 @@ fn items_move_by_adam_with_l2_on_those_of_the_batch() {
                 if g.abs() > 1e-2 {
                     let v = f64::from(1.0 - adam.beta2) * g * g;
                     let step = adam.rate(NOW + 1) * f64::from(1.0 - adam.beta1) * g / (v.sqrt() + 1e-8);
-                    near(p[at], before - step, 1e-6, format_args!("{what}, p"));
+                    let word = noise.row(NOW + 1, item as u32).word(column);
+                    near_stored(storage, word, p[at], before - step, 1e-6, format_args!("{what}, p"));
                 }
-                assert_eq!(scaled[at], world.scale[item] * p[at], "{what}, scaled");
+                let mut expected = [world.scale[item] * p[at]];
+                storage.round(&mut expected);
+                assert_eq!(scaled[at], expected[0], "{what}, scaled");
             }
         }
     }
@@ -246,7 +271,7 @@ fn a_product_on_the_graph_is_two_halves() {
     let data =
         InteractionsBuilder::new(users, items).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap();
     let graph = Graph::new(&data);
-    let mut world = World::new((items as usize, dim));
+    let mut world = World::new((items as usize, dim), Storage::F32);
     world.matrix = Team::enter(|team| product(team, &graph));
     let mut up = Uploaded::new(&device, &world);
     let mut out = device.alloc::<f32>(TEST, world.x.len()).unwrap();
@@ -273,8 +298,8 @@ fn a_product_on_the_graph_is_two_halves() {
 fn prints_the_bits_of_products() {
     let Some(device) = emulator::device() else { return };
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    for case in CASES {
-        let world = World::new(case);
+    for (case, storage) in cases() {
+        let world = World::new(case, storage);
         let mut up = Uploaded::new(&device, &world);
         for sparse in [false, true] {
             let mut out = device.alloc::<f32>(TEST, world.x.len()).unwrap();

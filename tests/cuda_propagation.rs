@@ -21,6 +21,7 @@ use macr::{
     objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
     train::sequence::propagated_minibatch,
 };
 
@@ -53,6 +54,7 @@ struct Training {
     form: Form,
     batch: u32,
     dim: usize,
+    storage: Storage,
     /// Compared with the CPU.
     steps: u64,
 }
@@ -69,6 +71,7 @@ impl Training {
     fn settings(&self) -> Settings {
         Settings {
             dim: self.dim,
+            storage: self.storage,
             lightgcn: Some(LightGcn { layers: self.layers, form: self.form }),
             adam: Adam::default(),
             catch_up: CatchUp::Quadrature,
@@ -99,6 +102,7 @@ fn trainings() -> Vec<Training> {
         form: Form::Layers,
         batch: 130,
         dim: 12,
+        storage: Storage::F32,
         steps: 100,
     };
     vec![
@@ -109,6 +113,18 @@ fn trainings() -> Vec<Training> {
         Training { form: Form::Gram, objective: "bpr", batch: 40, dim: 7, ..base },
         Training { pairing: Pairing::AllPairs, dim: 9, steps: 20, ..base },
         Training { layers: 4, batch: 40, dim: 130, steps: 5, ..base },
+        Training {
+            storage: Storage::F16,
+            objective: "bpr",
+            layers: 3,
+            dim: 17,
+            batch: 77,
+            steps: 20,
+            ..base
+        },
+        Training { storage: Storage::F16, form: Form::Gram, dim: 9, steps: 10, ..base },
+        Training { storage: Storage::Bf16, steps: 20, ..base },
+        Training { storage: Storage::Bf16, form: Form::Gram, batch: 40, dim: 7, steps: 20, ..base },
     ]
 }
 
@@ -132,6 +148,29 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
         .fold(0.0, f32::max)
 }
 
+/// Distance of two neighbours of the largest number.
+fn one_unit(storage: Storage, values: &[f32]) -> f32 {
+    let largest = values.iter().fold(0f32, |a, x| a.max(x.abs()));
+    match storage {
+        Storage::F32 => 0.0,
+        Storage::F16 => largest * 2f32.powi(-10),
+        Storage::Bf16 => largest * 2f32.powi(-7),
+    }
+}
+
+/// Fails unless two lists are as near as `tolerance`. In 16 bits, sums that differ by the last bits of f32 are now and then
+/// rounded to different neighbours, and training goes on from there: few numbers are further off, by units.
+fn close(storage: Storage, a: &[f32], b: &[f32], tolerance: f32, what: &str) {
+    let far = distance(a, b);
+    if storage == Storage::F32 {
+        return assert!(far < tolerance, "{what}: {far}");
+    }
+    let off = a.iter().zip(b).filter(|(a, b)| (*a - *b).abs() >= tolerance).count();
+    let allowed = 3.0 * one_unit(storage, a);
+    assert!(far < allowed, "{what}: {far} where {allowed} is allowed");
+    assert!(off * 50 < a.len(), "{what}: {off} of {} numbers are off", a.len());
+}
+
 #[test]
 fn losses_and_parameters_follow_the_cpu() {
     let _alone = alone();
@@ -142,7 +181,9 @@ fn losses_and_parameters_follow_the_cpu() {
         let start = [cpu.parameters().unwrap(), cuda.parameters().unwrap()];
         assert_eq!(start[0].ego, start[1].ego, "{training:?}");
         let far = distance(&flat(&start[0]), &flat(&start[1]));
-        assert!(far < 1e-6, "{training:?}: {far} before the first step");
+        // A layer's numbers are rounded to either neighbour where two sums in f32 lie on different sides of a middle.
+        let nearest = one_unit(training.storage, &flat(&start[0]));
+        assert!(far < 1e-6 + nearest, "{training:?}: {far} before the first step");
         for step in 0..training.steps {
             let expected = cpu.repeat(1, &propagated_minibatch).unwrap();
             let got = cuda.repeat(1, &propagated_minibatch).unwrap();
@@ -155,8 +196,8 @@ fn losses_and_parameters_follow_the_cpu() {
             }
         }
         // Adam divides by sqrt(v): where v is tiny, rounding grows; a step is 1e-3.
-        let far = distance(&flat(&cpu.parameters().unwrap()), &flat(&cuda.parameters().unwrap()));
-        assert!(far < 5e-5, "{training:?}: {far}");
+        let [a, b] = [cpu.parameters(), cuda.parameters()].map(|parameters| flat(&parameters.unwrap()));
+        close(training.storage, &a, &b, 5e-5, &format!("{training:?}"));
     }
 }
 

@@ -298,6 +298,7 @@ fn metadata() -> Metadata {
         ranking: Ranking { c: 0.4, tau: 0.0 },
         data: String::new(),
         carved: None,
+        storage: Default::default(),
         seed: 0,
         version: String::new(),
     }

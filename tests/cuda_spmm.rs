@@ -5,10 +5,10 @@ mod emulator;
 
 use std::{env, hash::Hasher, process::Command};
 
-use batches::{GUARD, Random, TEST, guard, near, untouched};
+use batches::{GUARD, Random, TEST, guard, near, near_stored, unit, untouched};
 use macr::{
     backend::cuda::{
-        Buffer, Device,
+        Buffer, Device, Stored,
         adam::Optimiser,
         batch::Batch,
         params::NO_SLOT,
@@ -18,6 +18,7 @@ use macr::{
     },
     data::Csr,
     optim::{Adam, CatchUp},
+    storage::{Noise, Storage},
 };
 
 /// Which rows of the other side the edges lead to.
@@ -34,6 +35,7 @@ enum Ids {
 struct Case {
     others: usize,
     dim: usize,
+    storage: Storage,
     ids: Ids,
 }
 
@@ -48,14 +50,20 @@ fn cases() -> Vec<Case> {
     let mut all = Vec::new();
     for (k, dim) in [1, 7, 32, 64, 65, 128, 300].into_iter().enumerate() {
         let ids = [Ids::Uniform, Ids::One, Ids::Last][k % 3];
-        all.push(Case { others: 90, dim, ids });
-        all.push(Case { others: 90, dim, ids: if ids == Ids::Last { Ids::Uniform } else { Ids::Last } });
+        let other = if ids == Ids::Last { Ids::Uniform } else { Ids::Last };
+        all.push(Case { others: 90, dim, storage: Storage::F32, ids });
+        all.push(Case { others: 90, dim, storage: Storage::F32, ids: other });
+        let storage = [Storage::F16, Storage::Bf16][k % 2];
+        all.push(Case { others: 90, dim, storage, ids });
+        all.push(Case { others: 90, dim, storage: storage.of_gradients(), ids: other });
     }
-    all.push(Case { others: 90, dim: 1000, ids: Ids::Uniform });
-    // The last with two bytes an edge, and the first with four.
-    all.push(Case { others: 1 << 16, dim: 3, ids: Ids::Last });
-    all.push(Case { others: (1 << 16) + 1, dim: 3, ids: Ids::Last });
-    all.push(Case { others: (1 << 16) + 1, dim: 17, ids: Ids::Uniform });
+    for storage in Storage::ALL {
+        all.push(Case { others: 90, dim: 1000, storage, ids: Ids::Uniform });
+        // The last with two bytes an edge, and the first with four.
+        all.push(Case { others: 1 << 16, dim: 3, storage, ids: Ids::Last });
+        all.push(Case { others: (1 << 16) + 1, dim: 3, storage, ids: Ids::Last });
+    }
+    all.push(Case { others: (1 << 16) + 1, dim: 17, storage: Storage::F32, ids: Ids::Uniform });
     all
 }
 
@@ -68,7 +76,7 @@ struct World {
     scale: Vec<f32>,
     /// `[others]`, as if those had other edges too.
     other_scale: Vec<f32>,
-    /// `[others, stride]`.
+    /// `[others, stride]`: numbers that the form of the tables has, and that of gradients.
     x: Vec<f32>,
     /// Every third other row is in the batch: `[others]`, and `[n, stride]`.
     other_slot: Vec<u32>,
@@ -97,12 +105,17 @@ impl World {
             let padded = |k: usize| if k % stride < case.dim { random.signed() } else { 0.0 };
             (0..n * stride).map(padded).collect()
         };
+        let stored = |mut values: Vec<f32>| {
+            case.storage.of_gradients().round(&mut values);
+            case.storage.round(&mut values);
+            values
+        };
         let in_batch = |k: usize| if k % 3 == 2 { (k / 3) as u32 } else { NO_SLOT };
         World {
-            x: rows(n),
+            x: stored(rows(n)),
             other_slot: (0..n).map(in_batch).collect(),
             values: rows(n / 3 + 1),
-            base: rows(ROWS),
+            base: stored(rows(ROWS)),
             gradient: rows(TOUCHED.len()),
             other_scale: (0..n).map(|k| 1.0 / (1.0 + k as f32 % 7.0).sqrt()).collect(),
             case,
@@ -149,11 +162,12 @@ impl World {
 /// A [`World`] on the device.
 struct Uploaded {
     edges: Edges,
-    x: Buffer<f32>,
+    /// In the form of the tables, and in that of gradients.
+    x: [Stored; 2],
     other_slot: Buffer<u32>,
     other_scale: Buffer<f32>,
     values: Buffer<f32>,
-    base: Buffer<f32>,
+    base: Stored,
     gradient: Buffer<f32>,
     slot: Buffer<u32>,
     step: Buffer<u64>,
@@ -169,6 +183,8 @@ impl Uploaded {
         let mut slot = vec![NO_SLOT; ROWS];
         TOUCHED.iter().enumerate().for_each(|(k, &id)| slot[id as usize] = k as u32);
         let up = |values: &[f32]| device.upload(TEST, values).unwrap();
+        let storage = world.case.storage;
+        let stored = |form, values: &[f32]| Stored::upload(device, TEST, form, values).unwrap();
         let mut rows = vec![u32::MAX; 2 * SIZE];
         rows[..TOUCHED.len()].copy_from_slice(&TOUCHED);
         // Slot k has k + 1 samples.
@@ -176,11 +192,11 @@ impl Uploaded {
         let empty = || device.upload(TEST, &[u32::MAX; 2 * SIZE]).unwrap();
         Uploaded {
             edges: Edges::new(device, world.csr(), world.case.others, &world.scale).unwrap(),
-            x: up(&world.x),
+            x: [stored(storage, &world.x), stored(storage.of_gradients(), &world.x)],
             other_slot: device.upload(TEST, &world.other_slot).unwrap(),
             other_scale: up(&world.other_scale),
             values: up(&world.values),
-            base: up(&world.base),
+            base: stored(storage, &world.base),
             gradient: up(&world.gradient),
             slot: device.upload(TEST, &slot).unwrap(),
             step: device.upload(TEST, &[NOW]).unwrap(),
@@ -207,15 +223,16 @@ impl Uploaded {
         }
     }
 
-    fn input(&self, sparse: bool) -> Input<'_> {
+    /// Gradients are what a batch's rows are added to.
+    fn input(&self, sparse: bool, gradients: bool) -> Input<'_> {
         match sparse {
-            false => Input::Rows(&self.x),
+            false => Input::Rows(&self.x[usize::from(gradients)]),
             true => Input::Batch { slot: &self.other_slot, scale: &self.other_scale, values: &self.values },
         }
     }
 
     fn base(&self, of_batch: bool) -> Base<'_> {
-        if of_batch { Base::Batch(&self.gradient) } else { Base::Rows(&self.base) }
+        if of_batch { Base::Batch(&self.gradient) } else { Base::Table(&self.base) }
     }
 
     fn half<'a>(&'a self, sparse: bool, base_of_batch: bool, output: Output<'a>) -> Half<'a> {
@@ -225,14 +242,15 @@ impl Uploaded {
             base: self.base(base_of_batch),
             output,
         };
-        Half { edges: &self.edges, x: self.input(sparse), finish }
+        Half { edges: &self.edges, x: self.input(sparse, base_of_batch), finish }
     }
 }
 
-/// Compares `[rows, stride]` with `factor(row)` times y of the rows `ids`.
+/// Compares `[rows, stride]`, which were stored in the form `form`, with `factor(row)` times y of the rows `ids`.
 #[allow(clippy::too_many_arguments)]
 fn check_rows(
     world: &World,
+    form: Storage,
     got: &[f32],
     ids: &[u32],
     sparse: bool,
@@ -245,10 +263,12 @@ fn check_rows(
         for (column, &got) in got[..world.case.dim].iter().enumerate() {
             let (y, error) = world.y(row, column, sparse, base_of_batch);
             let factor = factor(row);
+            // To the nearest is half a unit, of the next size where the sum's errors reach it.
+            let nearest = if form == Storage::F32 { 0.0 } else { 0.5001 * unit(form, 1.001 * factor * y) };
             near(
                 got,
                 factor * y,
-                factor.abs() * (error + 1.2e-7 * y.abs()),
+                factor.abs() * (error + 1.2e-7 * y.abs()) + nearest,
                 format_args!("{what}, row {row}, column {column}"),
             );
         }
@@ -263,7 +283,7 @@ fn sums_are_those_of_f64() {
     for (k, case) in cases().into_iter().enumerate() {
         let world = World::new(case);
         let up = Uploaded::new(&device, &world);
-        let mut spmm = Spmm::new(&device, case.dim, [&up.edges, &up.edges]).unwrap();
+        let mut spmm = Spmm::new(&device, case.dim, case.storage, [&up.edges, &up.edges]).unwrap();
         let len = ROWS * world.stride;
         let room = |len| {
             let mut buffer = device.alloc::<f32>(TEST, len).unwrap();
@@ -273,7 +293,9 @@ fn sums_are_those_of_f64() {
         for (sparse, base_of_batch) in [(false, false), (true, true), (true, false), (false, true)] {
             let what = format!("{case:?}, sparse {sparse}, base of the batch {base_of_batch}");
             // Both sides at once, one of them for the batch alone; the sides change places.
-            let (mut scaled, mut plain, mut of_batch) = (room(len), room(len), room(len));
+            let form = if base_of_batch { case.storage.of_gradients() } else { case.storage };
+            let mut scaled = Stored::alloc(&device, TEST, form, len).unwrap();
+            let (mut plain, mut of_batch) = (room(len), room(len));
             let layer = up.half(sparse, base_of_batch, Output::Layer(&mut scaled, Some(&mut plain)));
             let last = up.half(sparse, base_of_batch, Output::Batch(0.25, &mut of_batch));
             let halves = if k % 2 == 0 { [Some(layer), Some(last)] } else { [Some(last), Some(layer)] };
@@ -281,9 +303,9 @@ fn sums_are_those_of_f64() {
             let (scaled, plain, of_batch) =
                 (scaled.read().unwrap(), plain.read().unwrap(), of_batch.read().unwrap());
             let scale = |row: usize| f64::from(world.scale[row]);
-            check_rows(&world, &scaled, &all, sparse, base_of_batch, scale, &what);
-            check_rows(&world, &plain, &all, sparse, base_of_batch, |_| 1.0, &what);
-            check_rows(&world, &of_batch, &TOUCHED, sparse, base_of_batch, |_| 0.25, &what);
+            check_rows(&world, form, &scaled, &all, sparse, base_of_batch, scale, &what);
+            check_rows(&world, Storage::F32, &plain, &all, sparse, base_of_batch, |_| 1.0, &what);
+            check_rows(&world, Storage::F32, &of_batch, &TOUCHED, sparse, base_of_batch, |_| 0.25, &what);
             assert!(untouched(&of_batch, TOUCHED.len() * world.stride), "{what}: rows beyond the last slot");
             // Again, to the bit: what is counted was left at zero. One side alone.
             let mut again = room(len);
@@ -292,7 +314,7 @@ fn sums_are_those_of_f64() {
             assert_eq!(again.read().unwrap(), plain, "{what}");
         }
         // Nothing that is read has been written to.
-        assert_eq!(up.x.read().unwrap(), world.x);
+        up.x.iter().for_each(|x| assert_eq!(x.read().unwrap(), world.x));
         assert_eq!(up.base.read().unwrap(), world.base);
         assert_eq!(up.gradient.read().unwrap(), world.gradient);
     }
@@ -312,11 +334,13 @@ fn rows_move_by_adam_with_l2_on_the_rows_of_the_batch() {
             let padded = |k: usize| if k % stride < dim { size * random.signed() } else { 0.0 };
             (0..ROWS * stride).map(padded).collect()
         };
-        let (p, m) = (rows(0.3), rows(0.1));
+        let (mut p, m) = (rows(0.3), rows(0.1));
+        case.storage.round(&mut p);
+        let noise = Noise::new(5, 1);
         let v: Vec<f32> = rows(0.1).into_iter().map(|x| x * x).collect();
-        let mut table = Table::upload(&device, dim, [&p, &m, &v], &[0; ROWS]).unwrap();
-        let mut spmm = Spmm::new(&device, dim, [&up.edges, &up.edges]).unwrap();
-        let mut scaled = device.alloc::<f32>(TEST, p.len()).unwrap();
+        let mut table = Table::upload(&device, dim, (case.storage, noise), [&p, &m, &v], &[0; ROWS]).unwrap();
+        let mut spmm = Spmm::new(&device, dim, case.storage, [&up.edges, &up.edges]).unwrap();
+        let mut scaled = Stored::alloc(&device, TEST, case.storage, p.len()).unwrap();
         let to = Move {
             factor,
             table: &mut table,
@@ -327,7 +351,8 @@ fn rows_move_by_adam_with_l2_on_the_rows_of_the_batch() {
             optimiser: &optimiser,
         };
         spmm.launch([Some(up.half(false, true, Output::Move(to))), None]).unwrap();
-        let got = [&table.p, &table.m, &table.v, &scaled].map(|buffer| buffer.read().unwrap());
+        let [m_got, v_got] = [&table.m, &table.v].map(|buffer| buffer.read().unwrap());
+        let got = [table.p.read().unwrap(), m_got, v_got, scaled.read().unwrap()];
         let (b1, b2) = (f64::from(adam.beta1), f64::from(adam.beta2));
         let rate = adam.rate(NOW + 1);
         for row in 0..ROWS {
@@ -352,9 +377,12 @@ fn rows_move_by_adam_with_l2_on_the_rows_of_the_batch() {
                 near(got[2][at], new_v, of_v, format_args!("{what}, v"));
                 let step = (p - new_p).abs();
                 let moved = rate * of_m / new_v.sqrt().max(1e-6) + step * (of_v / new_v.max(1e-12) + 1e-6);
-                near(got[0][at], new_p, moved + 1.2e-7 * p.abs(), format_args!("{what}, p"));
-                let s = world.scale[row];
-                assert_eq!(got[3][at], s * got[0][at], "{what}, scaled");
+                let word = noise.row(NOW + 1, row as u32).word(column);
+                let tolerance = moved + 1.2e-7 * p.abs();
+                near_stored(case.storage, word, got[0][at], new_p, tolerance, format_args!("{what}, p"));
+                let mut scaled = [world.scale[row] * got[0][at]];
+                case.storage.round(&mut scaled);
+                assert_eq!(got[3][at], scaled[0], "{what}, scaled");
             }
         }
     }
@@ -365,7 +393,7 @@ fn the_rows_of_a_batch_are_marked_and_unmarked() {
     let Some(device) = emulator::device() else { return };
     let world = World::new(cases()[0]);
     let up = Uploaded::new(&device, &world);
-    let spmm = Spmm::new(&device, world.case.dim, [&up.edges, &up.edges]).unwrap();
+    let spmm = Spmm::new(&device, world.case.dim, Storage::F32, [&up.edges, &up.edges]).unwrap();
     let fresh = || device.upload(TEST, &[NO_SLOT; ROWS]).unwrap();
     let (mut users, mut items) = (fresh(), fresh());
     spmm.mark(up.batch(), [SIZE, 2 * SIZE], [&mut users, &mut items], true).unwrap();
@@ -385,7 +413,7 @@ fn prints_the_bits_of_sums() {
     for case in cases() {
         let world = World::new(case);
         let up = Uploaded::new(&device, &world);
-        let mut spmm = Spmm::new(&device, case.dim, [&up.edges, &up.edges]).unwrap();
+        let mut spmm = Spmm::new(&device, case.dim, case.storage, [&up.edges, &up.edges]).unwrap();
         let mut out = [0, 1].map(|_| device.upload(TEST, &vec![GUARD; ROWS * world.stride]).unwrap());
         let [users, items] = &mut out;
         let halves =

@@ -8,6 +8,7 @@ mod workloads;
 use macr::{
     Branch,
     backend::{Backend, Parameters, cuda::Cuda},
+    storage::Storage,
     train::sequence::minibatch,
 };
 use workloads::Workload;
@@ -50,8 +51,11 @@ fn trains_like_the_cpu() {
             assert_eq!(expected.len(), got.len());
             let far = expected.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(got.iter().all(|x| x.is_finite()), "{what}");
-            // Adam divides by sqrt(v): where v is tiny, rounding grows; 20 steps are at most 0.02.
-            assert!(far < 2e-5, "{what}: parameters differ by {far}");
+            // Adam divides by sqrt(v): where v is tiny, rounding grows; 20 steps are at most 0.02. In f16, sums that differ
+            // by the last bits of f32 are now and then rounded to different neighbours.
+            let largest = expected.iter().fold(0f32, |a, x| a.max(x.abs()));
+            let unit = if workload.storage == Storage::F16 { largest / 1024.0 } else { 0.0 };
+            assert!(far < 2e-5 + 3.0 * unit, "{what}: parameters differ by {far}");
         }
     }
 }

@@ -10,6 +10,7 @@ use macr::{
     objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
     train::sequence::{minibatch, propagated_minibatch},
 };
 
@@ -19,10 +20,11 @@ fn world() -> Interactions {
 }
 
 fn train(name: &str, pairing: Pairing, kind: SamplerKind, catch_up: CatchUp) -> Parameters {
-    train_with(None, BranchKind::Linear, name, pairing, kind, catch_up)
+    train_with(Storage::F32, None, BranchKind::Linear, name, pairing, kind, catch_up)
 }
 
 fn train_with(
+    storage: Storage,
     lightgcn: Option<LightGcn>,
     branch: BranchKind,
     name: &str,
@@ -37,7 +39,8 @@ fn train_with(
     };
     let sampler = Sampler::new(&data, kind, negatives, 130, 3).unwrap();
     let config = ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing, ..ObjectiveConfig::default() };
-    let settings = Settings { dim: 24, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
+    let settings =
+        Settings { dim: 24, storage, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
     let objective = objective::build(name, &config, &sampler).unwrap();
     let mut engine = Cpu::new((700, 211), sampler, objective, settings).unwrap();
     // An evaluation in between must not change what follows.
@@ -70,34 +73,43 @@ fn any_thread_count_gives_the_same_bits() {
 #[test]
 fn every_objective_gives_the_same_bits_with_the_propagation() {
     for (name, ..) in objective::REGISTRY {
-        let run = |threads| {
-            let lightgcn = Some(LightGcn { layers: 2, form: Form::Layers });
-            let kind = SamplerKind::Interaction;
-            let pairing = Pairing::Rows;
-            let train = || train_with(lightgcn, BranchKind::Linear, name, pairing, kind, CatchUp::Quadrature);
-            on_threads(threads, train)
-        };
-        assert_eq!(run(1), run(3), "{name}");
+        for storage in [Storage::F32, Storage::F16] {
+            let run = |threads| {
+                let lightgcn = Some(LightGcn { layers: 2, form: Form::Layers });
+                let (pairing, kind, catch_up) =
+                    (Pairing::Rows, SamplerKind::Interaction, CatchUp::Quadrature);
+                let branch = BranchKind::Linear;
+                on_threads(threads, || train_with(storage, lightgcn, branch, name, pairing, kind, catch_up))
+            };
+            assert_eq!(run(1), run(3), "{name}, {storage}");
+        }
     }
 }
 
 #[test]
-fn mlp_branches_and_propagation_give_the_same_bits_on_any_number_of_threads() {
+fn halves_mlp_branches_and_propagation_give_the_same_bits_on_any_number_of_threads() {
     let layers = |layers| LightGcn { layers, form: Form::Layers };
     let gram = LightGcn { layers: 2, form: Form::Gram };
-    for (lightgcn, branch) in [
-        (None, BranchKind::Mlp(9)),
-        (Some(layers(1)), BranchKind::Linear),
-        (Some(layers(3)), BranchKind::Mlp(4)),
-        (Some(gram), BranchKind::Linear),
+    for (storage, lightgcn, branch) in [
+        (Storage::F32, None, BranchKind::Mlp(9)),
+        (Storage::F32, Some(layers(1)), BranchKind::Linear),
+        (Storage::F32, Some(layers(3)), BranchKind::Mlp(4)),
+        (Storage::F32, Some(gram), BranchKind::Linear),
+        (Storage::F16, None, BranchKind::Linear),
+        (Storage::Bf16, None, BranchKind::Linear),
+        (Storage::F16, Some(layers(3)), BranchKind::Linear),
+        (Storage::F16, Some(gram), BranchKind::Linear),
+        (Storage::Bf16, Some(layers(2)), BranchKind::Linear),
     ] {
         let run = |threads| {
             let (pairing, kind) = (Pairing::AllPairs, SamplerKind::UserUniform);
-            on_threads(threads, || train_with(lightgcn, branch, "macr", pairing, kind, CatchUp::Quadrature))
+            on_threads(threads, || {
+                train_with(storage, lightgcn, branch, "macr", pairing, kind, CatchUp::Quadrature)
+            })
         };
         let one = run(1);
         for threads in [2, 5] {
-            assert_eq!(one, run(threads), "{lightgcn:?}, {branch}, {threads} threads");
+            assert_eq!(one, run(threads), "{storage}, {lightgcn:?}, {branch}, {threads} threads");
         }
     }
 }
@@ -107,6 +119,7 @@ fn the_two_ways_to_propagate_agree_over_a_hundred_steps() {
     let run = |form| {
         let lightgcn = Some(LightGcn { layers: 2, form });
         train_with(
+            Storage::F32,
             lightgcn,
             BranchKind::Linear,
             "macr",

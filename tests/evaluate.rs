@@ -28,6 +28,7 @@ fn model(users: &[f32], items: &[f32], popularity: &[u32], gate: Option<f32>) ->
             ranking: Ranking { c: 0.1, tau: 0.0 },
             data: "0".repeat(32),
             carved: None,
+            storage: Default::default(),
             seed: u64::MAX,
             version: "0.1.0".into(),
         },

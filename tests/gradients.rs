@@ -8,7 +8,10 @@ use macr::{
     backbone::{self, LightGcn},
     backend::{
         Backend, Losses, Settings,
-        cpu::{Cpu, table::Table},
+        cpu::{
+            Cpu,
+            table::{Record, Table},
+        },
         cuda::{Cuda, Device},
     },
     objective::{self, BranchKind, IpwScope, IpwVariant, ObjectiveConfig, Pairing, RegForm, RegNorm},
@@ -187,6 +190,7 @@ fn check(
     sampler.draw(0, users, positives, negatives);
     let settings = Settings {
         dim,
+        storage: Default::default(),
         lightgcn: form.lightgcn,
         adam: Adam::default(),
         catch_up: CatchUp::Quadrature,
@@ -263,7 +267,8 @@ fn rows(table: &Table, which: usize) -> Vec<f32> {
     let columns = table.parts().columns();
     let mut all = vec![0f32; table.rows() * columns];
     for (row, out) in (0..).zip(all.chunks_exact_mut(columns)) {
-        table.parts().unpad(table.record(row)[which], out);
+        let Record { p, m, v } = table.record::<f32>(row);
+        table.parts().unpad([p, m, v][which], out);
     }
     all
 }

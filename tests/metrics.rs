@@ -86,6 +86,15 @@ fn average_popularity_is_over_places() {
 }
 
 #[test]
+fn the_long_tail_is_what_the_most_popular_items_leave() {
+    // Of 10 interactions the first two items have 8; the item of 1 is the tail, with 3 of 6 places.
+    close(lists("aplt", &[2, 1, 3, 0], &[5, 3, 1, 1]), 0.5);
+    // As popular as the last of the head: no tail.
+    close(lists("aplt", &[1, 1], &[1, 1]), 0.0);
+    close(lists("aplt", &[0, 0], &[5, 1]), 0.0);
+}
+
+#[test]
 fn groups_by_counts() {
     let groups = ItemGroups::new(GroupBy::Counts, &[0, 10, 11, 50, 51, 100, 101, 200, 201, 500, 501]);
     assert_eq!(groups.of_item, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);

@@ -21,6 +21,7 @@ use macr::{
     objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
     train::{
         Epoch, Evaluated,
         sequence::{minibatch, propagated_minibatch},
@@ -44,6 +45,7 @@ struct Case {
     branch: BranchKind,
     catch_up: CatchUp,
     dim: usize,
+    storage: Storage,
 }
 
 /// Every objective on every backbone; between them, every other setting that has state of its own.
@@ -64,8 +66,10 @@ fn cases() -> Vec<Case> {
                 branch: BranchKind::Linear,
                 catch_up: if b == 2 { CatchUp::Replay } else { CatchUp::Quadrature },
                 dim: [6, 16, 34][(k + b) % 3],
+                storage: Storage::F32,
             };
             cases.push(base);
+            cases.push(Case { storage: [Storage::F16, Storage::Bf16][(k + b) % 2], ..base });
             if lightgcn.is_none() {
                 cases.push(Case { pairing: Pairing::AllPairs, catch_up: CatchUp::Replay, ..base });
                 cases.push(Case { branch: BranchKind::Mlp(5), ..base });
@@ -93,8 +97,9 @@ impl Case {
 
     /// A training at its first step.
     fn begin<'a>(&self, data: &'a Interactions, device: Option<&Device>) -> Box<dyn Backend + 'a> {
-        let &Case { lightgcn, branch, catch_up, dim, .. } = self;
-        let settings = Settings { dim, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
+        let &Case { lightgcn, branch, catch_up, dim, storage, .. } = self;
+        let settings =
+            Settings { dim, storage, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
         let sampler = self.sampler(data);
         let objective = objective::build(self.objective, &self.config(), &sampler).unwrap();
         match device {

@@ -77,8 +77,8 @@ impl Chain {
             optimiser: Optimiser::new(device, settings.adam, settings.catch_up)?,
             rules: StepRules::new(device, chunk as usize)?,
             tables: [
-                Table::xavier(device, users, dim, seed, streams::USERS)?,
-                Table::xavier(device, items, dim, seed, streams::ITEMS)?,
+                Table::xavier(device, users, dim, settings.storage, seed, streams::USERS)?,
+                Table::xavier(device, items, dim, settings.storage, seed, streams::ITEMS)?,
             ],
             branches: [
                 branch(objective.user_branch(), streams::USER_BRANCH)?,
@@ -86,12 +86,12 @@ impl Chain {
             ],
             gathered: (0..HELD).map(|_| gathered()).collect::<Result<_>>()?,
             scalars: (0..HELD).map(|_| step.scalars()).collect::<Result<_>>()?,
-            gather: Gather::new(device, dim, slots)?,
+            gather: Gather::new(device, dim, settings.storage, slots)?,
             all_pairs: objective
                 .all_pairs()
                 .map(|form| AllPairs::new(device, form, workload.batch))
                 .transpose()?,
-            apply: Apply::new(device, dim, batch, slots, sampler.users_are_distinct())?,
+            apply: Apply::new(device, dim, settings.storage, batch, slots, sampler.users_are_distinct())?,
             step,
             l2: settings.l2,
             device: device.clone(),
@@ -248,6 +248,8 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
             (0..HELD).try_for_each(|k| chain.apply(k))?;
         }
         let (b, row) = (u64::from(workload.batch), 4 * chain.tables[0].stride() as u64);
+        // Of parameters.
+        let stored = row / 4 * workload.storage.bytes() as u64;
         let touched: u64 = [&chain.samples.touched_users, &chain.samples.touched_items]
             .into_iter()
             .map(|side| {
@@ -277,7 +279,7 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
         let name = |kernel: &str| format!("{kernel}/{objective}");
         if pairing == Pairing::Rows {
             // In: p, m, v, the last step, id and count; out: the row and its logit.
-            let bytes = touched * (3 * row + 16 + row + 4 * branched);
+            let bytes = touched * (stored + 2 * row + 16 + row + 4 * branched);
             print(&name("gather"), HELD, 1, (bytes, None, None), Chain::gather)?;
         }
         // Two dots, and with branches two rank-one updates; a multiply-add is two.
@@ -302,7 +304,7 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
         }
         if pairing == Pairing::Rows {
             // In: own row, p, m, v, last; out: p, m, v, last; per sample its number, partner and coefficients.
-            let state = touched * (7 * row + 16 + 8) + 4 * b * (12 + 4 * branched);
+            let state = touched * (2 * stored + 5 * row + 16 + 8) + 4 * b * (12 + 4 * branched);
             let flops = 2 * 4 * b * (row / 4);
             let requested = state + 4 * b * row;
             print(&name("apply"), HELD, 1, (state, Some(requested), Some(flops)), Chain::apply)?;

@@ -19,7 +19,10 @@ mod workloads;
 
 use std::{env, path::PathBuf};
 
-use macr::backend::cuda::{Device, Purpose};
+use macr::{
+    Storage,
+    backend::cuda::{Device, Purpose},
+};
 
 const BENCH: Purpose = Purpose { what: "a measurement", lower: "its size (--small)" };
 
@@ -85,7 +88,9 @@ fn main() -> macr::Result<()> {
         if options.wants("steps") {
             steps::measure(&device, &options, &workload, &data)?;
         }
-        if options.wants("ranking") && workload.name == workloads::Workload::ML10M.name {
+        // Rankings are of f32.
+        let ranked = workload.name == workloads::Workload::ML10M.name && workload.storage == Storage::F32;
+        if options.wants("ranking") && ranked {
             ranking::measure(&workload, &data)?;
         }
     }

@@ -17,9 +17,10 @@ use macr::{
         cpu::{Cpu, propagation::Propagation, table::Table, team::Team},
     },
     data::graph::Graph,
-    objective::{self, BranchKind, ObjectiveConfig, Pairing},
+    objective::{self, BranchKind, Layout, ObjectiveConfig},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
     train::sequence::propagated_minibatch,
 };
 use shapes::Shape;
@@ -41,16 +42,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn run(data: &Interactions, batch: u32, form: Asked) -> Result<(), Box<dyn Error>> {
     let (lightgcn, _) = LightGcn::new(data, LAYERS, batch, form)?;
     let shape = (data.users(), data.items());
-    let config = ObjectiveConfig {
-        alpha: 0.0,
-        beta: 0.0,
-        pairing: Pairing::Rows,
-        user_branch: true,
-        item_branch: true,
-        eps_compat: false,
-    };
     let settings = Settings {
         dim: Shape::DIM,
+        storage: Storage::F32,
         lightgcn: Some(lightgcn),
         adam: Adam::default(),
         catch_up: CatchUp::Quadrature,
@@ -59,11 +53,11 @@ fn run(data: &Interactions, batch: u32, form: Asked) -> Result<(), Box<dyn Error
         seed: 1,
     };
     let sampler = Sampler::new(data, SamplerKind::UserUniform, Negatives::Uniform, batch, 1)?;
-    let mut engine = Cpu::new(shape, sampler, objective::build("bce", &config)?, settings)?;
-    let tables = [
-        Table::xavier(shape.0 as usize, Shape::DIM, 1, 0)?,
-        Table::xavier(shape.1 as usize, Shape::DIM, 1, 1)?,
-    ];
+    let bce = objective::build("bce", &ObjectiveConfig::default(), &sampler)?;
+    let mut engine = Cpu::new(shape, sampler, bce, settings)?;
+    let [rows, _] = Layout::Whole.shapes(Shape::DIM, true);
+    let table = |n: u32, stream| Table::xavier(n as usize, Shape::DIM, rows, Storage::F32, 1, stream);
+    let tables = [table(shape.0, 0)?, table(shape.1, 1)?];
     let both = [&tables[0], &tables[1]];
     // A propagation of two layers computes all layers but the last for all rows: one.
     let layers = LightGcn { layers: LAYERS, form: macr::backbone::Form::Layers };

@@ -68,6 +68,7 @@ impl Shape {
                 ranking: Ranking { c: 40.0, tau: 0.0 },
                 data: data.checksum(),
                 carved: None,
+                storage: Default::default(),
                 seed: 0,
                 version: env!("CARGO_PKG_VERSION").into(),
             },

@@ -10,6 +10,7 @@ use macr::{
     objective::{self, BranchKind, Objective, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
+    storage::Storage,
 };
 
 /// A dataset and the size of a batch and of an embedding.
@@ -22,6 +23,8 @@ pub struct Workload {
     pub batch: u32,
     /// Embedding size D.
     pub dim: usize,
+    /// Form of the parameters.
+    pub storage: Storage,
     /// The dataset is so many times smaller than the one that is named.
     shrunk: u32,
 }
@@ -31,12 +34,26 @@ pub type Loss = (&'static str, Pairing);
 
 impl Workload {
     /// News reading: small tables, in the cache of a GPU.
-    pub const ADRESSA: Workload =
-        Workload { name: "adressa-like", preset: Preset::AdressaLike, batch: 1024, dim: 64, shrunk: 1 };
+    pub const ADRESSA: Workload = Workload {
+        name: "adressa-like",
+        preset: Preset::AdressaLike,
+        batch: 1024,
+        dim: 64,
+        storage: Storage::F32,
+        shrunk: 1,
+    };
     /// Film ratings: large batches, tables beyond the cache.
-    pub const ML10M: Workload =
-        Workload { name: "ml10m-like", preset: Preset::Ml10mLike, batch: 8192, dim: 64, shrunk: 1 };
-    pub const ALL: [Workload; 2] = [Workload::ADRESSA, Workload::ML10M];
+    pub const ML10M: Workload = Workload {
+        name: "ml10m-like",
+        preset: Preset::Ml10mLike,
+        batch: 8192,
+        dim: 64,
+        storage: Storage::F32,
+        shrunk: 1,
+    };
+    /// The same with half the bytes of parameters.
+    pub const ML10M_F16: Workload = Workload { storage: Storage::F16, ..Workload::ML10M };
+    pub const ALL: [Workload; 3] = [Workload::ADRESSA, Workload::ML10M, Workload::ML10M_F16];
 
     pub const LOSSES: [Loss; 3] =
         [("bce", Pairing::Rows), ("macr", Pairing::Rows), ("macr", Pairing::AllPairs)];
@@ -48,7 +65,8 @@ impl Workload {
 
     /// As records name it.
     pub fn shape(&self) -> String {
-        format!("{} B={} D={}", self.sized_name(), self.batch, self.dim)
+        let form = if self.storage == Storage::F32 { String::new() } else { format!(" {}", self.storage) };
+        format!("{} B={} D={}{form}", self.sized_name(), self.batch, self.dim)
     }
 
     /// As records name lists of `k` for all users.
@@ -99,6 +117,7 @@ impl Workload {
     pub fn settings(&self) -> Settings {
         Settings {
             dim: self.dim,
+            storage: self.storage,
             lightgcn: None,
             adam: Adam::default(),
             catch_up: CatchUp::Quadrature,

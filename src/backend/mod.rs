@@ -20,6 +20,7 @@ use crate::{
     objective::{BranchKind, PARTS},
     optim::{Adam, CatchUp},
     sampling::Sampler,
+    storage::Storage,
 };
 
 /// What tells the random numbers of tables and branches of one seed apart.
@@ -39,6 +40,8 @@ pub mod streams {
 pub struct Settings {
     /// Embedding size D.
     pub dim: usize,
+    /// The form of the parameters.
+    pub storage: Storage,
     /// LightGCN; `None` for matrix factorisation.
     pub lightgcn: Option<LightGcn>,
     /// Adam's constants.

@@ -69,6 +69,7 @@ impl Estimate {
 
         let bias = if objective.item_head() == ItemHead::Bias { 4 * 4 * items } else { 0 };
         let constants = objective.item_constants().map_or(0, |constants| 4 * constants.len() as u64);
+        let stored = config.storage.bytes() as u64;
         let own_users = batch.min(users);
         // As many distinct ones as even draws have on average: skewed draws have fewer.
         let own_items = (items as f64 * -libm::expm1(-2.0 * batch as f64 / items as f64)) as u64;
@@ -103,11 +104,13 @@ impl Estimate {
             SamplerKind::Interaction => 8 * users + 4 * train / 64,
         };
 
-        // Scaled parameters and two layers; slots; gradients and the same scaled; the product and its two vectors.
+        // Scaled parameters and two layers; slots; gradients and the same scaled; the product and its three tables.
         let propagation = lightgcn.map_or(0, |LightGcn { form, .. }| {
             // Propagated rows of users and items have one shape.
-            let product = if form == Form::Gram { 4 * items * (items + 2 * item_stride) } else { 0 };
-            rows * (3 * 4 * item_stride + 4 + 8) + 2 * (own_users + own_items) * 4 * item_stride + product
+            let product = if form == Form::Gram { 4 * items * (items + 3 * item_stride) } else { 0 };
+            rows * (3 * stored * item_stride + 4 + 8)
+                + 2 * (own_users + own_items) * 4 * item_stride
+                + product
         });
         // A LightGCN model has its parameters too, and leaves its last layer for a moment beside them.
         let [user_columns, item_columns] = shapes.map(|shape| shape.columns() as u64);
@@ -121,12 +124,14 @@ impl Estimate {
         let lists = evaluated * (4 + 12 * variants) + data.count(config.select) * 8 * variants;
         let scratch = threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim);
 
-        let own = |[user_columns, item_columns]: [u64; 2]| {
-            12 * (users * user_columns + items * item_columns) + 8 * rows + branches + bias
+        let own = |[user_columns, item_columns]: [u64; 2], parameter: u64| {
+            (parameter + 8) * (users * user_columns + items * item_columns) + 8 * rows + branches + bias
         };
-        let tables = own([user_stride, item_stride]) + constants;
-        // A copy of the tables without padding, while it is written.
-        let checkpoint = own(shapes.map(|shape| shape.columns() as u64)) + CHECKPOINT_SCRATCH;
+        let tables = own([user_stride, item_stride], stored) + constants;
+        // A copy of the tables without padding, all in f32, while it is written.
+        let checkpoint = own(shapes.map(|shape| shape.columns() as u64), 4) + CHECKPOINT_SCRATCH;
+        // A better model is written from a copy of its tables in 16 bits.
+        let saved = if stored < 4 { model / 2 } else { 0 };
 
         let mut estimate = Estimate {
             data: data.file_bytes(),
@@ -134,7 +139,7 @@ impl Estimate {
             batch: gathered + DRAWN_AHEAD * plan + scalars,
             propagation,
             sampler: 4 * users + 4 * items + slots + positions,
-            evaluation: 2 * model + ranker + lists + scratch,
+            evaluation: 2 * model + (ranker + lists + scratch).max(saved),
             program: PROGRAM,
             peak: 0,
         };

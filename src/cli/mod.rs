@@ -11,6 +11,8 @@ pub mod output;
 pub mod plan;
 pub mod recipes;
 pub mod recommend;
+pub mod report;
+pub mod reproduce;
 pub mod resume;
 pub mod run_folder;
 pub mod run_writer;
@@ -78,6 +80,8 @@ enum Command {
     Train(train::Args),
     Evaluate(evaluate::Args),
     Recommend(recommend::Args),
+    Report(report::Args),
+    Reproduce(reproduce::Args),
     Import(import::Args),
     Split(split::Args),
     Synth(synth::Args),
@@ -125,6 +129,8 @@ fn run(cli: Cli, output: &Output) -> Result<()> {
         Command::Train(args) => train::run(args, output),
         Command::Evaluate(args) => evaluate::run(args, output),
         Command::Recommend(args) => recommend::run(args, output),
+        Command::Report(args) => report::run(args, output),
+        Command::Reproduce(args) => reproduce::run(args, output),
         Command::Import(args) => import::run(args, output),
         Command::Split(args) => split::run(args, output),
         Command::Synth(args) => synth::run(args, output),

@@ -25,13 +25,7 @@ pub struct Recipe {
 /// # Errors
 /// [`Error::Unknown`] naming the nearest dataset or recipe.
 pub fn find(name: &str, users: u32, items: u32) -> Result<Recipe> {
-    let parsed: Vec<(&str, toml::Table)> = DATASETS
-        .iter()
-        .map(|&(dataset, text)| text.parse().map(|table| (dataset, table)))
-        .collect::<Result<_, _>>()
-        .map_err(|e: toml::de::Error| {
-            Error::config("recipe", name, e.to_string(), "report this: the built-in recipes are broken")
-        })?;
+    let parsed = parsed()?;
     let (dataset, recipe) = match name.split_once('/') {
         Some((dataset, recipe)) => (
             parsed
@@ -41,13 +35,8 @@ pub fn find(name: &str, users: u32, items: u32) -> Result<Recipe> {
             recipe,
         ),
         None => {
-            let count = |table: &toml::Table, key: &str| {
-                table.get("sizes").and_then(|sizes| sizes.get(key)).and_then(toml::Value::as_integer)
-            };
-            let fits = |table: &toml::Table| {
-                count(table, "users") == Some(users.into()) && count(table, "items") == Some(items.into())
-            };
-            (parsed.iter().find(|(_, table)| fits(table)).unwrap_or(&parsed[0]), name)
+            let fitting = parsed.iter().find(|(_, table)| fits(table, users, items));
+            (fitting.unwrap_or(&parsed[0]), name)
         }
     };
     let recipes = dataset.1.get("recipes").and_then(toml::Value::as_table);
@@ -57,6 +46,28 @@ pub fn find(name: &str, users: u32, items: u32) -> Result<Recipe> {
         .and_then(toml::Value::as_table)
         .ok_or_else(|| Error::unknown("recipe", recipe, known()))?;
     Ok(Recipe { name: format!("{}/{recipe}", dataset.0), settings: settings.clone() })
+}
+
+/// The dataset whose numbers of users and items these are: its name in recipes, and its own.
+///
+/// # Errors
+/// [`Error::Config`] if the recipes are broken, which a test rules out.
+pub fn of_size(users: u32, items: u32) -> Result<Option<(&'static str, String)>> {
+    let found = parsed()?.into_iter().find(|(_, table)| fits(table, users, items));
+    Ok(found
+        .map(|(key, table)| (key, table.get("name").and_then(toml::Value::as_str).unwrap_or(key).to_owned())))
+}
+
+fn fits(dataset: &toml::Table, users: u32, items: u32) -> bool {
+    let count = |key| dataset.get("sizes").and_then(|sizes| sizes.get(key)).and_then(toml::Value::as_integer);
+    count("users") == Some(users.into()) && count("items") == Some(items.into())
+}
+
+fn parsed() -> Result<Vec<(&'static str, toml::Table)>> {
+    let tables = DATASETS.iter().map(|&(dataset, text)| text.parse().map(|table| (dataset, table)));
+    tables.collect::<Result<_, toml::de::Error>>().map_err(|e| {
+        Error::config("recipe", "built in", e.to_string(), "report this: the built-in recipes are broken")
+    })
 }
 
 #[cfg(test)]

@@ -184,6 +184,10 @@ struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     dim: Option<usize>,
+    /// Form in which embeddings are kept, in memory and in the model: f32, f16 or bf16.
+    #[arg(long, value_name = "FORM")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage: Option<String>,
     /// Rows of a batch.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,11 +20,14 @@
 //! Each user and each item draws from its own Philox stream: the bits depend on the specification alone, never on
 //! threads or machine. Memory is proportional to users, items and interactions, never to users x items.
 
-use std::{collections::HashMap, io::Write, path::Path};
+use std::{collections::HashMap, fs, io::Write, path::Path};
 
 use rayon::prelude::*;
-use safetensors::tensor::{Dtype, TensorView};
-use serde::Serialize;
+use safetensors::{
+    SafeTensors,
+    tensor::{Dtype, TensorView},
+};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
@@ -39,7 +42,7 @@ use crate::{
 };
 
 /// What to generate; the law is stated at the top of this module.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Spec {
     /// U.
     pub users: u32,
@@ -196,6 +199,40 @@ impl Truth {
             })
             .map_err(|error| Error::io("write", path)(std::io::Error::other(error)))?;
         write_atomic(path, |w| w.write_all(&bytes))
+    }
+
+    /// Reads what [`Truth::save`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read; [`Error::File`] if it is damaged or no truth of this program.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let wrong = |problem: &str| Error::File {
+            path: path.into(),
+            problem: format!("this is no truth of generated data: {problem}"),
+            remedy: "name the file that `macr synth --truth` wrote beside its data".into(),
+        };
+        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| wrong(&e.to_string()))?;
+        let text =
+            header.metadata().as_ref().and_then(|m| m.get("synth")).ok_or_else(|| wrong("no `synth`"))?;
+        let spec: Spec = serde_json::from_str(text).map_err(|e| wrong(&e.to_string()))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|e| wrong(&e.to_string()))?;
+        let (users, items) = (spec.users as usize, spec.items as usize);
+        let values = |name: &str, length: usize| -> Result<Vec<f32>> {
+            let tensor = tensors.tensor(name).map_err(|e| wrong(&e.to_string()))?;
+            if tensor.dtype() != Dtype::F32 || tensor.data().len() != 4 * length {
+                return Err(wrong(&format!("`{name}` does not have {length} numbers")));
+            }
+            Ok(tensor.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+        };
+        Ok(Truth {
+            user_vectors: values("user_vectors", users.saturating_mul(spec.dim))?,
+            item_vectors: values("item_vectors", items.saturating_mul(spec.dim))?,
+            popularity: values("popularity", items)?,
+            conformity: values("conformity", users)?,
+            spec,
+        })
     }
 }
 

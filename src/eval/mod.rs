@@ -3,6 +3,7 @@
 pub mod evaluator;
 pub mod groups;
 pub mod metric;
+pub mod significance;
 
 pub use evaluator::{Evaluation, Evaluator, Hit, Mask, Outcome, Scores};
 pub use groups::{GroupBy, GroupOutcome, ItemGroups};

@@ -134,7 +134,7 @@ mod tests {
             assert!((expected / total - 0.1).abs() < 1e-6, "{counts:?}: {expected} of {total}");
             // As many of every item, unless it has fewer.
             let most = counts.iter().zip(&p).map(|(&n, &p)| n as f32 * p).fold(0f32, f32::max);
-            for (&n, &p) in counts.iter().zip(&p).filter(|(&n, _)| n > 0) {
+            for (&n, &p) in counts.iter().zip(&p).filter(|(n, _)| **n > 0) {
                 assert!(p == 1.0 || (n as f32 * p / most - 1.0).abs() < 1e-5, "{n}: {p}");
             }
         }

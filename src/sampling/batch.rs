@@ -328,7 +328,7 @@ impl<'a> Sampler<'a> {
                 prefetch(seen.as_ptr(), seen.len().min(64));
             }
             for k in 0..n {
-                if (row + k as u32) % self.per_positive > 0 {
+                if !(row + k as u32).is_multiple_of(self.per_positive) {
                     positives.push(positives[positives.len() - 1]);
                     continue;
                 }

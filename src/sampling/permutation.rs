@@ -69,7 +69,7 @@ impl Permutation {
 
 /// Well-mixed function of a word (the finaliser of MurmurHash3).
 #[inline(always)]
-fn mix(mut x: u32) -> u32 {
+pub(crate) fn mix(mut x: u32) -> u32 {
     x = (x ^ x >> 16).wrapping_mul(0x85eb_ca6b);
     x = (x ^ x >> 13).wrapping_mul(0xc2b2_ae35);
     x ^ x >> 16

@@ -324,12 +324,12 @@ fn save_state(state: &State, path: &Path) -> Result<Listed> {
         .iter()
         .map(|Tensor { name, shape, values }| {
             let (dtype, bytes) = values.raw();
-            Entry { name: name.clone(), dtype, shape: shape.clone(), bytes }
+            Entry { name: name.clone(), dtype, shape: shape.clone(), bytes: bytes.into() }
         })
         .collect();
     let header = header(Map::from_iter([("step".into(), state.step.to_string().into())]), &entries);
     let mut hash = Xxh3Default::new();
-    let parts = || [header.as_slice()].into_iter().chain(entries.iter().map(|entry| entry.bytes));
+    let parts = || [header.as_slice()].into_iter().chain(entries.iter().map(|entry| &*entry.bytes));
     parts().for_each(|bytes| hash.update(bytes));
     write_atomic(path, |file| parts().try_for_each(|bytes| file.write_all(bytes)))?;
     let bytes = parts().map(|bytes| bytes.len() as u64).sum();

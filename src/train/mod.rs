@@ -13,4 +13,4 @@ pub use checkpoint::Checkpoint;
 pub use observer::{Epoch, Evaluated, Observer};
 pub use placement::Placement;
 pub use progress::Progress;
-pub use trainer::{Summary, Trainer};
+pub use trainer::{Rehearsal, Summary, Trainer};

@@ -51,6 +51,7 @@ pub(super) fn settings(data: &Interactions, config: &Config) -> Result<Settings>
     };
     Ok(Settings {
         dim: config.dim,
+        storage: config.storage,
         lightgcn,
         adam: config.adam(),
         catch_up: config.catch_up,

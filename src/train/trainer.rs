@@ -78,6 +78,15 @@ pub struct Summary {
     pub best: Evaluated,
 }
 
+/// How long the parts of a training take.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Rehearsal {
+    /// Seconds for the steps of an epoch.
+    pub epoch_seconds: f64,
+    /// Seconds for an evaluation.
+    pub evaluation_seconds: f64,
+}
+
 impl<'a> Trainer<'a> {
     /// A training of `config` on the train split of `data`, at its first step, on the CPU.
     ///
@@ -185,9 +194,11 @@ impl<'a> Trainer<'a> {
     /// [`Error::Diverged`] if its parameters are not finite; if the device fails.
     pub fn checkpoint(&mut self) -> Result<Checkpoint> {
         let state = self.engine.state()?;
-        if let place @ Some(_) = state.not_finite() {
+        if state.not_finite().is_some() {
             let Progress { epochs, steps, .. } = self.progress;
-            return Err(self.diverged(epochs + u64::from(steps > 0), 0.0, place));
+            return Err(
+                self.diverged(epochs + u64::from(steps > 0), "a parameter left the finite numbers".into())
+            );
         }
         Ok(Checkpoint {
             progress: self.progress.clone(),
@@ -281,8 +292,11 @@ impl<'a> Trainer<'a> {
                 seconds: std::mem::take(&mut self.progress.seconds),
             };
             if !epoch.loss.is_finite() || !self.engine.is_finite() {
-                let state = self.engine.state()?;
-                return Err(self.diverged(epoch.epoch, epoch.loss, state.not_finite()));
+                let what = match epoch.loss.is_finite() {
+                    true => "a parameter left the finite numbers".into(),
+                    false => format!("the loss became {}", epoch.loss),
+                };
+                return Err(self.diverged(epoch.epoch, what));
             }
             let progress = &mut self.progress;
             (progress.epochs, progress.steps) = (epoch.epoch, 0);
@@ -324,28 +338,74 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn diverged(&self, epoch: u64, loss: f64, place: Option<(&str, usize)>) -> Error {
-        let row = place.map(|(table, row)| {
+    /// Takes a few steps and one evaluation, and says how long they took; the training is used up.
+    ///
+    /// # Errors
+    /// As [`Trainer::fit`].
+    pub fn rehearse(mut self) -> Result<Rehearsal> {
+        const MOST_STEPS: u64 = 64;
+        const ENOUGH_SECONDS: f64 = 0.25;
+        let sequence = match self.config.backbone {
+            Backbone::Mf => minibatch,
+            Backbone::LightGcn => propagated_minibatch,
+        };
+        // The first step also touches memory for the first time.
+        let losses = &mut self.progress.losses;
+        self.engine.advance(1, &sequence, losses)?;
+        let mut steps = 4;
+        let step_seconds = loop {
+            let start = Instant::now();
+            self.engine.advance(steps, &sequence, losses)?;
+            let seconds = start.elapsed().as_secs_f64();
+            if steps >= MOST_STEPS || seconds >= ENOUGH_SECONDS {
+                break seconds / steps as f64;
+            }
+            steps *= 4;
+        };
+        let start = Instant::now();
+        let model = self.model(Ranking::default())?;
+        let evaluator = Evaluator::new(self.data, self.config.select).ks(&[self.config.k]);
+        evaluator.rankings(&self.config.rankings()).device(&self.device).evaluate(&model)?;
+        Ok(Rehearsal {
+            epoch_seconds: step_seconds * self.steps_per_epoch() as f64,
+            evaluation_seconds: start.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Says where it is that `what` happened.
+    fn diverged(&mut self, epoch: u64, what: String) -> Error {
+        let state = match self.engine.state() {
+            Ok(state) => state,
+            Err(error) => return error,
+        };
+        let place = state.not_finite().map(|(table, row)| {
             let id = |ids: Ids<'_>| ids.get(row as u32).into_owned();
             match table {
-                "users" => format!(
-                    "row {row} of the users' table (user `{}`) is not finite",
-                    id(self.data.user_ids())
-                ),
+                "users" => format!("row {row} of `users` (user `{}`)", id(self.data.user_ids())),
                 "items" | "item_bias" => {
-                    format!("row {row} of `{table}` (item `{}`) is not finite", id(self.data.item_ids()))
+                    format!("row {row} of `{table}` (item `{}`)", id(self.data.item_ids()))
                 }
-                _ => format!("number {row} of `{table}` is not finite"),
+                _ => format!("number {row} of `{table}`"),
             }
         });
-        let loss = (!loss.is_finite()).then(|| format!("the loss became {loss}"));
-        let what = loss.into_iter().chain(row).collect::<Vec<_>>().join(" and ");
-        Error::Diverged { epoch, what, learning_rate: self.config.learning_rate, l2: self.config.l2 }
+        let Config { learning_rate, l2, storage, .. } = self.config;
+        Error::Diverged { what, epoch, place, learning_rate, l2, storage }
     }
 
     /// The model after the steps done so far.
     fn model(&mut self, ranking: Ranking) -> Result<Model> {
-        let Parameters { users, items, user_branch, item_branch, ego, kept } = self.engine.parameters()?;
+        let Parameters { mut users, mut items, user_branch, item_branch, mut ego, mut kept } =
+            self.engine.parameters()?;
+        // What is ranked is what a file will hold.
+        let storage = self.config.storage;
+        let second = [&mut kept.second_user_embedding, &mut kept.second_item_embedding];
+        let tables = [&mut users, &mut items].into_iter().chain(ego.iter_mut().flatten());
+        for table in tables.chain(second.into_iter().flatten()) {
+            storage.round(table);
+            if let Some(&x) = table.iter().find(|x| !x.is_finite()) {
+                return Err(self.diverged(self.progress.epochs, format!("a parameter became {x}")));
+            }
+        }
         Ok(Model {
             dim: self.config.dim,
             user_embedding: users,
@@ -362,6 +422,7 @@ impl<'a> Trainer<'a> {
                 ranking,
                 data: self.data.checksum(),
                 carved: self.carved.clone(),
+                storage,
                 seed: self.config.seed,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
             },

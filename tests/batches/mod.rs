@@ -12,6 +12,7 @@ use macr::{
     objective::{self, Objective, ObjectiveConfig},
     optim::Adam,
     sampling::{Negatives, Sampler, SamplerKind},
+    storage::{Noise, RowNoise, Storage},
 };
 
 pub const TEST: Purpose = Purpose { what: "a test", lower: "nothing" };
@@ -29,12 +30,13 @@ pub enum Ids {
     Uniform,
 }
 
-/// One case: rows of the batch, rows of a full batch, embedding size, ids, steps done.
+/// One case: rows of the batch, rows of a full batch, embedding size, form of the tables, ids, steps done.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
     pub rows: usize,
     pub size: usize,
     pub dim: usize,
+    pub storage: Storage,
     pub ids: Ids,
     pub now: u64,
 }
@@ -49,14 +51,59 @@ pub fn cases() -> Vec<Case> {
             // Before and after the rates have settled.
             let now = [5100, 40_000][(k + j) % 2];
             let (rows, size) = [(1, 1), (33, 33), (200, 231), (64, 64)][(k + j) % 4];
-            all.push(Case { rows, size, dim, ids, now });
+            all.push(Case { rows, size, dim, storage: Storage::F32, ids, now });
+            // One of the others, so that each meets every size.
+            let storage = [Storage::F16, Storage::Bf16][(k / 2 + j) % 2];
+            all.push(Case { rows, size, dim, storage, ids, now });
         }
     }
-    all.push(Case { rows: 17, size: 17, dim: 1024, ids: Ids::OneItem, now: 7000 });
-    all.push(Case { rows: 1200, size: 1200, dim: 16, ids: Ids::OneItem, now: 6000 });
-    all.push(Case { rows: 9, size: 10, dim: 20, ids: Ids::Uniform, now: 0 });
-    all.push(Case { rows: 9, size: 10, dim: 20, ids: Ids::Zipf, now: 3 });
+    for storage in Storage::ALL {
+        all.push(Case { rows: 17, size: 17, dim: 1024, storage, ids: Ids::OneItem, now: 7000 });
+        all.push(Case { rows: 9, size: 10, dim: 20, storage, ids: Ids::Zipf, now: 3 });
+    }
+    let storage = Storage::F32;
+    all.push(Case { rows: 1200, size: 1200, dim: 16, storage, ids: Ids::OneItem, now: 6000 });
+    all.push(Case { rows: 9, size: 10, dim: 20, storage, ids: Ids::Uniform, now: 0 });
     all
+}
+
+/// Distance of the neighbours of x in a form of 16 bits.
+pub fn unit(storage: Storage, x: f64) -> f64 {
+    let exponent = x.abs().log2().floor();
+    match storage {
+        Storage::F32 => unreachable!("its rounding is counted with the arithmetic's"),
+        Storage::F16 => 2f64.powf(exponent.max(-14.0) - 10.0),
+        Storage::Bf16 => 2f64.powf(exponent.max(-126.0) - 7.0),
+    }
+}
+
+/// x rounded at random by `word`: |x| down to a whole number of units, after so much of a unit is added.
+pub fn rounded_at_random(storage: Storage, x: f64, word: u32) -> f64 {
+    let (unit, bits) = (unit(storage, x), if storage == Storage::F16 { 13 } else { 16 });
+    let share = f64::from(word >> (32 - bits)) / 2f64.powi(bits);
+    x.signum() * (x.abs() / unit + share).floor() * unit
+}
+
+/// As [`near`], of a parameter of the form `storage` that was rounded by `word` after arithmetic with errors below
+/// `tolerance`.
+pub fn near_stored(
+    storage: Storage,
+    word: u32,
+    got: f32,
+    expected: f64,
+    tolerance: f64,
+    what: impl std::fmt::Display,
+) {
+    if storage == Storage::F32 {
+        return near(got, expected, tolerance, what);
+    }
+    let [low, high] =
+        [expected - tolerance, expected + tolerance].map(|x| rounded_at_random(storage, x, word));
+    let got = f64::from(got);
+    assert!(
+        low <= got && got <= high,
+        "{what}: {got} for {expected}, which {word:x} rounds to {low} or {high}"
+    );
 }
 
 /// Deterministic numbers.
@@ -97,6 +144,8 @@ pub fn objective(name: &str, config: &ObjectiveConfig) -> Box<dyn Objective> {
 pub struct HostTable {
     pub rows: usize,
     pub dim: usize,
+    pub storage: Storage,
+    noise: Noise,
     pub p: Vec<f32>,
     pub m: Vec<f32>,
     pub v: Vec<f32>,
@@ -104,11 +153,19 @@ pub struct HostTable {
 }
 
 impl HostTable {
-    fn new(rows: usize, dim: usize, now: u64, random: &mut Random) -> Self {
+    fn new(rows: usize, (dim, storage): (usize, Storage), now: u64, random: &mut Random) -> Self {
         let stride = stride(dim);
         let zeros = vec![0f32; rows * stride];
-        let mut table =
-            HostTable { rows, dim, p: zeros.clone(), m: zeros.clone(), v: zeros, last: vec![0; rows] };
+        let mut table = HostTable {
+            rows,
+            dim,
+            storage,
+            noise: Noise::new(9, rows as u32),
+            p: zeros.clone(),
+            m: zeros.clone(),
+            v: zeros,
+            last: vec![0; rows],
+        };
         for row in 0..rows {
             table.last[row] = match IDLE[row % IDLE.len()] {
                 Some(idle) if idle < now => now - idle,
@@ -122,7 +179,13 @@ impl HostTable {
                 }
             }
         }
+        storage.round(&mut table.p);
         table
+    }
+
+    /// The random bits that step `step` rounds the parameters of `row` with.
+    pub fn noise(&self, step: u64, row: usize) -> RowNoise {
+        self.noise.row(step, row as u32)
     }
 
     pub fn stride(&self) -> usize {
@@ -135,7 +198,8 @@ impl HostTable {
     }
 
     pub fn upload(&self, device: &Device) -> Table {
-        Table::upload(device, self.dim, [&self.p, &self.m, &self.v], &self.last).unwrap()
+        Table::upload(device, self.dim, (self.storage, self.noise), [&self.p, &self.m, &self.v], &self.last)
+            .unwrap()
     }
 
     /// A row's parameters in the state after step `now`: the missed steps in f64, one at a time.
@@ -246,7 +310,8 @@ impl World {
     pub fn new(case: Case) -> Self {
         let mut random = Random::new(case.dim as u64 * 1000 + case.rows as u64);
         let (users, items) = (case.size.max(40) + 3, 60);
-        let tables = [users, items].map(|rows| HostTable::new(rows, case.dim, case.now, &mut random));
+        let tables =
+            [users, items].map(|rows| HostTable::new(rows, (case.dim, case.storage), case.now, &mut random));
         let mut draw = |side: usize, k: usize, n: usize| match case.ids {
             Ids::OneItem => [k % n, 2][side],
             Ids::Zipf => {

@@ -277,6 +277,38 @@ inline unsigned __float_as_uint(float v) { return emulator_bits<unsigned>(v); }
 inline float __uint_as_float(unsigned v) { return emulator_bits<float>(v); }
 inline double __longlong_as_double(long long v) { return emulator_bits<double>(v); }
 inline long long __double_as_longlong(double v) { return emulator_bits<long long>(v); }
+// Numbers of 16 bits: IEEE's f16 and the upper half of an f32, rounded to the nearest, of two as near to the even one.
+inline float emulator_widen_f16(unsigned bits) {
+    const int exponent = bits >> 10 & 31;
+    const unsigned fraction = bits & 1023;
+    const float magnitude = exponent == 31 ? (fraction ? NAN : INFINITY)
+                            : exponent ? ldexpf(float(fraction | 1024), exponent - 25)
+                                       : ldexpf(float(fraction), -24);
+    return bits & 0x8000 ? -magnitude : magnitude;
+}
+inline unsigned emulator_nearest_f16(float x) {
+    const unsigned sign = std::signbit(x) ? 0x8000 : 0;
+    const float magnitude = fabsf(x);
+    if (isnan(x)) return 0x7fff;
+    if (magnitude >= 65520.0f) return sign | 0x7c00;
+    const int exponent = magnitude < 0x1p-14f ? -14 : ilogbf(magnitude);
+    // In units of the last place, from 1024 on with the leading bit; one more is a carry into the exponent.
+    const unsigned units = unsigned(nearbyintf(ldexpf(magnitude, 10 - exponent)));
+    return sign | ((unsigned(exponent + 14) << 10) + units);
+}
+inline unsigned emulator_nearest_bf16(float x) {
+    const unsigned bits = emulator_bits<unsigned>(x);
+    return isnan(x) ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+inline float2 widen_f16x2(uint32_t word) {
+    return make_float2(emulator_widen_f16(word & 0xffff), emulator_widen_f16(word >> 16));
+}
+inline uint32_t nearest_f16x2(float first, float second) {
+    return emulator_nearest_f16(first) | emulator_nearest_f16(second) << 16;
+}
+inline uint32_t nearest_bf16x2(float first, float second) {
+    return emulator_nearest_bf16(first) | emulator_nearest_bf16(second) << 16;
+}
 // The compiler is told not to contract (-ffp-contract=off), so these are what they say.
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fsub_rn(float a, float b) { return a - b; }

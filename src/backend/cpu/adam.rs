@@ -1,11 +1,14 @@
 //! `adam`: one step of Adam, and how rows that steps have not touched are brought up to date.
 
+use std::marker::PhantomData;
+
 use rayon::prelude::*;
 
 use super::table::{Record, Table};
 use crate::{
     optim::{Adam, CatchUp, Rule, Rules},
     simd::{blocks, vectorised},
+    storage::{Element, with_storage},
 };
 
 /// Rows of a task.
@@ -15,8 +18,8 @@ const AHEAD: usize = 6;
 
 /// Parameters of a row that was last touched in step `last`, brought to the state that `rules` are for.
 #[inline(always)]
-pub fn current(
-    [p, m, v]: Record<'_>,
+pub fn current<T: Element>(
+    Record { p, m, v }: Record<'_, T>,
     last: u64,
     rules: &Rules,
     adam: &Adam,
@@ -24,11 +27,15 @@ pub fn current(
     out: &mut [f32],
 ) {
     match catch_up {
-        _ if last == rules.now() || last == 0 => out.copy_from_slice(p),
+        _ if last == rules.now() || last == 0 => {
+            blocks!(out.len(), |at, N| {
+                out[at..][..N].copy_from_slice(&T::load::<N>(&p[at..]));
+            });
+        }
         CatchUp::Quadrature => by_rule(p, m, v, &rules.get(last), adam.epsilon, out),
         CatchUp::Replay => {
             for k in 0..out.len() {
-                let (mut p, mut m, mut v) = (p[k], m[k], v[k]);
+                let (mut p, mut m, mut v) = (p[k].widen(), m[k], v[k]);
                 for t in last + 1..=rules.now() {
                     (p, m, v) = adam_step(p, m, v, 0.0, adam.rate(t) as f32, adam);
                 }
@@ -40,10 +47,10 @@ pub fn current(
 
 /// `p - m (w0 / (s r0 + eps) + w1 / (s r1 + eps))` with s = sqrt(v), over one common denominator.
 #[inline(always)]
-fn by_rule(p: &[f32], m: &[f32], v: &[f32], rule: &Rule, epsilon: f32, out: &mut [f32]) {
+fn by_rule<T: Element>(p: &[T], m: &[f32], v: &[f32], rule: &Rule, epsilon: f32, out: &mut [f32]) {
     let ([w0, w1], [r0, r1]) = (rule.weight, rule.root);
     blocks!(out.len(), |at, N| {
-        let (p, m, v, out) = (&p[at..][..N], &m[at..][..N], &v[at..][..N], &mut out[at..][..N]);
+        let (p, m, v, out) = (T::load::<N>(&p[at..]), &m[at..][..N], &v[at..][..N], &mut out[at..][..N]);
         for j in 0..N {
             let s = v[j].sqrt();
             let (d0, d1) = (s.mul_add(r0, epsilon), s.mul_add(r1, epsilon));
@@ -60,15 +67,27 @@ pub fn adam_step(p: f32, m: f32, v: f32, g: f32, rate: f32, adam: &Adam) -> (f32
     (p - rate * m / (v.sqrt() + adam.epsilon), m, v)
 }
 
+/// Parameters of the rows `ids`, brought to the state that `rules` are for, side by side in `rows`.
+pub fn catch_up_rows(
+    table: &Table,
+    ids: &[u32],
+    rules: &Rules,
+    adam: &Adam,
+    catch_up: CatchUp,
+    rows: &mut [f32],
+) {
+    with_storage!(table.storage(), T => rows_of(table, ids, rules, adam, catch_up, rows, PhantomData::<T>));
+}
+
 vectorised! {
-    /// Parameters of the rows `ids`, brought to the state that `rules` are for, side by side in `rows`.
-    pub fn catch_up_rows(
+    fn rows_of<T: Element>(
         table: &Table,
         ids: &[u32],
         rules: &Rules,
         adam: &Adam,
         catch_up: CatchUp,
         rows: &mut [f32],
+        _elements: PhantomData<T>,
     ) {
         for &id in ids.iter().take(AHEAD) {
             table.prefetch(id);
@@ -77,7 +96,7 @@ vectorised! {
             if let Some(&next) = ids.get(k + AHEAD) {
                 table.prefetch(next);
             }
-            current(table.record(ids[k]), table.last(ids[k]), rules, adam, catch_up, out);
+            current(table.record::<T>(ids[k]), table.last(ids[k]), rules, adam, catch_up, out);
         }
     }
 }

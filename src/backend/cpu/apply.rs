@@ -1,7 +1,9 @@
 //! `apply`: per touched row, the sum of coefficient x partner row in the order of the samples, L2, then Adam in place.
 //!
 //! A row belongs to one slot and a slot to one task, so there are no races and the order of every sum is fixed. A
-//! sample moves 4D bytes (a partner row, from the cache), a slot 2 x 3 x 4D.
+//! sample moves 4D bytes (a partner row, from the cache), a slot twice 8D for its moments and 4D or 2D for its parameters.
+
+use std::marker::PhantomData;
 
 use super::{
     adam::adam_step,
@@ -9,11 +11,12 @@ use super::{
     gather::{Gathered, SLOTS},
     penalty::{self, Pull},
     sample::Touched,
-    table::{Parts, SharedTable},
+    table::{Parts, RecordMut, SharedTable},
 };
 use crate::{
     optim::{Adam, CatchUp, Rules},
     simd::{blocks, vectorised},
+    storage::{Element, with_storage},
 };
 
 /// What `apply` needs to know of one side (users or items) of a batch.
@@ -113,7 +116,10 @@ impl Task<'_> {
         let mut dx = vec![0.0; if side.branch.is_some() { side.stride() } else { 0 }];
         match target {
             Target::Table(table, ids) => {
-                apply_chunk(table, ids, *first, side, update, &mut dx, branch_gradient);
+                with_storage!(table.storage(), T => {
+                    let elements = PhantomData::<T>;
+                    apply_chunk(table, ids, elements, *first, side, update, &mut dx, branch_gradient);
+                });
             }
             Target::Buffer(out) => gradient_chunk(*first, side, out, &mut dx, branch_gradient),
         }
@@ -213,9 +219,10 @@ impl<'a> Row<'a> {
 }
 
 vectorised! {
-    fn apply_chunk(
+    fn apply_chunk<T: Element>(
         table: &SharedTable<'_>,
         ids: &[u32],
+        _elements: PhantomData<T>,
         first: usize,
         side: &Side<'_>,
         update: &Update<'_>,
@@ -223,15 +230,15 @@ vectorised! {
         branch_gradient: &mut [f32],
     ) {
         if side.is_plain() {
-            apply_rows::<true>(table, ids, first, side, update, dx, branch_gradient);
+            apply_rows::<true, T>(table, ids, first, side, update, dx, branch_gradient);
         } else {
-            apply_rows::<false>(table, ids, first, side, update, dx, branch_gradient);
+            apply_rows::<false, T>(table, ids, first, side, update, dx, branch_gradient);
         }
     }
 }
 
 #[inline(always)]
-fn apply_rows<const PLAIN: bool>(
+fn apply_rows<const PLAIN: bool, T: Element>(
     table: &SharedTable<'_>,
     ids: &[u32],
     first: usize,
@@ -241,18 +248,17 @@ fn apply_rows<const PLAIN: bool>(
     branch_gradient: &mut [f32],
 ) {
     const AHEAD: usize = 4;
-    let stride = side.stride();
-    let rate = update.adam.rate(update.rules.now() + 1) as f32;
+    let step = update.rules.now() + 1;
+    let rate = update.adam.rate(step) as f32;
     for (k, &id) in ids.iter().enumerate() {
         if let Some(&next) = ids.get(k + AHEAD) {
             table.prefetch(next);
         }
         let row = Row::new(side, first + k, dx, branch_gradient);
         // SAFETY: slots have distinct rows, and chunks distinct slots.
-        let (record, last) = unsafe { table.row_mut(id) };
-        let (p, rest) = record.split_at_mut(stride);
-        let (m, v) = rest.split_at_mut(stride);
+        let RecordMut { p, m, v, last } = unsafe { table.row_mut::<T>(id) };
         let [decay1, decay2] = missed(m, v, *last, update);
+        let noise = table.noise(step, id);
         let l2 = side.l2 * row.samples.len() as f32;
         for part in 0..if PLAIN { 1 } else { side.parts.count } {
             blocks!(side.parts.stride, |at, N| {
@@ -260,10 +266,11 @@ fn apply_rows<const PLAIN: bool>(
                 let at = if PLAIN { at } else { part * side.parts.stride + at };
                 let own = &row.own[at..][..N];
                 // By way of registers: the compiler need not ask whether p, m and v overlap.
-                let (mut p_new, mut m_new, mut v_new) = ([0f32; N], [0f32; N], [0f32; N]);
+                let (mut p_new, mut m_new, mut v_new) = ([T::zeroed(); N], [0f32; N], [0f32; N]);
                 let (m_old, v_old) = (&m[at..][..N], &v[at..][..N]);
                 for j in 0..N {
-                    (p_new[j], m_new[j], v_new[j]) = adam_step(
+                    let moved;
+                    (moved, m_new[j], v_new[j]) = adam_step(
                         own[j],
                         m_old[j] * decay1,
                         v_old[j] * decay2,
@@ -271,13 +278,14 @@ fn apply_rows<const PLAIN: bool>(
                         rate,
                         update.adam,
                     );
+                    p_new[j] = T::stochastic(moved, noise.word(at + j));
                 }
                 p[at..][..N].copy_from_slice(&p_new);
                 m[at..][..N].copy_from_slice(&m_new);
                 v[at..][..N].copy_from_slice(&v_new);
             });
         }
-        *last = update.rules.now() + 1;
+        *last = step;
     }
 }
 

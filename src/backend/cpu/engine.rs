@@ -85,11 +85,11 @@ impl<'a> Cpu<'a> {
         objective: Box<dyn Objective>,
         settings: Settings,
     ) -> Result<Self> {
-        let Settings { dim, branch, seed, adam, .. } = settings;
+        let Settings { dim, storage, branch, seed, adam, .. } = settings;
         let branch = |stream| Branch::new(branch, dim, seed, stream);
         let [user_shape, item_shape] = objective.layout().shapes(dim, settings.lightgcn.is_some());
-        let users = Table::xavier(users as usize, dim, user_shape, seed, streams::USERS)?;
-        let items = Table::xavier(items as usize, dim, item_shape, seed, streams::ITEMS)?;
+        let users = Table::xavier(users as usize, dim, user_shape, storage, seed, streams::USERS)?;
+        let items = Table::xavier(items as usize, dim, item_shape, storage, seed, streams::ITEMS)?;
         let propagation = settings.lightgcn.map(|lightgcn| {
             let graph = Graph::new(sampler.data());
             Team::enter(|team| Propagation::new(graph, lightgcn, [&users, &items], team))

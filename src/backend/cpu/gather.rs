@@ -1,11 +1,12 @@
 //! `gather`: the touched rows of a table, caught up to the state before the step, side by side in a buffer.
 //!
-//! A row moves 3 x 4D bytes in and 4D out; the buffer of a batch stays in the cache for `step` and `apply`.
+//! A row moves 8D bytes in for its moments, 4D or 2D for its parameters, and 4D out; the buffer of a batch stays in the cache for `step` and `apply`.
 
 use super::{adam::catch_up_rows, branch::Head, sample::Touched, table::Table};
 use crate::{
     optim::{Adam, CatchUp, Rules},
-    simd::{dot, vectorised},
+    simd::{dot, squares, vectorised},
+    storage::with_storage,
 };
 
 /// Slots per task.
@@ -132,8 +133,8 @@ vectorised! {
     fn parameter_norm(table: &Table, ids: &[u32], starts: &[u32]) -> f64 {
         let mut sum = 0.0;
         for (k, &id) in ids.iter().enumerate() {
-            let row = table.record(id)[0];
-            sum += f64::from(starts[k + 1] - starts[k]) * f64::from(dot(row, row));
+            let squares = with_storage!(table.storage(), T => squares(table.record::<T>(id).p));
+            sum += f64::from(starts[k + 1] - starts[k]) * f64::from(squares);
         }
         sum
     }

@@ -7,6 +7,7 @@ use super::team::Team;
 use crate::{
     data::graph::Graph,
     simd::{LANES, vectorised},
+    storage::{Element, Stored, for_stored},
 };
 
 /// Rows that are multiplied together: their sums fill the registers.
@@ -37,14 +38,14 @@ pub fn product(team: &Team, graph: &Graph<'_>) -> Vec<f32> {
 pub fn multiply(
     team: &Team,
     g: &[f32],
-    x: &[f32],
+    x: Stored<'_>,
     stride: usize,
     ids: Option<&[u32]>,
     base: &[f32],
     mean: f32,
     out: &mut [f32],
 ) {
-    let items = x.len() / stride;
+    let items = base.len() / stride;
     let mut tasks: Vec<_> = out.chunks_mut(ROWS * stride).zip((0..).step_by(ROWS)).collect();
     team.for_each(&mut tasks, |(out, first)| {
         let rows = out.len() / stride;
@@ -54,7 +55,8 @@ pub fn multiply(
             let position = *first + k.min(rows - 1);
             *chosen = ids.map_or(position, |ids| ids[position] as usize);
         }
-        tile(chosen.map(|row| &g[row * items..][..items]), x, stride, out);
+        let chosen_g = chosen.map(|row| &g[row * items..][..items]);
+        for_stored!(Stored, x, |x| tile(chosen_g, x, stride, out));
         for (out, row) in out.chunks_exact_mut(stride).zip(chosen) {
             for (out, &base) in out.iter_mut().zip(&base[row * stride..][..stride]) {
                 *out = mean * (*out + base);
@@ -64,23 +66,29 @@ pub fn multiply(
 }
 
 vectorised! {
-    fn tile(g: [&[f32]; ROWS], x: &[f32], stride: usize, out: &mut [f32]) {
+    fn tile<T: Element>(g: [&[f32]; ROWS], x: &[T], stride: usize, out: &mut [f32]) {
         const WIDE: usize = 2 * LANES;
         let wide = stride / WIDE * WIDE;
         for column in (0..wide).step_by(WIDE) {
-            tile_columns::<WIDE>(g, x, stride, column, out);
+            tile_columns::<WIDE, T>(g, x, stride, column, out);
         }
         for column in (wide..stride).step_by(LANES) {
-            tile_columns::<LANES>(g, x, stride, column, out);
+            tile_columns::<LANES, T>(g, x, stride, column, out);
         }
     }
 }
 
 #[inline(always)]
-fn tile_columns<const N: usize>(g: [&[f32]; ROWS], x: &[f32], stride: usize, column: usize, out: &mut [f32]) {
+fn tile_columns<const N: usize, T: Element>(
+    g: [&[f32]; ROWS],
+    x: &[T],
+    stride: usize,
+    column: usize,
+    out: &mut [f32],
+) {
     let mut sum = [[0f32; N]; ROWS];
     for (k, x) in x.chunks_exact(stride).enumerate() {
-        let x = &x[column..column + N];
+        let x = T::load::<N>(&x[column..]);
         for row in 0..ROWS {
             let weight = g[row][k];
             for lane in 0..N {

@@ -4,12 +4,15 @@
 //! the batch are needed, and of the first backward layer only they are non-zero: both are computed for these alone
 //! ([`Form::Layers`]). With two layers and a small catalogue the dense item-item product G = R^T R takes the place
 //! of two more halves ([`Form::Gram`]): with y = e_I + R^T e_U, `E_I = (y + G e_I) / 3` and `E_U = (e_U + R y) / 3`.
+//!
+//! What is gathered, the scaled parameters and layers, is stored in the form of the parameters; gradients between layers
+//! in a form of their range ([`Storage::of_gradients`]). Sums, the batch's rows and the item-item product are f32.
 
 use super::{
     adam::adam_step,
     gram,
     spmm::{NONE, Rows, Work},
-    table::{SharedTable, Table},
+    table::{RecordMut, SharedTable, Table},
     team::Team,
 };
 use crate::{
@@ -17,6 +20,7 @@ use crate::{
     data::{Csr, graph::Graph},
     optim::Adam,
     simd::{blocks, vectorised},
+    storage::{Element, Room, Storage, Stored, for_stored},
 };
 
 /// Sides of the graph, as indices of pairs.
@@ -41,14 +45,17 @@ pub struct Propagation<'a> {
     /// `[I, I]`, in [`Form::Gram`].
     gram: Option<Vec<f32>>,
     stride: usize,
+    /// Of parameters and layers.
+    storage: Storage,
     /// All rows of users and items, cut into tasks.
     whole: [Work; 2],
     /// The parameters, scaled: `[U, stride]` and `[I, stride]`.
-    ego: [Vec<f32>; 2],
+    ego: [Room; 2],
     /// The last two layers, scaled.
-    layer: [[Vec<f32>; 2]; 2],
-    /// Gram: y of the items, not scaled, and a product with G, `[I, stride]`.
+    layer: [[Room; 2]; 2],
+    /// Gram: y of the items, not scaled, the batch's gradients, and a product with G, `[I, stride]`.
     items: Vec<f32>,
+    dense: Vec<f32>,
     product: Vec<f32>,
     /// `[U]` and `[I]`: slots of the batch's rows while a backward pass lasts, [`NONE`] otherwise.
     slot: [Vec<u32>; 2],
@@ -62,8 +69,6 @@ pub struct Propagation<'a> {
 enum Base<'a> {
     /// The row's parameters.
     Ego(&'a Table),
-    /// The row's parameters, scaled, for a sum that is scaled too: `[rows, stride]`.
-    Scaled(&'a [f32]),
     /// dL/dE of the row.
     Gradient { slot: &'a [u32], values: &'a [f32] },
 }
@@ -105,19 +110,16 @@ impl Half<'_> {
             Finish::Scaled => scale,
             Finish::Times(factor) => factor,
         };
-        let (base, base_factor) = match self.base {
-            Base::Ego(table) => (Some(table.record(row)[0]), factor),
-            Base::Scaled(values) => (Some(&values[row as usize * stride..][..stride]), 1.0),
-            Base::Gradient { slot, values } => {
-                let at_slot = |slot: u32| &values[slot as usize * stride..][..stride];
-                (Some(slot[row as usize]).filter(|&slot| slot != NONE).map(at_slot), factor)
-            }
+        let base = match self.base {
+            Base::Ego(table) => Some(table.load::<N>(row, at)),
+            Base::Gradient { slot, values } => Some(slot[row as usize])
+                .filter(|&slot| slot != NONE)
+                .map(|slot| Element::load(&values[slot as usize * stride + at..][..N])),
         };
         match base {
             Some(base) => {
-                let base = &base[at..][..N];
                 for lane in 0..N {
-                    out[lane] = (factor * scale).mul_add(out[lane], base_factor * base[lane]);
+                    out[lane] = (factor * scale).mul_add(out[lane], factor * base[lane]);
                 }
             }
             None => {
@@ -187,21 +189,26 @@ impl<'a> Settings<'a> {
 impl Update<'_> {
     /// Adds the L2 term to the gradient, moves the row, and writes its new scaled parameters.
     #[inline(always)]
-    fn row(&self, row: usize, gradient: &[f32], scaled: &mut [f32]) {
+    fn row<T: Element>(&self, row: usize, gradient: &[f32], scaled: &mut [T]) {
         let weight = match self.slot[row] {
             NONE => 0.0,
             slot => self.l2 * (self.starts[slot as usize + 1] - self.starts[slot as usize]) as f32,
         };
-        let (scale, stride) = (self.scale[row], gradient.len());
+        let (scale, noise) = (self.scale[row], self.table.noise(self.step, row as u32));
         // SAFETY: tasks have distinct rows.
-        let (record, last) = unsafe { self.table.row_mut(row as u32) };
-        let (p, rest) = record.split_at_mut(stride);
-        let (m, v) = rest.split_at_mut(stride);
-        for ((((p, m), v), &g), out) in p.iter_mut().zip(m).zip(v).zip(gradient).zip(scaled) {
-            let g = weight.mul_add(*p, g);
-            (*p, *m, *v) = adam_step(*p, *m, *v, g, self.rate, self.adam);
-            *out = scale * *p;
-        }
+        let RecordMut { p, m, v, last } = unsafe { self.table.row_mut::<T>(row as u32) };
+        blocks!(gradient.len(), |at, N| {
+            let old = T::load::<N>(&p[at..]);
+            let (m, v, gradient) = (&mut m[at..][..N], &mut v[at..][..N], &gradient[at..][..N]);
+            let (p, scaled) = (&mut p[at..][..N], &mut scaled[at..][..N]);
+            for j in 0..N {
+                let g = weight.mul_add(old[j], gradient[j]);
+                let moved;
+                (moved, m[j], v[j]) = adam_step(old[j], m[j], v[j], g, self.rate, self.adam);
+                p[j] = T::stochastic(moved, noise.word(at + j));
+                scaled[j] = T::nearest(scale * p[j].widen());
+            }
+        });
         *last = self.step;
     }
 }
@@ -215,17 +222,21 @@ impl<'a> Propagation<'a> {
         team: &Team,
     ) -> Self {
         let stride = tables[USERS].stride();
-        let like = |table: &Table| vec![0f32; table.rows() * stride];
+        let storage = tables[USERS].storage();
+        let like = |table: &Table| Room::new(storage, table.rows() * stride);
         let gram = form == Form::Gram;
+        let of_items = || vec![0f32; if gram { tables[ITEMS].rows() * stride } else { 0 }];
         let mut propagation = Propagation {
             gram: gram.then(|| gram::product(team, &graph)),
             layers,
             stride,
+            storage,
             whole: [Work::new(graph.by_user, None), Work::new(graph.by_item, None)],
             ego: tables.map(like),
             layer: [tables.map(like), tables.map(like)],
-            items: if gram { like(tables[ITEMS]) } else { Vec::new() },
-            product: if gram { like(tables[ITEMS]) } else { Vec::new() },
+            items: of_items(),
+            dense: of_items(),
+            product: of_items(),
             slot: tables.map(|table| vec![NONE; table.rows()]),
             gradient: Default::default(),
             scaled: Default::default(),
@@ -239,11 +250,9 @@ impl<'a> Propagation<'a> {
     pub fn scale_parameters(&mut self, tables: [&Table; 2]) {
         for side in [USERS, ITEMS] {
             let mut ego = std::mem::take(&mut self.ego[side]);
-            for (row, (ego, &scale)) in ego.chunks_exact_mut(self.stride).zip(self.scale(side)).enumerate() {
-                for (ego, &p) in ego.iter_mut().zip(tables[side].record(row as u32)[0]) {
-                    *ego = scale * p;
-                }
-            }
+            for_stored!(StoredMut, ego.view_mut(self.storage), |ego| {
+                scale_rows(tables[side], self.scale(side), ego);
+            });
             self.ego[side] = ego;
         }
     }
@@ -262,18 +271,19 @@ impl<'a> Propagation<'a> {
     pub fn forward(&mut self, team: &Team, tables: [&Table; 2]) {
         if self.gram.is_some() {
             let mut items = std::mem::take(&mut self.items);
-            let half = self.half(ITEMS, Base::Ego(tables[ITEMS]), Rows::Dense(&self.ego[USERS]));
+            let half = self.half(ITEMS, Base::Ego(tables[ITEMS]), self.ego(USERS));
             self.compute(team, half, Finish::Times(1.0), &mut items);
             self.items = items;
-            self.scale_items();
+            self.scale_items(self.storage);
             return;
         }
         for k in 1..self.layers {
             let mut next = std::mem::take(&mut self.layer[k % 2]);
             for side in [USERS, ITEMS] {
-                let below = self.below(k, 1 - side, Rows::Dense(&self.ego[1 - side]));
-                let half = self.half(side, Base::Scaled(&self.ego[side]), below);
-                self.compute(team, half, Finish::Scaled, &mut next[side]);
+                let below = self.below(k, 1 - side, self.storage, self.ego(1 - side));
+                let half = self.half(side, Base::Ego(tables[side]), below);
+                let out = next[side].view_mut(self.storage);
+                for_stored!(StoredMut, out, |out| self.compute(team, half, Finish::Scaled, out));
             }
             self.layer[k % 2] = next;
         }
@@ -290,12 +300,13 @@ impl<'a> Propagation<'a> {
         out: &mut [f32],
     ) {
         if let (Some(gram), ITEMS) = (&self.gram, side) {
-            gram::multiply(team, gram, &self.ego[ITEMS], self.stride, ids, &self.items, self.mean(), out);
+            let x = self.ego[ITEMS].view(self.storage);
+            gram::multiply(team, gram, x, self.stride, ids, &self.items, self.mean(), out);
             return;
         }
         let x = match self.form() {
-            Form::Gram => Rows::Dense(&self.layer[1][ITEMS]),
-            Form::Layers => self.below(self.layers, 1 - side, Rows::Dense(&self.ego[1 - side])),
+            Form::Gram => Rows::Dense(self.layer[1][ITEMS].view(self.storage)),
+            Form::Layers => self.below(self.layers, 1 - side, self.storage, self.ego(1 - side)),
         };
         let half = Half { work, ids, ..self.half(side, Base::Ego(table), x) };
         self.compute(team, half, Finish::Times(self.mean()), out);
@@ -339,6 +350,7 @@ impl<'a> Propagation<'a> {
         for side in [USERS, ITEMS] {
             self.scatter(side, batch[side].ids);
         }
+        let form = self.storage.of_gradients();
         let mut ego = std::mem::take(&mut self.ego);
         let [users, items] = tables.map(Table::shared);
         let update = Settings { batch, l2, adam, step };
@@ -348,31 +360,33 @@ impl<'a> Propagation<'a> {
             let half = self.half(ITEMS, self.gradient_base(ITEMS), self.sparse(USERS));
             self.compute(team, half, Finish::Times(1.0), &mut rows);
             self.items = rows;
-            self.scale_items();
-            let mut dense = std::mem::take(&mut self.layer[0][ITEMS]);
-            let mut product = std::mem::take(&mut self.product);
-            dense.fill(0.0);
+            self.scale_items(form);
+            self.dense.fill(0.0);
             for (&id, row) in batch[ITEMS].ids.iter().zip(self.scaled[ITEMS].chunks_exact(self.stride)) {
-                dense[id as usize * self.stride..][..self.stride].copy_from_slice(row);
+                self.dense[id as usize * self.stride..][..self.stride].copy_from_slice(row);
             }
-            gram::multiply(team, &gram, &dense, self.stride, None, &self.items, self.mean(), &mut product);
+            let mut product = std::mem::take(&mut self.product);
+            let dense = Stored::F32(&self.dense);
+            gram::multiply(team, &gram, dense, self.stride, None, &self.items, self.mean(), &mut product);
             self.move_rows(team, update.of(self, ITEMS, &items), &product, &mut ego[ITEMS]);
-            (self.layer[0][ITEMS], self.product) = (dense, product);
-            let half = self.half(USERS, self.gradient_base(USERS), Rows::Dense(&self.layer[1][ITEMS]));
+            self.product = product;
+            let x = Rows::Dense(self.layer[1][ITEMS].view(form));
+            let half = self.half(USERS, self.gradient_base(USERS), x);
             self.sum_and_move(team, half, update.of(self, USERS, &users), &mut ego[USERS]);
             self.gram = Some(gram);
         } else {
             for k in 1..self.layers {
                 let mut next = std::mem::take(&mut self.layer[k % 2]);
                 for side in [USERS, ITEMS] {
-                    let x = self.below(k, 1 - side, self.sparse(1 - side));
+                    let x = self.below(k, 1 - side, form, self.sparse(1 - side));
                     let half = self.half(side, self.gradient_base(side), x);
-                    self.compute(team, half, Finish::Scaled, &mut next[side]);
+                    let out = next[side].view_mut(form);
+                    for_stored!(StoredMut, out, |out| self.compute(team, half, Finish::Scaled, out));
                 }
                 self.layer[k % 2] = next;
             }
             for side in [USERS, ITEMS] {
-                let x = self.below(self.layers, 1 - side, self.sparse(1 - side));
+                let x = self.below(self.layers, 1 - side, form, self.sparse(1 - side));
                 let half = self.half(side, self.gradient_base(side), x);
                 self.sum_and_move(team, half, update.of(self, side, [&users, &items][side]), &mut ego[side]);
             }
@@ -400,13 +414,15 @@ impl<'a> Propagation<'a> {
         }
     }
 
-    /// Gram: the items' y, scaled, where the users' half reads it.
-    fn scale_items(&mut self) {
+    /// Gram: the items' y, scaled and of the form `form`, where the users' half reads it.
+    fn scale_items(&mut self, form: Storage) {
         let mut scaled = std::mem::take(&mut self.layer[1][ITEMS]);
-        let rows = scaled.chunks_exact_mut(self.stride).zip(self.items.chunks_exact(self.stride));
-        for ((scaled, row), &scale) in rows.zip(self.scale(ITEMS)) {
-            scaled.iter_mut().zip(row).for_each(|(out, &y)| *out = scale * y);
-        }
+        for_stored!(StoredMut, scaled.view_mut(form), |scaled| {
+            let rows = scaled.chunks_exact_mut(self.stride).zip(self.items.chunks_exact(self.stride));
+            for ((scaled, row), &scale) in rows.zip(self.scale(ITEMS)) {
+                scaled.iter_mut().zip(row).for_each(|(out, &y)| *out = Element::nearest(scale * y));
+            }
+        });
         self.layer[1][ITEMS] = scaled;
     }
 
@@ -428,9 +444,14 @@ impl<'a> Propagation<'a> {
         Half { csr, scale, work, ids: None, base, x }
     }
 
-    /// What layer `k` of a pass sums: the layer below, or what the pass begins with.
-    fn below<'h>(&'h self, k: usize, side: usize, first: Rows<'h>) -> Rows<'h> {
-        if k == 1 { first } else { Rows::Dense(&self.layer[(k - 1) % 2][side]) }
+    /// What layer `k` of a pass, whose layers are of the form `form`, sums: the layer below, or what the pass begins
+    /// with.
+    fn below<'h>(&'h self, k: usize, side: usize, form: Storage, first: Rows<'h>) -> Rows<'h> {
+        if k == 1 { first } else { Rows::Dense(self.layer[(k - 1) % 2][side].view(form)) }
+    }
+
+    fn ego(&self, side: usize) -> Rows<'_> {
+        Rows::Dense(self.ego[side].view(self.storage))
     }
 
     fn sparse(&self, side: usize) -> Rows<'_> {
@@ -441,7 +462,7 @@ impl<'a> Propagation<'a> {
         Base::Gradient { slot: &self.slot[side], values: &self.gradient[side] }
     }
 
-    fn compute(&self, team: &Team, half: Half<'_>, finish: Finish, out: &mut [f32]) {
+    fn compute<T: Element>(&self, team: &Team, half: Half<'_>, finish: Finish, out: &mut [T]) {
         let sums = half.work.chunk_sums(team, half.csr, half.x, self.stride);
         let mut tasks = half.work.split(out, self.stride);
         team.for_each(&mut tasks, |(positions, out)| {
@@ -450,45 +471,66 @@ impl<'a> Propagation<'a> {
     }
 
     /// The last backward layer of one side, with Adam.
-    fn sum_and_move(&self, team: &Team, half: Half<'_>, update: Update<'_>, ego: &mut [f32]) {
+    fn sum_and_move(&self, team: &Team, half: Half<'_>, update: Update<'_>, ego: &mut Room) {
         let sums = half.work.chunk_sums(team, half.csr, half.x, self.stride);
-        let mut tasks = half.work.split(ego, self.stride);
-        team.for_each(&mut tasks, |(rows, ego)| {
-            sum_and_move_rows(half, rows.start, &sums, self.stride, self.mean(), update, ego);
+        for_stored!(StoredMut, ego.view_mut(self.storage), |ego| {
+            let mut tasks = half.work.split(ego, self.stride);
+            team.for_each(&mut tasks, |(rows, ego)| {
+                sum_and_move_rows(half, rows.start, &sums, self.stride, self.mean(), update, ego);
+            });
         });
     }
 
     /// Adam on all rows of one side, whose gradients are `[rows, stride]`.
-    fn move_rows(&self, team: &Team, update: Update<'_>, gradient: &[f32], ego: &mut [f32]) {
+    fn move_rows(&self, team: &Team, update: Update<'_>, gradient: &[f32], ego: &mut Room) {
         const ROWS: usize = 64;
         let (chunk, stride) = (ROWS * self.stride, self.stride);
-        let mut tasks: Vec<_> =
-            ego.chunks_mut(chunk).zip(gradient.chunks(chunk)).zip((0..).step_by(ROWS)).collect();
-        team.for_each(&mut tasks, |((ego, gradient), first)| {
-            move_chunk(*first, gradient, stride, update, ego);
+        for_stored!(StoredMut, ego.view_mut(self.storage), |ego| {
+            let mut tasks: Vec<_> =
+                ego.chunks_mut(chunk).zip(gradient.chunks(chunk)).zip((0..).step_by(ROWS)).collect();
+            team.for_each(&mut tasks, |((ego, gradient), first)| {
+                move_chunk(*first, gradient, stride, update, ego);
+            });
         });
     }
 }
 
+/// The parameters of all rows, scaled.
+fn scale_rows<T: Element>(table: &Table, scale: &[f32], ego: &mut [T]) {
+    for (row, (ego, &scale)) in ego.chunks_exact_mut(table.stride()).zip(scale).enumerate() {
+        for (ego, p) in ego.iter_mut().zip(table.record::<T>(row as u32).p) {
+            *ego = T::nearest(scale * p.widen());
+        }
+    }
+}
+
 vectorised! {
-    fn half_rows(half: Half<'_>, first: usize, sums: &[f32], stride: usize, finish: Finish, out: &mut [f32]) {
+    fn half_rows<T: Element>(
+        half: Half<'_>,
+        first: usize,
+        sums: &[f32],
+        stride: usize,
+        finish: Finish,
+        out: &mut [T],
+    ) {
         for (k, out) in out.chunks_exact_mut(stride).enumerate() {
             blocks!(stride, |at, N| {
-                out[at..][..N].copy_from_slice(&half.horner::<N>(first + k, sums, at, stride, finish));
+                let sum = half.horner::<N>(first + k, sums, at, stride, finish);
+                out[at..][..N].copy_from_slice(&sum.map(T::nearest));
             });
         }
     }
 }
 
 vectorised! {
-    fn sum_and_move_rows(
+    fn sum_and_move_rows<T: Element>(
         half: Half<'_>,
         first: usize,
         sums: &[f32],
         stride: usize,
         mean: f32,
         update: Update<'_>,
-        ego: &mut [f32],
+        ego: &mut [T],
     ) {
         let mut gradient = vec![0f32; stride];
         for (k, ego) in ego.chunks_exact_mut(stride).enumerate() {
@@ -502,7 +544,13 @@ vectorised! {
 }
 
 vectorised! {
-    fn move_chunk(first: usize, gradient: &[f32], stride: usize, update: Update<'_>, ego: &mut [f32]) {
+    fn move_chunk<T: Element>(
+        first: usize,
+        gradient: &[f32],
+        stride: usize,
+        update: Update<'_>,
+        ego: &mut [T],
+    ) {
         for (k, (ego, gradient)) in ego.chunks_exact_mut(stride).zip(gradient.chunks_exact(stride)).enumerate() {
             update.row(first + k, gradient, ego);
         }

@@ -2,7 +2,7 @@
 //!
 //! Edges have no values: with s = D^-1/2, tables are kept as x = s y, and a layer of Horner's scheme,
 //! `y <- base + A~ y`, is `x_r <- s_r (base_r + s_r sum_j x_j)`. A row moves 4D bytes for each edge (from the cache,
-//! where the other side's table fits) and 4D out. Rows are cut into tasks of about equal numbers of edges and long
+//! where the other side's table fits) and 4D out, half of that where layers are stored in 16 bits; sums are f32. Rows are cut into tasks of about equal numbers of edges and long
 //! rows into chunks of fixed length, so no row holds the others up, and every sum has one order.
 
 use std::ops::Range;
@@ -11,6 +11,7 @@ use super::team::Team;
 use crate::{
     data::Csr,
     simd::{blocks, prefetch, vectorised},
+    storage::{Element, Stored, for_stored},
 };
 
 /// Edges per task, and per chunk of a long row.
@@ -24,7 +25,7 @@ pub const NONE: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy)]
 pub enum Rows<'a> {
     /// Row r is the r-th.
-    Dense(&'a [f32]),
+    Dense(Stored<'a>),
     /// Row r is the `slot[r]`-th, and zero where that is [`NONE`].
     Sparse {
         /// `[rows]`.
@@ -77,7 +78,7 @@ impl Work {
     }
 
     /// Cuts a buffer of one row for each position as the tasks are cut.
-    pub fn split<'b>(&self, mut buffer: &'b mut [f32], stride: usize) -> Vec<(Range<usize>, &'b mut [f32])> {
+    pub fn split<'b, T>(&self, mut buffer: &'b mut [T], stride: usize) -> Vec<(Range<usize>, &'b mut [T])> {
         let cut = |rows: &Range<usize>| {
             let (head, tail) = std::mem::take(&mut buffer).split_at_mut(rows.len() * stride);
             buffer = tail;
@@ -145,7 +146,9 @@ fn sum_rows<const N: usize>(
 ) -> [f32; N] {
     let mut sum = [0f32; N];
     match x {
-        Rows::Dense(values) => add_rows(&mut sum, ids, edges, values, at, stride),
+        Rows::Dense(values) => {
+            for_stored!(Stored, values, |values| add_rows(&mut sum, ids, edges, values, at, stride));
+        }
         Rows::Sparse { slot, values } => {
             const BLOCK: usize = 256;
             let mut present = [0u32; BLOCK];
@@ -164,11 +167,11 @@ fn sum_rows<const N: usize>(
 }
 
 #[inline(always)]
-fn add_rows<const N: usize>(
+fn add_rows<const N: usize, T: Element>(
     sum: &mut [f32; N],
     ids: &[u32],
     edges: Range<usize>,
-    values: &[f32],
+    values: &[T],
     at: usize,
     stride: usize,
 ) {
@@ -176,7 +179,7 @@ fn add_rows<const N: usize>(
         if let Some(&next) = ids.get(edges.start + k + AHEAD) {
             prefetch(values.as_ptr().wrapping_add(next as usize * stride + at), N);
         }
-        let row = &values[id as usize * stride + at..][..N];
+        let row = T::load::<N>(&values[id as usize * stride + at..]);
         for lane in 0..N {
             sum[lane] += row[lane];
         }

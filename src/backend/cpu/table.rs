@@ -9,6 +9,7 @@ use crate::{
     objective::Shape,
     sampling::philox::philox,
     simd::{LANES, prefetch},
+    storage::{Element, Noise, RowNoise, Storage, with_storage},
 };
 
 /// How the padded rows of a table are divided into vectors.
@@ -46,6 +47,13 @@ impl Parts {
         }
     }
 
+    /// The reverse of [`Parts::unpad`], of numbers stored `as_stored`; the padding stays.
+    pub fn pad<T>(self, values: &[f32], row: &mut [T], as_stored: impl Fn(f32) -> T) {
+        for (part, values) in row.chunks_exact_mut(self.stride).zip(values.chunks_exact(self.width)) {
+            part.iter_mut().zip(values).for_each(|(x, &value)| *x = as_stored(value));
+        }
+    }
+
     /// Where the vector begins that is scored as the `part`-th: a row of one vector has it in both scores.
     #[inline(always)]
     pub fn start(self, part: usize) -> usize {
@@ -53,13 +61,15 @@ impl Parts {
     }
 }
 
-/// `[rows, 3, stride]` f32: parameters, first and second moments side by side; the stride is that of the row's vectors,
-/// each padded with zeros.
+/// `[rows, 3, stride]`: parameters in their form, first and second moments in f32, side by side; the stride is that of the
+/// row's vectors, each padded with zeros.
 ///
 /// Padding stays zero: its gradient is.
 #[derive(Debug)]
 pub struct Table {
     parts: Parts,
+    storage: Storage,
+    noise: Noise,
     /// Anonymous memory in huge pages where the system has them: touched rows lie far apart, and each would cost a
     /// walk of the page table.
     records: MmapMut,
@@ -67,8 +77,35 @@ pub struct Table {
     last: Vec<u64>,
 }
 
-/// One row's parameters, first and second moments.
-pub type Record<'a> = [&'a [f32]; 3];
+/// One row, `[stride]` each.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a, T> {
+    /// Parameters.
+    pub p: &'a [T],
+    /// First moments.
+    pub m: &'a [f32],
+    /// Second moments.
+    pub v: &'a [f32],
+}
+
+/// One row, to be changed.
+#[derive(Debug)]
+pub struct RecordMut<'a, T> {
+    /// Parameters.
+    pub p: &'a mut [T],
+    /// First moments.
+    pub m: &'a mut [f32],
+    /// Second moments.
+    pub v: &'a mut [f32],
+    /// The step that last touched the row.
+    pub last: &'a mut u64,
+}
+
+/// Bytes of a row.
+#[inline(always)]
+const fn width(stride: usize, storage: Storage) -> usize {
+    stride * (storage.bytes() + 2 * size_of::<f32>())
+}
 
 impl Table {
     /// Xavier-uniform parameters, +-sqrt(6 / (rows + D)) as in the reference code (its fan-in is the number of
@@ -76,12 +113,18 @@ impl Table {
     ///
     /// # Errors
     /// [`Error::Data`] if there is not enough memory.
-    pub fn xavier(rows: usize, dim: usize, shape: Shape, seed: u64, stream: u32) -> Result<Self> {
+    pub fn xavier(
+        rows: usize,
+        dim: usize,
+        shape: Shape,
+        storage: Storage,
+        seed: u64,
+        stream: u32,
+    ) -> Result<Self> {
         let bound = (6.0 / (rows + dim) as f64).sqrt();
         let parts = Parts::new(shape);
-        let stride = parts.stride();
-        let bytes = rows * 3 * stride * size_of::<f32>();
-        let mut records = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
+        let bytes = rows * width(parts.stride(), storage);
+        let records = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
             Error::data(
                 format!("a table of {rows} rows x {} with its moments needs {bytes} bytes, and there are not so many ({e})", shape.columns()),
                 "lower --dim, or train on a machine with more memory",
@@ -90,15 +133,14 @@ impl Table {
         // A wish: without huge pages everything works, slower.
         #[cfg(target_os = "linux")]
         let _ = records.advise(memmap2::Advice::HugePage);
-        let values: &mut [f32] = bytemuck::cast_slice_mut(&mut records[..bytes]);
+        let mut table =
+            Table { parts, storage, noise: Noise::new(seed, stream), records, last: vec![0; rows] };
         let mut drawn = vec![0f32; shape.columns()];
-        for (row, record) in values.chunks_exact_mut(3 * stride).enumerate() {
-            fill_uniform(&mut drawn, bound, seed, stream, row as u64);
-            for (part, drawn) in record.chunks_exact_mut(parts.stride).zip(drawn.chunks_exact(shape.width)) {
-                part[..shape.width].copy_from_slice(drawn);
-            }
-        }
-        Ok(Table { parts, records, last: vec![0; rows] })
+        with_storage!(storage, T => for row in 0..rows as u32 {
+            fill_uniform(&mut drawn, bound, seed, stream, row.into());
+            parts.pad(&drawn, table.record_mut::<T>(row).p, T::nearest);
+        });
+        Ok(table)
     }
 
     /// How its rows are divided.
@@ -112,6 +154,11 @@ impl Table {
         self.parts.stride()
     }
 
+    /// The form of the parameters.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.last.len()
@@ -123,34 +170,46 @@ impl Table {
     }
 
     /// Parameters, first and second moments of `row`, padded.
+    ///
+    /// # Panics
+    /// If the parameters are of another form than `T`.
     #[inline(always)]
-    pub fn record(&self, row: u32) -> Record<'_> {
-        let width = 3 * self.stride() * size_of::<f32>();
-        let run: &[f32] = bytemuck::cast_slice(&self.records[row as usize * width..][..width]);
-        let (p, rest) = run.split_at(self.stride());
-        let (m, v) = rest.split_at(self.stride());
-        [p, m, v]
+    pub fn record<T: Element>(&self, row: u32) -> Record<'_, T> {
+        assert!(T::STORAGE == self.storage, "{} as {}", self.storage, T::STORAGE);
+        let (stride, width) = (self.stride(), width(self.stride(), T::STORAGE));
+        let run = &self.records[row as usize * width..][..width];
+        let (p, moments) = run.split_at(stride * size_of::<T>());
+        let (m, v) = bytemuck::cast_slice(moments).split_at(stride);
+        Record { p: bytemuck::cast_slice(p), m, v }
+    }
+
+    /// As [`Table::record`], to be changed.
+    fn record_mut<T: Element>(&mut self, row: u32) -> RecordMut<'_, T> {
+        // SAFETY: the table is borrowed for the result alone.
+        unsafe { self.shared().row_mut(row) }
+    }
+
+    /// Parameters `at` to `at + N` of `row`.
+    #[inline(always)]
+    pub fn load<const N: usize>(&self, row: u32, at: usize) -> [f32; N] {
+        with_storage!(self.storage, T => T::load(&self.record::<T>(row).p[at..][..N]))
     }
 
     /// Asks for `row`, which is read soon.
     #[inline(always)]
     pub fn prefetch(&self, row: u32) {
-        let width = 3 * self.stride();
-        prefetch(self.records.as_ptr().cast::<f32>().wrapping_add(row as usize * width), width);
+        let width = width(self.stride(), self.storage);
+        prefetch(self.records.as_ptr().wrapping_add(row as usize * width), width);
         prefetch(self.last.as_ptr().wrapping_add(row as usize), 1);
     }
 
     /// True if all parameters are finite.
     pub fn is_finite(&self) -> bool {
-        let records: &[f32] = bytemuck::cast_slice(&self.records[..self.bytes()]);
-        let rows = records.par_chunks_exact(3 * self.stride()).with_min_len(1024);
+        let rows = (0..self.rows() as u32).into_par_iter().with_min_len(1024);
         // A sum of products with zero is zero, or not a number if any factor is not finite.
-        rows.all(|record| record[..self.stride()].iter().map(|x| x * 0.0).sum::<f32>() == 0.0)
-    }
-
-    /// Bytes of the records.
-    fn bytes(&self) -> usize {
-        self.rows() * 3 * self.stride() * size_of::<f32>()
+        with_storage!(self.storage, T => rows.into_par_iter().all(|row| {
+            self.record::<T>(row).p.iter().map(|x| x.widen() * 0.0).sum::<f32>() == 0.0
+        }))
     }
 
     /// Shows `exchange` the table, which is called `name`.
@@ -169,8 +228,10 @@ impl Table {
     pub fn shared(&mut self) -> SharedTable<'_> {
         SharedTable {
             stride: self.stride(),
+            storage: self.storage,
+            noise: self.noise,
             rows: self.last.len(),
-            records: self.records.as_mut_ptr().cast(),
+            records: self.records.as_mut_ptr(),
             last: self.last.as_mut_ptr(),
             table: std::marker::PhantomData,
         }
@@ -185,24 +246,30 @@ struct Third<'a> {
 
 impl Place<f32> for Third<'_> {
     fn get(&self) -> Result<Vec<f32>> {
-        let parts = self.table.parts;
-        let mut values = vec![0f32; self.table.rows() * parts.columns()];
+        let (table, parts) = (&*self.table, self.table.parts);
+        let mut values = vec![0f32; table.rows() * parts.columns()];
         let rows = values.par_chunks_exact_mut(parts.columns()).enumerate().with_min_len(256);
-        rows.for_each(|(row, out)| parts.unpad(self.table.record(row as u32)[self.k], out));
+        with_storage!(table.storage, T => rows.for_each(|(row, out)| {
+            let Record { p, m, v } = table.record::<T>(row as u32);
+            match self.k {
+                0 => parts.unpad(&p.iter().map(|x| x.widen()).collect::<Vec<_>>(), out),
+                k => parts.unpad([m, v][k - 1], out),
+            }
+        }));
         Ok(values)
     }
 
     fn set(&mut self, values: &[f32]) -> Result<()> {
-        let (parts, stride) = (self.table.parts, self.table.stride());
-        let bytes = self.table.bytes();
-        let records: &mut [f32] = bytemuck::cast_slice_mut(&mut self.table.records[..bytes]);
-        let rows = records.chunks_exact_mut(3 * stride).zip(values.chunks_exact(parts.columns()));
-        for (record, values) in rows {
-            let vectors = record[self.k * stride..].chunks_exact_mut(parts.stride);
-            for (vector, values) in vectors.zip(values.chunks_exact(parts.width)) {
-                vector[..parts.width].copy_from_slice(values);
+        let (k, parts) = (self.k, self.table.parts);
+        let rows = (0..).zip(values.chunks_exact(parts.columns()));
+        with_storage!(self.table.storage, T => rows.for_each(|(row, values)| {
+            let RecordMut { p, m, v, .. } = self.table.record_mut::<T>(row);
+            match k {
+                0 => parts.pad(values, p, T::nearest),
+                1 => parts.pad(values, m, |x| x),
+                _ => parts.pad(values, v, |x| x),
             }
-        }
+        }));
         Ok(())
     }
 }
@@ -223,8 +290,10 @@ pub fn fill_uniform(out: &mut [f32], bound: f64, seed: u64, stream: u32, row: u6
 #[derive(Debug)]
 pub struct SharedTable<'a> {
     stride: usize,
+    storage: Storage,
+    noise: Noise,
     rows: usize,
-    records: *mut f32,
+    records: *mut u8,
     last: *mut u64,
     table: std::marker::PhantomData<&'a mut Table>,
 }
@@ -233,35 +302,50 @@ pub struct SharedTable<'a> {
 // row is held twice.
 unsafe impl Sync for SharedTable<'_> {}
 
-impl SharedTable<'_> {
+impl<'a> SharedTable<'a> {
+    /// The form of the parameters.
+    pub fn storage(&self) -> Storage {
+        self.storage
+    }
+
     /// Length of a padded row.
     pub fn stride(&self) -> usize {
         self.stride
     }
 
+    /// Random bits for what step `step` (from 1) makes of the parameters of `row`.
+    #[inline(always)]
+    pub fn noise(&self, step: u64, row: u32) -> RowNoise {
+        self.noise.row(step, row)
+    }
+
     /// Asks for `row`, which is changed soon.
     #[inline(always)]
     pub fn prefetch(&self, row: u32) {
-        let width = 3 * self.stride;
+        let width = width(self.stride, self.storage);
         prefetch(self.records.wrapping_add(row as usize * width), width);
         prefetch(self.last.wrapping_add(row as usize), 1);
     }
 
-    /// The row's record (three times the stride) and its last step.
+    /// The row.
+    ///
+    /// # Panics
+    /// If the parameters are of another form than `T`.
     ///
     /// # Safety
     /// While the result lives, nobody else may hold the same row.
-    #[allow(clippy::mut_from_ref)]
     #[inline(always)]
-    pub unsafe fn row_mut(&self, row: u32) -> (&mut [f32], &mut u64) {
+    pub unsafe fn row_mut<T: Element>(&self, row: u32) -> RecordMut<'a, T> {
         assert!((row as usize) < self.rows, "row {row} of {}", self.rows);
-        let width = 3 * self.stride;
+        assert!(T::STORAGE == self.storage, "{} as {}", self.storage, T::STORAGE);
+        let width = width(self.stride, T::STORAGE);
         // SAFETY: the row is inside the table, whose buffers outlive self; the caller promises that it is not aliased.
-        unsafe {
-            (
-                std::slice::from_raw_parts_mut(self.records.add(row as usize * width), width),
-                &mut *self.last.add(row as usize),
-            )
-        }
+        let (run, last) = unsafe {
+            let run = self.records.add(row as usize * width);
+            (std::slice::from_raw_parts_mut(run, width), &mut *self.last.add(row as usize))
+        };
+        let (p, moments) = run.split_at_mut(self.stride * size_of::<T>());
+        let (m, v) = bytemuck::cast_slice_mut(moments).split_at_mut(self.stride);
+        RecordMut { p: bytemuck::cast_slice_mut(p), m, v, last }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
     params::{self, EXPORT_THREADS, LONGEST_GAP, RULES_THREADS},
-    table::{TABLES, Table, unpad, width},
+    table::{TABLES, Table, unpad, variant, width},
 };
 use crate::{
     error::Result,
@@ -137,7 +137,7 @@ impl Optimiser {
         };
         let groups = EXPORT_THREADS / lanes(width);
         let shape = Shape::linear((table.rows() as u32).div_ceil(groups), EXPORT_THREADS);
-        let kernel = self.device.kernel_variant(width)?;
+        let kernel = self.device.kernel_variant(variant(table.storage(), width))?;
         // SAFETY: `out` is of the table's size; all arrays live until `read` has waited.
         unsafe { self.device.launch(&kernel, shape, params)? };
         Ok(unpad(out.read()?, stride, table.dim()))

@@ -9,9 +9,9 @@ use super::{
     params::{self, APPLY_THREADS, APPLY_WINDOW, LOSS_PARTS},
     sample::Touched,
     step::{Scalars, Step},
-    table::{Table, stride, width},
+    table::{Table, stride, variant, width},
 };
-use crate::error::Result;
+use crate::{error::Result, storage::Storage};
 
 // SAFETY: kernels/apply.cu.
 unsafe impl Params for params::Apply {
@@ -45,6 +45,7 @@ pub struct Side<'a> {
 pub struct Apply {
     device: Device,
     kernel: Kernel<params::Apply>,
+    storage: Storage,
     dim: usize,
     batch: usize,
     /// Groups of lanes of a block.
@@ -60,7 +61,7 @@ pub struct Apply {
 }
 
 impl Apply {
-    /// For batches of up to `batch` rows with up to `slots` distinct users and items. `distinct_users`: no user is in
+    /// For tables of `dim` columns in one form, and batches of up to `batch` rows with up to `slots` distinct users and items. `distinct_users`: no user is in
     /// two rows of a batch.
     ///
     /// # Errors
@@ -69,6 +70,7 @@ impl Apply {
     pub fn new(
         device: &Device,
         dim: usize,
+        storage: Storage,
         batch: usize,
         slots: [usize; 2],
         distinct_users: bool,
@@ -84,7 +86,8 @@ impl Apply {
         };
         let short = [distinct_users, 2 * batch <= APPLY_WINDOW as usize];
         Ok(Apply {
-            kernel: device.kernel_variant(width)?,
+            kernel: device.kernel_variant(variant(storage, width))?,
+            storage,
             dim,
             batch,
             groups: APPLY_THREADS / lanes(width),
@@ -125,6 +128,7 @@ impl Apply {
         assert_eq!(batch.size, self.batch);
         for (side, slots) in [&users, &items].into_iter().zip(self.slots) {
             assert!(side.own.slots() == slots && side.table.dim() == self.dim, "other shapes");
+            assert_eq!(side.table.storage(), self.storage, "another form");
         }
         let stride = stride(self.dim) as u32;
         let branched = users.branch.is_some() || items.branch.is_some();

@@ -80,7 +80,8 @@ pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settin
         + 4 * (host.train.indices.len() + host.eligible.len() + host.block_user.len()) as u64
         + 8 * host.before.len() as u64
         + 20 * items;
-    let tables = (users + items) * (12 * w + 8) + 4 * w * users.max(items);
+    let stored = settings.storage.bytes() as u64;
+    let tables = (users + items) * ((stored + 8) * w + 8) + 4 * w * users.max(items);
     // Beyond this, some devices group the samples in device memory.
     let scratch = if b > 8192 { 32 * b } else { 0 };
     let batches = s * (12 * b + 2 * 4 * 8 * b + scratch + 16 * (u64::from(LONGEST_GAP) + 1) + 64);
@@ -89,7 +90,7 @@ pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settin
     let scalars = 4 * b * (2 + 2 + 1 + 8) + step_blocks * (8 * w + 8 * PARTS as u64);
     let windows = 2 * (2 * b).div_ceil(u64::from(APPLY_WINDOW)) * (8 * w + 12);
     let propagation = settings.lightgcn.map_or(0, |lightgcn| {
-        propagation::memory(&Bipartite::new(sampler.data()), lightgcn, w as usize)
+        propagation::memory(&Bipartite::new(sampler.data()), lightgcn, w as usize, settings.storage)
             + (user_slots + item_slots) * 4 * w
     });
     interactions + tables + batches + gathered + scalars + windows + propagation + (1 << 20)
@@ -147,7 +148,7 @@ impl<'a> Cuda<'a> {
         config: &ObjectiveConfig,
         settings: Settings,
     ) -> Result<Self> {
-        let Settings { dim, branch, seed, adam, catch_up, .. } = settings;
+        let Settings { dim, storage, branch, seed, adam, catch_up, .. } = settings;
         check(device, (users, items), &sampler, objective, &settings)?;
         let (batch, chunk) = (sampler.batch() as usize, chunk(sampler.batch()));
         let slots = slots(sampler.batch(), [users, items]);
@@ -158,10 +159,10 @@ impl<'a> Cuda<'a> {
             _ => Ok(None),
         };
         let score = Step::new(device, objective, config, batch, dim)?;
-        let user_table = Table::xavier(device, users as usize, dim, seed, streams::USERS)?;
-        let item_table = Table::xavier(device, items as usize, dim, seed, streams::ITEMS)?;
-        let mut gather = Gather::new(device, dim, slots)?;
-        let mut apply = Apply::new(device, dim, batch, slots, sampler.users_are_distinct())?;
+        let user_table = Table::xavier(device, users as usize, dim, storage, seed, streams::USERS)?;
+        let item_table = Table::xavier(device, items as usize, dim, storage, seed, streams::ITEMS)?;
+        let mut gather = Gather::new(device, dim, storage, slots)?;
+        let mut apply = Apply::new(device, dim, storage, batch, slots, sampler.users_are_distinct())?;
         let mut propagation = None;
         if let Some(lightgcn) = settings.lightgcn {
             let (graph, tables) = (Bipartite::new(sampler.data()), [&user_table, &item_table]);

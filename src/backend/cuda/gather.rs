@@ -7,9 +7,9 @@ use super::{
     branch::Branch,
     params::{self, GATHER_THREADS},
     sample::Touched,
-    table::{Table, stride, width},
+    table::{Table, stride, variant, width},
 };
-use crate::error::Result;
+use crate::{error::Result, storage::Storage};
 
 // SAFETY: kernels/gather.cu.
 unsafe impl Params for params::Gather {
@@ -59,6 +59,7 @@ pub struct Side<'a> {
 pub struct Gather {
     device: Device,
     kernel: Kernel<params::Gather>,
+    storage: Storage,
     /// Slots of a block.
     slots: u32,
     /// Blocks of users and of items.
@@ -69,16 +70,17 @@ pub struct Gather {
 }
 
 impl Gather {
-    /// For batches with up to `slots` distinct users and items.
+    /// For tables of `dim` columns in one form, and batches with up to `slots` distinct users and items.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if there is no kernel for `dim`.
-    pub fn new(device: &Device, dim: usize, slots: [usize; 2]) -> Result<Self> {
+    pub fn new(device: &Device, dim: usize, storage: Storage, slots: [usize; 2]) -> Result<Self> {
         let width = width(dim)?;
         let of_block = GATHER_THREADS / lanes(width) * if width <= 128 { 2 } else { 1 };
         let blocks = slots.map(|n| (n as u32).div_ceil(of_block));
         Ok(Gather {
-            kernel: device.kernel_variant(width)?,
+            kernel: device.kernel_variant(variant(storage, width))?,
+            storage,
             slots: of_block,
             blocks,
             propagated: false,
@@ -99,7 +101,7 @@ impl Gather {
     /// [`crate::Error::Device`] if the launch is refused.
     ///
     /// # Panics
-    /// If there is room for fewer rows than this was made for.
+    /// If there is room for fewer rows than this was made for, or a table is of another form.
     pub fn launch(
         &mut self,
         batch: Batch<'_>,
@@ -114,7 +116,7 @@ impl Gather {
                 side.out.slots().div_ceil(self.slots as usize) == blocks as usize,
                 "other numbers of slots"
             );
-            assert_eq!(side.table.stride(), stride);
+            assert_eq!((side.table.stride(), side.table.storage()), (stride, self.storage), "another table");
         }
         let side = |side: Side<'_>, touched: &Touched| {
             let at = batch.side(touched);

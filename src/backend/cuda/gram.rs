@@ -5,9 +5,9 @@ use super::{
     batch::Batch,
     params::{self, GRAM_DEPTH, GRAM_THREADS, GRAM_TILE},
     spmm::{Finish, GRAPH, Input, Output},
-    table::{stride, width},
+    table::{stride, variant, width},
 };
-use crate::error::Result;
+use crate::{error::Result, storage::Storage};
 
 // SAFETY: kernels/gram.cu.
 unsafe impl Params for params::Gram {
@@ -25,6 +25,7 @@ const SPLITS: u32 = 16;
 pub struct Gram {
     device: Device,
     kernel: Kernel<params::Gram>,
+    storage: Storage,
     items: usize,
     stride: usize,
     tiling: Tiling,
@@ -69,12 +70,13 @@ fn pitch(items: usize) -> usize {
 }
 
 impl Gram {
-    /// For the matrix `product`, `[I, I]`, of [`crate::backend::cpu::gram::product`], and rows of `dim` columns.
+    /// For the matrix `product`, `[I, I]`, of [`crate::backend::cpu::gram::product`], and tables of `dim` columns in one
+    /// form.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if there is no kernel for `dim`, [`crate::Error::DeviceMemory`] if the buffers do not
     /// fit.
-    pub fn new(device: &Device, product: &[f32], items: usize, dim: usize) -> Result<Self> {
+    pub fn new(device: &Device, product: &[f32], items: usize, dim: usize, storage: Storage) -> Result<Self> {
         width(dim)?;
         assert_eq!(product.len(), items * items, "not a square");
         let stride = stride(dim);
@@ -84,7 +86,8 @@ impl Gram {
             to[..items].copy_from_slice(from);
         }
         Ok(Gram {
-            kernel: device.kernel_variant(tiling.columns)?,
+            kernel: device.kernel_variant(variant(storage, tiling.columns as usize))?,
+            storage,
             items,
             stride,
             matrix: device.upload(GRAPH, &padded)?,
@@ -126,11 +129,12 @@ impl Gram {
         let (x, x_slot) = match x {
             Input::Rows(x) => {
                 assert_eq!(x.len(), self.items * self.stride, "other numbers of items");
+                assert_eq!(x.storage(), self.storage, "another form");
                 (x.ptr(), std::ptr::null())
             }
             Input::Batch { slot, values, .. } => {
                 assert_eq!(slot.len(), self.items, "other numbers of items");
-                (values.ptr(), slot.ptr())
+                (values.ptr().cast(), slot.ptr())
             }
         };
         let none = (std::ptr::null(), std::ptr::null(), tiles[0]);
@@ -146,7 +150,7 @@ impl Gram {
             count,
             partial: self.partial.ptr_mut(),
             arrived: self.arrived.ptr_mut(),
-            finish: finish.params(self.stride),
+            finish: finish.params(self.stride, self.storage),
             items: self.items as u32,
             pitch: pitch(self.items) as u32,
             stride: self.stride as u32,

@@ -25,6 +25,7 @@ pub mod rank;
 pub mod sample;
 pub mod spmm;
 pub mod step;
+pub mod stored;
 pub mod table;
 pub mod timer;
 
@@ -33,4 +34,5 @@ pub use device::Device;
 pub use engine::{Cuda, check, memory};
 pub use graph::Graph;
 pub use launch::{Kernel, Params, Shape};
+pub use stored::Stored;
 pub use timer::Timer;

@@ -310,19 +310,21 @@ const _: () = {
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct Rows {
-    pub p: *mut f32,
+    pub p: *mut ::core::ffi::c_void,
     pub m: *mut f32,
     pub v: *mut f32,
     pub last: *mut u64,
+    pub noise: [u32; 2usize],
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Rows"][::core::mem::size_of::<Rows>() - 32usize];
+    ["Size of Rows"][::core::mem::size_of::<Rows>() - 40usize];
     ["Alignment of Rows"][::core::mem::align_of::<Rows>() - 8usize];
     ["Offset of field: Rows::p"][::core::mem::offset_of!(Rows, p) - 0usize];
     ["Offset of field: Rows::m"][::core::mem::offset_of!(Rows, m) - 8usize];
     ["Offset of field: Rows::v"][::core::mem::offset_of!(Rows, v) - 16usize];
     ["Offset of field: Rows::last"][::core::mem::offset_of!(Rows, last) - 24usize];
+    ["Offset of field: Rows::noise"][::core::mem::offset_of!(Rows, noise) - 32usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -352,15 +354,15 @@ pub struct Export {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Export"][::core::mem::size_of::<Export>() - 112usize];
+    ["Size of Export"][::core::mem::size_of::<Export>() - 120usize];
     ["Alignment of Export"][::core::mem::align_of::<Export>() - 8usize];
     ["Offset of field: Export::step"][::core::mem::offset_of!(Export, step) - 0usize];
     ["Offset of field: Export::weights"][::core::mem::offset_of!(Export, weights) - 8usize];
     ["Offset of field: Export::out"][::core::mem::offset_of!(Export, out) - 16usize];
     ["Offset of field: Export::table"][::core::mem::offset_of!(Export, table) - 24usize];
-    ["Offset of field: Export::adam"][::core::mem::offset_of!(Export, adam) - 56usize];
-    ["Offset of field: Export::rows"][::core::mem::offset_of!(Export, rows) - 104usize];
-    ["Offset of field: Export::stride"][::core::mem::offset_of!(Export, stride) - 108usize];
+    ["Offset of field: Export::adam"][::core::mem::offset_of!(Export, adam) - 64usize];
+    ["Offset of field: Export::rows"][::core::mem::offset_of!(Export, rows) - 112usize];
+    ["Offset of field: Export::stride"][::core::mem::offset_of!(Export, stride) - 116usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -375,15 +377,15 @@ pub struct GatherSide {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of GatherSide"][::core::mem::size_of::<GatherSide>() - 80usize];
+    ["Size of GatherSide"][::core::mem::size_of::<GatherSide>() - 88usize];
     ["Alignment of GatherSide"][::core::mem::align_of::<GatherSide>() - 8usize];
     ["Offset of field: GatherSide::table"][::core::mem::offset_of!(GatherSide, table) - 0usize];
-    ["Offset of field: GatherSide::touched"][::core::mem::offset_of!(GatherSide, touched) - 32usize];
-    ["Offset of field: GatherSide::starts"][::core::mem::offset_of!(GatherSide, starts) - 40usize];
-    ["Offset of field: GatherSide::count"][::core::mem::offset_of!(GatherSide, count) - 48usize];
-    ["Offset of field: GatherSide::branch"][::core::mem::offset_of!(GatherSide, branch) - 56usize];
-    ["Offset of field: GatherSide::rows"][::core::mem::offset_of!(GatherSide, rows) - 64usize];
-    ["Offset of field: GatherSide::logit"][::core::mem::offset_of!(GatherSide, logit) - 72usize];
+    ["Offset of field: GatherSide::touched"][::core::mem::offset_of!(GatherSide, touched) - 40usize];
+    ["Offset of field: GatherSide::starts"][::core::mem::offset_of!(GatherSide, starts) - 48usize];
+    ["Offset of field: GatherSide::count"][::core::mem::offset_of!(GatherSide, count) - 56usize];
+    ["Offset of field: GatherSide::branch"][::core::mem::offset_of!(GatherSide, branch) - 64usize];
+    ["Offset of field: GatherSide::rows"][::core::mem::offset_of!(GatherSide, rows) - 72usize];
+    ["Offset of field: GatherSide::logit"][::core::mem::offset_of!(GatherSide, logit) - 80usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -403,20 +405,20 @@ pub struct Gather {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Gather"][::core::mem::size_of::<Gather>() - 264usize];
+    ["Size of Gather"][::core::mem::size_of::<Gather>() - 280usize];
     ["Alignment of Gather"][::core::mem::align_of::<Gather>() - 8usize];
     ["Offset of field: Gather::step"][::core::mem::offset_of!(Gather, step) - 0usize];
     ["Offset of field: Gather::rows"][::core::mem::offset_of!(Gather, rows) - 8usize];
     ["Offset of field: Gather::weights"][::core::mem::offset_of!(Gather, weights) - 16usize];
     ["Offset of field: Gather::l2_loss"][::core::mem::offset_of!(Gather, l2_loss) - 24usize];
     ["Offset of field: Gather::side"][::core::mem::offset_of!(Gather, side) - 32usize];
-    ["Offset of field: Gather::adam"][::core::mem::offset_of!(Gather, adam) - 192usize];
-    ["Offset of field: Gather::l2"][::core::mem::offset_of!(Gather, l2) - 240usize];
-    ["Offset of field: Gather::stride"][::core::mem::offset_of!(Gather, stride) - 244usize];
-    ["Offset of field: Gather::item_block"][::core::mem::offset_of!(Gather, item_block) - 248usize];
-    ["Offset of field: Gather::batch"][::core::mem::offset_of!(Gather, batch) - 252usize];
-    ["Offset of field: Gather::propagated"][::core::mem::offset_of!(Gather, propagated) - 256usize];
-    ["Offset of field: Gather::unused"][::core::mem::offset_of!(Gather, unused) - 260usize];
+    ["Offset of field: Gather::adam"][::core::mem::offset_of!(Gather, adam) - 208usize];
+    ["Offset of field: Gather::l2"][::core::mem::offset_of!(Gather, l2) - 256usize];
+    ["Offset of field: Gather::stride"][::core::mem::offset_of!(Gather, stride) - 260usize];
+    ["Offset of field: Gather::item_block"][::core::mem::offset_of!(Gather, item_block) - 264usize];
+    ["Offset of field: Gather::batch"][::core::mem::offset_of!(Gather, batch) - 268usize];
+    ["Offset of field: Gather::propagated"][::core::mem::offset_of!(Gather, propagated) - 272usize];
+    ["Offset of field: Gather::unused"][::core::mem::offset_of!(Gather, unused) - 276usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -496,30 +498,30 @@ pub struct ApplySide {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ApplySide"][::core::mem::size_of::<ApplySide>() - 168usize];
+    ["Size of ApplySide"][::core::mem::size_of::<ApplySide>() - 176usize];
     ["Alignment of ApplySide"][::core::mem::align_of::<ApplySide>() - 8usize];
     ["Offset of field: ApplySide::table"][::core::mem::offset_of!(ApplySide, table) - 0usize];
-    ["Offset of field: ApplySide::touched"][::core::mem::offset_of!(ApplySide, touched) - 32usize];
-    ["Offset of field: ApplySide::starts"][::core::mem::offset_of!(ApplySide, starts) - 40usize];
-    ["Offset of field: ApplySide::samples"][::core::mem::offset_of!(ApplySide, samples) - 48usize];
-    ["Offset of field: ApplySide::slot"][::core::mem::offset_of!(ApplySide, slot) - 56usize];
-    ["Offset of field: ApplySide::count"][::core::mem::offset_of!(ApplySide, count) - 64usize];
-    ["Offset of field: ApplySide::partner_slot"][::core::mem::offset_of!(ApplySide, partner_slot) - 72usize];
-    ["Offset of field: ApplySide::own"][::core::mem::offset_of!(ApplySide, own) - 80usize];
-    ["Offset of field: ApplySide::partners"][::core::mem::offset_of!(ApplySide, partners) - 88usize];
+    ["Offset of field: ApplySide::touched"][::core::mem::offset_of!(ApplySide, touched) - 40usize];
+    ["Offset of field: ApplySide::starts"][::core::mem::offset_of!(ApplySide, starts) - 48usize];
+    ["Offset of field: ApplySide::samples"][::core::mem::offset_of!(ApplySide, samples) - 56usize];
+    ["Offset of field: ApplySide::slot"][::core::mem::offset_of!(ApplySide, slot) - 64usize];
+    ["Offset of field: ApplySide::count"][::core::mem::offset_of!(ApplySide, count) - 72usize];
+    ["Offset of field: ApplySide::partner_slot"][::core::mem::offset_of!(ApplySide, partner_slot) - 80usize];
+    ["Offset of field: ApplySide::own"][::core::mem::offset_of!(ApplySide, own) - 88usize];
+    ["Offset of field: ApplySide::partners"][::core::mem::offset_of!(ApplySide, partners) - 96usize];
     ["Offset of field: ApplySide::logit_gradient"]
-        [::core::mem::offset_of!(ApplySide, logit_gradient) - 96usize];
-    ["Offset of field: ApplySide::partial"][::core::mem::offset_of!(ApplySide, partial) - 104usize];
+        [::core::mem::offset_of!(ApplySide, logit_gradient) - 104usize];
+    ["Offset of field: ApplySide::partial"][::core::mem::offset_of!(ApplySide, partial) - 112usize];
     ["Offset of field: ApplySide::partial_upstream"]
-        [::core::mem::offset_of!(ApplySide, partial_upstream) - 112usize];
-    ["Offset of field: ApplySide::arrived"][::core::mem::offset_of!(ApplySide, arrived) - 120usize];
-    ["Offset of field: ApplySide::branch"][::core::mem::offset_of!(ApplySide, branch) - 128usize];
-    ["Offset of field: ApplySide::branch_m"][::core::mem::offset_of!(ApplySide, branch_m) - 136usize];
-    ["Offset of field: ApplySide::branch_v"][::core::mem::offset_of!(ApplySide, branch_v) - 144usize];
-    ["Offset of field: ApplySide::gradient"][::core::mem::offset_of!(ApplySide, gradient) - 152usize];
+        [::core::mem::offset_of!(ApplySide, partial_upstream) - 120usize];
+    ["Offset of field: ApplySide::arrived"][::core::mem::offset_of!(ApplySide, arrived) - 128usize];
+    ["Offset of field: ApplySide::branch"][::core::mem::offset_of!(ApplySide, branch) - 136usize];
+    ["Offset of field: ApplySide::branch_m"][::core::mem::offset_of!(ApplySide, branch_m) - 144usize];
+    ["Offset of field: ApplySide::branch_v"][::core::mem::offset_of!(ApplySide, branch_v) - 152usize];
+    ["Offset of field: ApplySide::gradient"][::core::mem::offset_of!(ApplySide, gradient) - 160usize];
     ["Offset of field: ApplySide::logit_samples"]
-        [::core::mem::offset_of!(ApplySide, logit_samples) - 160usize];
-    ["Offset of field: ApplySide::l2"][::core::mem::offset_of!(ApplySide, l2) - 164usize];
+        [::core::mem::offset_of!(ApplySide, logit_samples) - 168usize];
+    ["Offset of field: ApplySide::l2"][::core::mem::offset_of!(ApplySide, l2) - 172usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -544,7 +546,7 @@ pub struct Apply {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Apply"][::core::mem::size_of::<Apply>() - 472usize];
+    ["Size of Apply"][::core::mem::size_of::<Apply>() - 488usize];
     ["Alignment of Apply"][::core::mem::align_of::<Apply>() - 8usize];
     ["Offset of field: Apply::step"][::core::mem::offset_of!(Apply, step) - 0usize];
     ["Offset of field: Apply::rows"][::core::mem::offset_of!(Apply, rows) - 8usize];
@@ -554,15 +556,15 @@ const _: () = {
     ["Offset of field: Apply::l2_loss"][::core::mem::offset_of!(Apply, l2_loss) - 40usize];
     ["Offset of field: Apply::losses"][::core::mem::offset_of!(Apply, losses) - 48usize];
     ["Offset of field: Apply::side"][::core::mem::offset_of!(Apply, side) - 56usize];
-    ["Offset of field: Apply::adam"][::core::mem::offset_of!(Apply, adam) - 392usize];
-    ["Offset of field: Apply::batch"][::core::mem::offset_of!(Apply, batch) - 440usize];
-    ["Offset of field: Apply::stride"][::core::mem::offset_of!(Apply, stride) - 444usize];
-    ["Offset of field: Apply::step_blocks"][::core::mem::offset_of!(Apply, step_blocks) - 448usize];
-    ["Offset of field: Apply::gather_blocks"][::core::mem::offset_of!(Apply, gather_blocks) - 452usize];
-    ["Offset of field: Apply::user_windows"][::core::mem::offset_of!(Apply, user_windows) - 456usize];
-    ["Offset of field: Apply::item_slots"][::core::mem::offset_of!(Apply, item_slots) - 460usize];
-    ["Offset of field: Apply::user_slots"][::core::mem::offset_of!(Apply, user_slots) - 464usize];
-    ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 468usize];
+    ["Offset of field: Apply::adam"][::core::mem::offset_of!(Apply, adam) - 408usize];
+    ["Offset of field: Apply::batch"][::core::mem::offset_of!(Apply, batch) - 456usize];
+    ["Offset of field: Apply::stride"][::core::mem::offset_of!(Apply, stride) - 460usize];
+    ["Offset of field: Apply::step_blocks"][::core::mem::offset_of!(Apply, step_blocks) - 464usize];
+    ["Offset of field: Apply::gather_blocks"][::core::mem::offset_of!(Apply, gather_blocks) - 468usize];
+    ["Offset of field: Apply::user_windows"][::core::mem::offset_of!(Apply, user_windows) - 472usize];
+    ["Offset of field: Apply::item_slots"][::core::mem::offset_of!(Apply, item_slots) - 476usize];
+    ["Offset of field: Apply::user_slots"][::core::mem::offset_of!(Apply, user_slots) - 480usize];
+    ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 484usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -636,9 +638,10 @@ const _: () = {
 pub struct Finish {
     pub scale: *const f32,
     pub slot: *const u32,
+    pub stored_base: *const ::core::ffi::c_void,
     pub base: *const f32,
     pub out: *mut f32,
-    pub scaled: *mut f32,
+    pub scaled: *mut ::core::ffi::c_void,
     pub table: Rows,
     pub step: *const u64,
     pub rows: *const u32,
@@ -651,22 +654,23 @@ pub struct Finish {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Finish"][::core::mem::size_of::<Finish>() - 160usize];
+    ["Size of Finish"][::core::mem::size_of::<Finish>() - 176usize];
     ["Alignment of Finish"][::core::mem::align_of::<Finish>() - 8usize];
     ["Offset of field: Finish::scale"][::core::mem::offset_of!(Finish, scale) - 0usize];
     ["Offset of field: Finish::slot"][::core::mem::offset_of!(Finish, slot) - 8usize];
-    ["Offset of field: Finish::base"][::core::mem::offset_of!(Finish, base) - 16usize];
-    ["Offset of field: Finish::out"][::core::mem::offset_of!(Finish, out) - 24usize];
-    ["Offset of field: Finish::scaled"][::core::mem::offset_of!(Finish, scaled) - 32usize];
-    ["Offset of field: Finish::table"][::core::mem::offset_of!(Finish, table) - 40usize];
-    ["Offset of field: Finish::step"][::core::mem::offset_of!(Finish, step) - 72usize];
-    ["Offset of field: Finish::rows"][::core::mem::offset_of!(Finish, rows) - 80usize];
-    ["Offset of field: Finish::starts"][::core::mem::offset_of!(Finish, starts) - 88usize];
-    ["Offset of field: Finish::adam"][::core::mem::offset_of!(Finish, adam) - 96usize];
-    ["Offset of field: Finish::factor"][::core::mem::offset_of!(Finish, factor) - 144usize];
-    ["Offset of field: Finish::l2"][::core::mem::offset_of!(Finish, l2) - 148usize];
-    ["Offset of field: Finish::base_by_slot"][::core::mem::offset_of!(Finish, base_by_slot) - 152usize];
-    ["Offset of field: Finish::out_by_slot"][::core::mem::offset_of!(Finish, out_by_slot) - 156usize];
+    ["Offset of field: Finish::stored_base"][::core::mem::offset_of!(Finish, stored_base) - 16usize];
+    ["Offset of field: Finish::base"][::core::mem::offset_of!(Finish, base) - 24usize];
+    ["Offset of field: Finish::out"][::core::mem::offset_of!(Finish, out) - 32usize];
+    ["Offset of field: Finish::scaled"][::core::mem::offset_of!(Finish, scaled) - 40usize];
+    ["Offset of field: Finish::table"][::core::mem::offset_of!(Finish, table) - 48usize];
+    ["Offset of field: Finish::step"][::core::mem::offset_of!(Finish, step) - 88usize];
+    ["Offset of field: Finish::rows"][::core::mem::offset_of!(Finish, rows) - 96usize];
+    ["Offset of field: Finish::starts"][::core::mem::offset_of!(Finish, starts) - 104usize];
+    ["Offset of field: Finish::adam"][::core::mem::offset_of!(Finish, adam) - 112usize];
+    ["Offset of field: Finish::factor"][::core::mem::offset_of!(Finish, factor) - 160usize];
+    ["Offset of field: Finish::l2"][::core::mem::offset_of!(Finish, l2) - 164usize];
+    ["Offset of field: Finish::base_by_slot"][::core::mem::offset_of!(Finish, base_by_slot) - 168usize];
+    ["Offset of field: Finish::out_by_slot"][::core::mem::offset_of!(Finish, out_by_slot) - 172usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -704,7 +708,7 @@ pub struct SpmmSide {
     pub units: *const u32,
     pub parts: *const u32,
     pub partners: *const ::core::ffi::c_void,
-    pub x: *const f32,
+    pub x: *const ::core::ffi::c_void,
     pub x_slot: *const u32,
     pub x_scale: *const f32,
     pub partial: *mut f32,
@@ -715,7 +719,7 @@ pub struct SpmmSide {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SpmmSide"][::core::mem::size_of::<SpmmSide>() - 232usize];
+    ["Size of SpmmSide"][::core::mem::size_of::<SpmmSide>() - 248usize];
     ["Alignment of SpmmSide"][::core::mem::align_of::<SpmmSide>() - 8usize];
     ["Offset of field: SpmmSide::units"][::core::mem::offset_of!(SpmmSide, units) - 0usize];
     ["Offset of field: SpmmSide::parts"][::core::mem::offset_of!(SpmmSide, parts) - 8usize];
@@ -726,8 +730,8 @@ const _: () = {
     ["Offset of field: SpmmSide::partial"][::core::mem::offset_of!(SpmmSide, partial) - 48usize];
     ["Offset of field: SpmmSide::arrived"][::core::mem::offset_of!(SpmmSide, arrived) - 56usize];
     ["Offset of field: SpmmSide::finish"][::core::mem::offset_of!(SpmmSide, finish) - 64usize];
-    ["Offset of field: SpmmSide::count"][::core::mem::offset_of!(SpmmSide, count) - 224usize];
-    ["Offset of field: SpmmSide::narrow"][::core::mem::offset_of!(SpmmSide, narrow) - 228usize];
+    ["Offset of field: SpmmSide::count"][::core::mem::offset_of!(SpmmSide, count) - 240usize];
+    ["Offset of field: SpmmSide::narrow"][::core::mem::offset_of!(SpmmSide, narrow) - 244usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -738,17 +742,17 @@ pub struct Spmm {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Spmm"][::core::mem::size_of::<Spmm>() - 472usize];
+    ["Size of Spmm"][::core::mem::size_of::<Spmm>() - 504usize];
     ["Alignment of Spmm"][::core::mem::align_of::<Spmm>() - 8usize];
     ["Offset of field: Spmm::side"][::core::mem::offset_of!(Spmm, side) - 0usize];
-    ["Offset of field: Spmm::user_block"][::core::mem::offset_of!(Spmm, user_block) - 464usize];
-    ["Offset of field: Spmm::stride"][::core::mem::offset_of!(Spmm, stride) - 468usize];
+    ["Offset of field: Spmm::user_block"][::core::mem::offset_of!(Spmm, user_block) - 496usize];
+    ["Offset of field: Spmm::stride"][::core::mem::offset_of!(Spmm, stride) - 500usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct Gram {
     pub g: *const f32,
-    pub x: *const f32,
+    pub x: *const ::core::ffi::c_void,
     pub x_slot: *const u32,
     pub ids: *const u32,
     pub count: *const u32,
@@ -762,7 +766,7 @@ pub struct Gram {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Gram"][::core::mem::size_of::<Gram>() - 232usize];
+    ["Size of Gram"][::core::mem::size_of::<Gram>() - 248usize];
     ["Alignment of Gram"][::core::mem::align_of::<Gram>() - 8usize];
     ["Offset of field: Gram::g"][::core::mem::offset_of!(Gram, g) - 0usize];
     ["Offset of field: Gram::x"][::core::mem::offset_of!(Gram, x) - 8usize];
@@ -772,8 +776,8 @@ const _: () = {
     ["Offset of field: Gram::partial"][::core::mem::offset_of!(Gram, partial) - 40usize];
     ["Offset of field: Gram::arrived"][::core::mem::offset_of!(Gram, arrived) - 48usize];
     ["Offset of field: Gram::finish"][::core::mem::offset_of!(Gram, finish) - 56usize];
-    ["Offset of field: Gram::items"][::core::mem::offset_of!(Gram, items) - 216usize];
-    ["Offset of field: Gram::pitch"][::core::mem::offset_of!(Gram, pitch) - 220usize];
-    ["Offset of field: Gram::stride"][::core::mem::offset_of!(Gram, stride) - 224usize];
-    ["Offset of field: Gram::most_rows"][::core::mem::offset_of!(Gram, most_rows) - 228usize];
+    ["Offset of field: Gram::items"][::core::mem::offset_of!(Gram, items) - 232usize];
+    ["Offset of field: Gram::pitch"][::core::mem::offset_of!(Gram, pitch) - 236usize];
+    ["Offset of field: Gram::stride"][::core::mem::offset_of!(Gram, stride) - 240usize];
+    ["Offset of field: Gram::most_rows"][::core::mem::offset_of!(Gram, most_rows) - 244usize];
 };

@@ -1,7 +1,7 @@
 //! LightGCN's propagation on the device: the same sequence of halves as [`crate::backend::cpu::propagation`].
 
 use super::{
-    Buffer, Device,
+    Buffer, Device, Stored,
     adam::Optimiser,
     batch::Batch,
     gram::Gram,
@@ -18,6 +18,7 @@ use crate::{
     },
     data::graph::Graph,
     error::Result,
+    storage::Storage,
 };
 
 /// Graph, buffers and form of a propagation, for one training.
@@ -34,9 +35,9 @@ pub struct Propagation {
     /// `[U]` and `[I]`: slots of the batch's rows while a step lasts, [`NO_SLOT`] otherwise.
     slot: [Buffer<u32>; 2],
     /// The parameters, scaled: `[U, stride]` and `[I, stride]`.
-    ego: [Buffer<f32>; 2],
+    ego: [Stored; 2],
     /// The last two layers, scaled; empty where there are not so many.
-    layer: [[Buffer<f32>; 2]; 2],
+    layer: [[Stored; 2]; 2],
 }
 
 /// What [`Form::Gram`] has in place of layers.
@@ -45,7 +46,7 @@ struct Product {
     gram: Gram,
     /// `[I, stride]`: y of the items, and the same, scaled.
     items: Buffer<f32>,
-    scaled: Buffer<f32>,
+    scaled: Stored,
 }
 
 /// Which of the two layers' buffers a training of so many layers uses.
@@ -54,14 +55,19 @@ fn layers_kept(layers: usize, form: Form) -> [bool; 2] {
 }
 
 /// Bytes of device memory: graph, layers, and final embeddings while they are exported.
-pub fn memory(graph: &Graph<'_>, LightGcn { layers, form }: LightGcn, stride: usize) -> u64 {
+pub fn memory(
+    graph: &Graph<'_>,
+    LightGcn { layers, form }: LightGcn,
+    stride: usize,
+    storage: Storage,
+) -> u64 {
     let (users, items) = (graph.user_scale.len(), graph.item_scale.len());
     let edges = Edges::memory(graph.by_user, items, stride) + Edges::memory(graph.by_item, users, stride);
     let kept = 1 + layers_kept(layers, form).into_iter().filter(|&kept| kept).count();
-    let rows = (users + items) * (4 * stride * (kept + 1) + 4);
+    let rows = (users + items) * (storage.bytes() * stride * kept + 4 * stride + 4);
     let product = match form {
         Form::Layers => 0,
-        Form::Gram => Gram::memory(items, stride) + (8 * items * stride) as u64,
+        Form::Gram => Gram::memory(items, stride) + ((4 + storage.bytes()) * items * stride) as u64,
     };
     edges + rows as u64 + product
 }
@@ -80,13 +86,15 @@ impl Propagation {
     ) -> Result<Self> {
         let [users, items] = tables.map(Table::rows);
         let (dim, stride) = (tables[USERS].dim(), tables[USERS].stride());
+        let storage = tables[USERS].storage();
         let edges = [
             Edges::new(device, graph.by_user, items, &graph.user_scale)?,
             Edges::new(device, graph.by_item, users, &graph.item_scale)?,
         ];
         let room = |kept: bool| -> Result<_> {
             let rows = [users, items].map(|rows| if kept { rows * stride } else { 0 });
-            Ok([device.alloc(GRAPH, rows[USERS])?, device.alloc(GRAPH, rows[ITEMS])?])
+            let [users, items] = rows.map(|n| Stored::alloc(device, GRAPH, storage, n));
+            Ok([users?, items?])
         };
         let [first, second] = layers_kept(layers, form);
         let gram = match form {
@@ -94,14 +102,14 @@ impl Propagation {
             Form::Gram => {
                 let product = Team::enter(|team| gram::product(team, graph));
                 Some(Product {
-                    gram: Gram::new(device, &product, items, dim)?,
+                    gram: Gram::new(device, &product, items, dim, storage)?,
                     items: device.alloc(GRAPH, items * stride)?,
-                    scaled: device.alloc(GRAPH, items * stride)?,
+                    scaled: Stored::alloc(device, GRAPH, storage, items * stride)?,
                 })
             }
         };
         let mut propagation = Propagation {
-            spmm: Spmm::new(device, dim, [&edges[USERS], &edges[ITEMS]])?,
+            spmm: Spmm::new(device, dim, storage, [&edges[USERS], &edges[ITEMS]])?,
             edges,
             gram,
             slot: [
@@ -147,7 +155,8 @@ impl Propagation {
     /// # Errors
     /// [`crate::Error::Device`] if a launch is refused.
     pub fn forward(&mut self, tables: [&Table; 2]) -> Result<()> {
-        let base = tables.map(|table| Base::Rows(&table.p));
+        let form = tables[USERS].storage();
+        let base = tables.map(|table| Base::Table(&table.p));
         let first = self.ego.each_ref().map(Input::Rows);
         match &mut self.gram {
             None => inner_layers(
@@ -155,11 +164,11 @@ impl Propagation {
                 &self.edges,
                 &self.slot,
                 self.layers,
-                &mut self.layer,
+                (&mut self.layer, form),
                 base,
                 first,
             ),
-            Some(product) => product.sum_users(&mut self.spmm, &self.edges, &self.slot, base, first),
+            Some(product) => product.sum_users(&mut self.spmm, &self.edges, &self.slot, form, base, first),
         }
     }
 
@@ -176,7 +185,7 @@ impl Propagation {
     ) -> Result<()> {
         let mean = mean(self.layers);
         let Propagation { spmm, edges, gram, slot, ego, layer, .. } = self;
-        let base = tables.map(|table| Base::Rows(&table.p));
+        let base = tables.map(|table| Base::Table(&table.p));
         let output = |rows| if batch.is_some() { Output::Batch(mean, rows) } else { Output::All(mean, rows) };
         let finish = |side: usize, base, rows| Finish {
             scale: &edges[side].scale,
@@ -209,7 +218,7 @@ impl Propagation {
     /// [`crate::Error::DeviceMemory`] if they do not fit.
     pub fn export(&mut self, tables: [&Table; 2]) -> Result<[Vec<f32>; 2]> {
         self.forward(tables)?;
-        let [users, items] = self.ego.each_ref().map(Buffer::len);
+        let [users, items] = self.ego.each_ref().map(Stored::len);
         let mut users = self.device.alloc(GRAPH, users)?;
         let mut items = self.device.alloc(GRAPH, items)?;
         self.last_layer(None, tables, [&mut users, &mut items])?;
@@ -239,6 +248,7 @@ impl Propagation {
             values: gradients[side],
         };
         let first = [input(USERS), input(ITEMS)];
+        let form = tables[USERS].storage().of_gradients();
         let [user_table, item_table] = tables;
         let [user_ego, item_ego] = ego;
         // A user is counted once a row, and so half for each of the row's two samples.
@@ -261,7 +271,7 @@ impl Propagation {
         };
         match gram {
             None => {
-                inner_layers(spmm, edges, slot, self.layers, layer, base, first)?;
+                inner_layers(spmm, edges, slot, self.layers, (layer, form), base, first)?;
                 let [of_users, of_items] = below(self.layers, layer, first);
                 let users = Half {
                     edges: &edges[USERS],
@@ -276,7 +286,7 @@ impl Propagation {
                 spmm.launch([Some(users), Some(items)])?;
             }
             Some(product) => {
-                product.sum_users(spmm, edges, slot, base, first)?;
+                product.sum_users(spmm, edges, slot, form, base, first)?;
                 let Product { gram, items: y, scaled } = product;
                 gram.launch(None, first[ITEMS], finish(ITEMS, Base::Rows(y), move_items))?;
                 let x = Input::Rows(scaled);
@@ -289,15 +299,17 @@ impl Propagation {
 }
 
 impl Product {
-    /// y of the items from a pass's base and first rows, as it is and scaled.
+    /// y of the items from a pass's base and first rows, as it is, and scaled in the form of the pass.
     fn sum_users(
         &mut self,
         spmm: &mut Spmm,
         edges: &[Edges; 2],
         slot: &[Buffer<u32>; 2],
+        form: Storage,
         base: [Base<'_>; 2],
         first: [Input<'_>; 2],
     ) -> Result<()> {
+        self.scaled.hold(form);
         let finish = Finish {
             scale: &edges[ITEMS].scale,
             slot: Some(&slot[ITEMS]),
@@ -314,17 +326,17 @@ fn mean(layers: usize) -> f32 {
 }
 
 /// What layer `k` of a pass sums: the layer below, or what the pass begins with.
-fn below<'a>(k: usize, layer: &'a [[Buffer<f32>; 2]; 2], first: [Input<'a>; 2]) -> [Input<'a>; 2] {
+fn below<'a>(k: usize, layer: &'a [[Stored; 2]; 2], first: [Input<'a>; 2]) -> [Input<'a>; 2] {
     if k == 1 { first } else { layer[(k - 1) % 2].each_ref().map(Input::Rows) }
 }
 
-/// Layers 1 to L - 1 of a pass.
+/// Layers 1 to L - 1 of a pass, in its form.
 fn inner_layers(
     spmm: &mut Spmm,
     edges: &[Edges; 2],
     slot: &[Buffer<u32>; 2],
     layers: usize,
-    layer: &mut [[Buffer<f32>; 2]; 2],
+    (layer, form): (&mut [[Stored; 2]; 2], Storage),
     base: [Base<'_>; 2],
     first: [Input<'_>; 2],
 ) -> Result<()> {
@@ -332,6 +344,7 @@ fn inner_layers(
         let [even, odd] = &mut *layer;
         let (next, before) = if k % 2 == 0 { (even, &*odd) } else { (odd, &*even) };
         let [of_users, of_items] = if k == 1 { first } else { before.each_ref().map(Input::Rows) };
+        next.iter_mut().for_each(|rows| rows.hold(form));
         let [users, items] = next;
         let half = |side: usize, x, scaled| Half {
             edges: &edges[side],

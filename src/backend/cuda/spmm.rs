@@ -1,14 +1,14 @@
 //! `spmm`: one half of a layer of the propagation, rows of one side from rows of the other; `mark`: the batch's rows.
 
 use super::{
-    Buffer, Device, Kernel, Params, Purpose, Shape,
+    Buffer, Device, Kernel, Params, Purpose, Shape, Stored,
     adam::{Optimiser, lanes},
     batch::Batch,
     params::{self, MARK_THREADS, NO_SLOT, SPMM_EDGES, SPMM_THREADS},
     sample::Touched,
-    table::{Table, stride, width},
+    table::{Table, stride, variant, width},
 };
-use crate::{data::Csr, error::Result};
+use crate::{data::Csr, error::Result, storage::Storage};
 
 // SAFETY: kernels/spmm.cu.
 unsafe impl Params for params::Spmm {
@@ -123,7 +123,7 @@ impl Edges {
 #[derive(Debug, Clone, Copy)]
 pub enum Input<'a> {
     /// `[others, stride]`, scaled.
-    Rows(&'a Buffer<f32>),
+    Rows(&'a Stored),
     /// The batch's, not scaled; all others are zero.
     Batch {
         /// `[others]`: place of each row among those of the batch, or [`NO_SLOT`].
@@ -138,6 +138,8 @@ pub enum Input<'a> {
 /// What the sum is added to.
 #[derive(Debug, Clone, Copy)]
 pub enum Base<'a> {
+    /// The parameters of a table, `[rows, stride]`.
+    Table(&'a Stored),
     /// `[rows, stride]`.
     Rows(&'a Buffer<f32>),
     /// `[slots, stride]` of the batch's rows; all others are zero.
@@ -148,7 +150,7 @@ pub enum Base<'a> {
 #[derive(Debug)]
 pub enum Output<'a> {
     /// A layer: `y` scaled, for the next to sum, and `y` itself where it is wanted, `[rows, stride]`.
-    Layer(&'a mut Buffer<f32>, Option<&'a mut Buffer<f32>>),
+    Layer(&'a mut Stored, Option<&'a mut Buffer<f32>>),
     /// Final rows, `y` times this, of all rows, `[rows, stride]`.
     All(f32, &'a mut Buffer<f32>),
     /// Final rows, `y` times this, of the batch's rows alone, `[slots, stride]`.
@@ -165,7 +167,7 @@ pub struct Move<'a> {
     /// The rows that move.
     pub table: &'a mut Table,
     /// `[rows, stride]`: where their new parameters go, scaled.
-    pub scaled: &'a mut Buffer<f32>,
+    pub scaled: &'a mut Stored,
     /// The batch's rows, which have an L2 term.
     pub batch: Batch<'a>,
     /// Those of this side.
@@ -190,11 +192,11 @@ pub struct Finish<'a> {
 }
 
 impl Finish<'_> {
-    /// For a kernel.
+    /// For a kernel whose tables are of the form `storage`.
     ///
     /// # Panics
-    /// If a buffer of all rows has another length.
-    pub(super) fn params(self, stride: usize) -> params::Finish {
+    /// If a buffer of all rows has another length, or a table another form.
+    pub(super) fn params(self, stride: usize, storage: Storage) -> params::Finish {
         let len = self.scale.len() * stride;
         let all = |buffer: &mut Buffer<f32>| {
             assert_eq!(buffer.len(), len, "other numbers of rows");
@@ -209,6 +211,10 @@ impl Finish<'_> {
             finish.slot = slot.ptr();
         }
         match self.base {
+            Base::Table(p) => {
+                assert_eq!((p.len(), p.storage()), (len, storage), "another table");
+                finish.stored_base = p.ptr();
+            }
             Base::Rows(rows) => {
                 assert_eq!(rows.len(), len, "other numbers of rows");
                 finish.base = rows.ptr();
@@ -217,7 +223,8 @@ impl Finish<'_> {
         }
         match self.output {
             Output::Layer(scaled, plain) => {
-                finish.scaled = all(scaled);
+                assert_eq!(scaled.len(), len, "other numbers of rows");
+                finish.scaled = scaled.ptr_mut();
                 if let Some(plain) = plain {
                     finish.out = all(plain);
                 }
@@ -229,8 +236,10 @@ impl Finish<'_> {
             }
             Output::Move(to) => {
                 assert_eq!(to.table.rows(), self.scale.len(), "other numbers of rows");
+                assert_eq!((to.table.storage(), to.scaled.storage()), (storage, storage), "another form");
+                assert_eq!(to.scaled.len(), len, "other numbers of rows");
                 finish.table = to.table.params_mut();
-                finish.scaled = all(to.scaled);
+                finish.scaled = to.scaled.ptr_mut();
                 finish.step = to.batch.step_ptr();
                 finish.rows = to.batch.rows_ptr();
                 finish.starts = to.batch.side(to.touched).starts;
@@ -253,6 +262,21 @@ pub struct Half<'a> {
     pub finish: Finish<'a>,
 }
 
+impl Half<'_> {
+    /// The form of the layers that it reads and writes, where there are any.
+    fn layers(&self) -> impl Iterator<Item = Storage> {
+        let read = match self.x {
+            Input::Rows(x) => Some(x.storage()),
+            Input::Batch { .. } => None,
+        };
+        let written = match &self.finish.output {
+            Output::Layer(scaled, _) => Some(scaled.storage()),
+            _ => None,
+        };
+        [read, written].into_iter().flatten()
+    }
+}
+
 /// Sums of parts of longer rows.
 #[derive(Debug)]
 struct Parts {
@@ -266,7 +290,8 @@ struct Parts {
 #[derive(Debug)]
 pub struct Spmm {
     device: Device,
-    kernel: Kernel<params::Spmm>,
+    /// By the form of layers: that of tables, and that of gradients.
+    kernels: Vec<(Storage, Kernel<params::Spmm>)>,
     mark: Kernel<params::Mark>,
     stride: usize,
     /// Groups of lanes of a block.
@@ -276,12 +301,12 @@ pub struct Spmm {
 }
 
 impl Spmm {
-    /// For rows of users and items of `dim` columns.
+    /// For tables of users and items of `dim` columns in one form.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if there is no kernel for `dim`, [`crate::Error::DeviceMemory`] if the buffers do not
     /// fit.
-    pub fn new(device: &Device, dim: usize, [users, items]: [&Edges; 2]) -> Result<Self> {
+    pub fn new(device: &Device, dim: usize, storage: Storage, [users, items]: [&Edges; 2]) -> Result<Self> {
         let (width, stride) = (width(dim)?, stride(dim));
         let parts = |edges: &Edges| {
             Ok(Parts {
@@ -289,8 +314,14 @@ impl Spmm {
                 arrived: device.zeros(GRAPH, edges.parts())?,
             })
         };
+        let mut kernels = vec![(storage, device.kernel_variant(variant(storage, width))?)];
+        let gradients = storage.of_gradients();
+        if gradients != storage {
+            let backward = format!("{storage}_{}", variant(gradients, width));
+            kernels.push((gradients, device.kernel_variant(backward)?));
+        }
         Ok(Spmm {
-            kernel: device.kernel_variant(width)?,
+            kernels,
             mark: device.kernel()?,
             stride,
             groups: SPMM_THREADS / lanes(width),
@@ -305,21 +336,27 @@ impl Spmm {
     /// [`crate::Error::Device`] if the launch is refused.
     ///
     /// # Panics
-    /// If shapes differ from those that this was made for, or both halves are missing.
+    /// If shapes or forms differ from those that this was made for, or both halves are missing.
     pub fn launch(&mut self, [users, items]: [Option<Half<'_>>; 2]) -> Result<()> {
         let (groups, stride) = (self.groups, self.stride);
         let blocks =
             [&users, &items].map(|half| half.as_ref().map_or(0, |h| h.edges.units().div_ceil(groups)));
+        let storage = self.kernels[0].0;
+        let forms: Vec<Storage> = [&users, &items].into_iter().flatten().flat_map(Half::layers).collect();
+        let form = forms.first().copied().unwrap_or(storage);
+        assert!(forms.iter().all(|&other| other == form), "layers of different forms");
+        let kernel = self.kernels.iter().find(|(of, _)| *of == form);
+        let Some((_, kernel)) = kernel else { panic!("layers in {form} for tables in {storage}") };
         let [user_parts, item_parts] = &mut self.parts;
         let params = params::Spmm {
-            side: [side(users, user_parts, stride), side(items, item_parts, stride)],
+            side: [side(users, user_parts, stride, storage), side(items, item_parts, stride, storage)],
             user_block: blocks[1],
             stride: stride as u32,
         };
         let shape = Shape::linear(blocks[0] + blocks[1], SPMM_THREADS);
         // SAFETY: the arrays have the shapes that kernels/params.h gives; edges are of rows of the other side, and slots
         // are slots of the batch's rows.
-        unsafe { self.device.launch(&self.kernel, shape, params) }
+        unsafe { self.device.launch(kernel, shape, params) }
     }
 
     /// Queues the marking of the batch's users and items: their slots in `slot`, or [`NO_SLOT`] again. `slots` of each
@@ -351,7 +388,7 @@ impl Spmm {
 }
 
 /// A side of a launch; without units where there is no half.
-fn side(half: Option<Half<'_>>, parts: &mut Parts, stride: usize) -> params::SpmmSide {
+fn side(half: Option<Half<'_>>, parts: &mut Parts, stride: usize, storage: Storage) -> params::SpmmSide {
     let Some(Half { edges, x, finish }) = half else {
         // SAFETY: numbers and pointers, of which zeros are values.
         return unsafe { std::mem::zeroed() };
@@ -365,7 +402,7 @@ fn side(half: Option<Half<'_>>, parts: &mut Parts, stride: usize) -> params::Spm
         }
         Input::Batch { slot, scale, values } => {
             assert!(slot.len() == edges.others && scale.len() == edges.others, "other numbers of rows");
-            (values.ptr(), slot.ptr(), scale.ptr())
+            (values.ptr().cast(), slot.ptr(), scale.ptr())
         }
     };
     let (partners, narrow) = match &edges.partners {
@@ -381,7 +418,7 @@ fn side(half: Option<Half<'_>>, parts: &mut Parts, stride: usize) -> params::Spm
         x_scale,
         partial: parts.sums.ptr_mut(),
         arrived: parts.arrived.ptr_mut(),
-        finish: finish.params(stride),
+        finish: finish.params(stride, storage),
         count: edges.units(),
         narrow,
     }

@@ -3,6 +3,7 @@
 //! A list is cut at k for every k asked for, so all k come from one list. `relevant` items are a user's items in the
 //! evaluated split. Users without relevant items are left out, never counted as 0.
 
+mod aplt;
 mod arp;
 mod coverage;
 mod gini;
@@ -66,10 +67,11 @@ pub const USER_METRICS: [UserMetric; 6] = [
 ];
 
 /// Metrics of exposure, in the order of reports.
-pub const LIST_METRICS: [ListMetric; 3] = [
+pub const LIST_METRICS: [ListMetric; 4] = [
     ListMetric { name: "coverage", value: coverage::coverage },
     ListMetric { name: "gini", value: gini::gini },
     ListMetric { name: "arp", value: arp::arp },
+    ListMetric { name: "aplt", value: aplt::aplt },
 ];
 
 /// What a relevant item at `rank` (from 1) adds to the DCG.

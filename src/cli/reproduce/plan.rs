@@ -1,0 +1,453 @@
+//! Which trainings are needed, which of them the engine has, and what they cost.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::{
+    cache::{self, Found, Record},
+    targets::{SYSTEMS, Target, Variant},
+};
+use crate::{
+    backbone::{Backbone, LightGcn},
+    cli::{memory::Estimate, output::Output, recipes},
+    config::Config,
+    data::{Interactions, Split, split::carve_valid},
+    device::{DeviceChoice, Resolved},
+    error::{Error, Result},
+    model::Carved,
+    objective,
+    report::Grouping,
+    train::{Placement, Rehearsal, Trainer},
+};
+
+/// Trainings end after about so many evaluations: those of Adressa took 18 to 64.
+const TYPICAL_EVALUATIONS: u64 = 30;
+/// Values of c to choose from where it is chosen on a validation split.
+const C_GRID: [f64; 6] = [0.0, 10.0, 20.0, 30.0, 40.0, 50.0];
+
+/// How the epoch, c and tau are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Protocol {
+    /// On the test split, as the authors' program does.
+    Paper,
+    /// On a validation split; the test split is looked at once.
+    Clean,
+}
+
+/// Data to reproduce on.
+#[derive(Debug)]
+pub struct Dataset {
+    /// As tables show it.
+    pub name: String,
+    /// Name for files.
+    pub file: String,
+    /// Whose recipes are used.
+    pub recipes: &'static str,
+    /// Whether it is that dataset, by its numbers of users and items.
+    pub of_paper: bool,
+    /// The interactions.
+    pub data: Interactions,
+}
+
+impl Dataset {
+    /// Everything at `paths`: files and folders of one dataset each, or folders of such folders.
+    ///
+    /// # Errors
+    /// If a path is no data, or data has no test split.
+    pub fn open_all(paths: &[PathBuf], output: &Output) -> Result<Vec<Self>> {
+        let mut datasets: Vec<Dataset> = Vec::new();
+        for path in paths {
+            for path in within(path)? {
+                let data = crate::cli::open_data(&path, output)?;
+                if data.count(Split::Test) == 0 {
+                    return Err(Error::data(
+                        format!("{} has no test split", path.display()),
+                        "make one with `macr split`",
+                    ));
+                }
+                let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                let known = recipes::of_size(data.users(), data.items())?;
+                let of_paper = known.is_some();
+                let mut file = known.as_ref().map_or(stem.clone(), |(key, _)| (*key).to_owned());
+                let (recipes, name) = known.unwrap_or(("adressa", stem));
+                file.retain(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));
+                while datasets.iter().any(|other| other.file == file) {
+                    file.push('x');
+                }
+                datasets.push(Dataset { name, file, recipes, of_paper, data });
+            }
+        }
+        Ok(datasets)
+    }
+
+    /// The data of a training: with the validation split that it selects on, which is taken from train where it is
+    /// missing. `None` where the data is as it is.
+    ///
+    /// # Errors
+    /// If train is too small.
+    pub fn carved(&self, config: &Config) -> Result<Option<(Interactions, Carved)>> {
+        if config.select != Split::Valid || self.data.count(Split::Valid) > 0 {
+            return Ok(None);
+        }
+        let data = carve_valid(&self.data, None, config.seed)?;
+        let interactions = data.count(Split::Valid);
+        Ok(Some((data, Carved { from: self.data.checksum(), interactions, seed: config.seed })))
+    }
+}
+
+/// Items and users in groups: by the authors' cuts for Adressa, else of equally many members.
+///
+/// # Errors
+/// As [`recipes::of_size`].
+pub fn grouping(data: &Interactions) -> Result<Grouping> {
+    let known = recipes::of_size(data.users(), data.items())?;
+    Ok(match known {
+        Some(("adressa", _)) => Grouping::adressa(data),
+        _ => Grouping::quantiles(data),
+    })
+}
+
+/// `path` itself if it is data, else the folders in it that have a train file.
+fn within(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return if path.exists() {
+            Ok(vec![path.into()])
+        } else {
+            Err(Error::data(
+                format!("there is no data at {}", path.display()),
+                "name it with --data; datasets/README.md says where the paper's is, and `macr synth` generates some",
+            ))
+        };
+    }
+    let has_train = |folder: &Path| {
+        let names = fs::read_dir(folder).into_iter().flatten().flatten();
+        names.into_iter().any(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name.starts_with("train.") || name.contains(".train.")
+        })
+    };
+    if has_train(path) {
+        return Ok(vec![path.into()]);
+    }
+    let entries = fs::read_dir(path).map_err(Error::io("read", path))?;
+    let mut found: Vec<PathBuf> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|e| e == "macr") || path.is_dir() && has_train(path))
+        .collect();
+    found.sort();
+    if found.is_empty() {
+        return Err(Error::data(
+            format!("{} has no data: no train file, and no folder with one", path.display()),
+            "name interaction files, or folders with a train and a test file",
+        ));
+    }
+    Ok(found)
+}
+
+/// One training.
+#[derive(Debug)]
+pub struct Training {
+    /// Position of its dataset.
+    pub dataset: usize,
+    /// `mf`, `macr_mf`, ...
+    pub recipe: &'static str,
+    /// As asked for first; others may share it.
+    pub variant: Variant,
+    /// Its settings.
+    pub config: Config,
+    /// Everything that decides its result.
+    pub identity: String,
+    /// Its run folder.
+    pub folder: PathBuf,
+    /// What is there.
+    pub found: Found,
+    /// What it costs; none if it is not needed.
+    pub cost: Option<Rehearsal>,
+}
+
+impl Training {
+    /// Name for people.
+    pub fn name(&self, datasets: &[Dataset]) -> String {
+        let Training { recipe, variant, config, dataset, .. } = self;
+        let change = if variant.changes.is_empty() { String::new() } else { format!(", {}", variant.name) };
+        format!("{} {recipe}{change}, seed {}", datasets[*dataset].name, config.seed)
+    }
+
+    /// Seconds that it is expected to take, and at most; 0 where it is done or cannot be done.
+    pub fn seconds(&self) -> [f64; 2] {
+        let Some(Rehearsal { epoch_seconds, evaluation_seconds }) = self.cost else { return [0.0; 2] };
+        let Config { epochs, eval_every, .. } = self.config;
+        let seconds = |epochs: u64| epochs as f64 * (epoch_seconds + evaluation_seconds / eval_every as f64);
+        [seconds(epochs.min(TYPICAL_EVALUATIONS.saturating_mul(eval_every))), seconds(epochs)]
+    }
+
+    /// The finished run.
+    pub fn record(&self) -> Option<&Record> {
+        match &self.found {
+            Found::Finished(record) => Some(record),
+            _ => None,
+        }
+    }
+}
+
+/// The settings that are not the default's: a setting that comes into being later changes no identity.
+fn settings(config: &Config) -> Result<toml::Table> {
+    let table = |config: &Config| {
+        toml::Table::try_from(config)
+            .map_err(|e| Error::config("config", e, "it has no TOML form", "use ordinary values"))
+    };
+    let (mut table, default) = (table(config)?, table(&Config::default())?);
+    table.retain(|key, value| default.get(key) != Some(value));
+    Ok(table)
+}
+
+/// What cannot be trained, and why.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Missing {
+    /// Name of the dataset.
+    pub dataset: String,
+    /// The recipe, with the variant where it is about that.
+    pub system: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Everything that is to be done.
+#[derive(Debug)]
+pub struct Plan {
+    /// What is to be made.
+    pub targets: Vec<Target>,
+    /// On what.
+    pub datasets: Vec<Dataset>,
+    /// Position of the dataset of Tables 3 to 5 and of the figures.
+    pub main: usize,
+    /// The trainings, each once.
+    pub trainings: Vec<Training>,
+    /// What cannot be trained.
+    pub missing: Vec<Missing>,
+    /// How is chosen.
+    pub protocol: Protocol,
+    /// Number of seeds, from 0.
+    pub seeds: u64,
+    /// Settings over the recipes.
+    pub overrides: toml::Table,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// What is to be made.
+    pub targets: &'a [Target],
+    /// How is chosen.
+    pub protocol: Protocol,
+    /// Number of seeds.
+    pub seeds: u64,
+    /// Settings over the recipes.
+    pub overrides: toml::Table,
+    /// Where.
+    pub device: DeviceChoice,
+    /// Folder of the runs.
+    pub runs: &'a Path,
+}
+
+impl Plan {
+    /// The plan for `request` on `datasets`, with what is already there.
+    ///
+    /// # Errors
+    /// If settings cannot be used, or a device that is asked for is not there.
+    pub fn new(request: Request<'_>, datasets: Vec<Dataset>) -> Result<Self> {
+        let Request { targets, protocol, seeds, overrides, device, runs } = request;
+        let main = datasets.iter().position(|d| d.of_paper && d.recipes == "adressa").unwrap_or(0);
+        let mut plan = Plan {
+            targets: Target::each(targets),
+            datasets,
+            main,
+            trainings: Vec::new(),
+            missing: Vec::new(),
+            protocol,
+            seeds,
+            overrides,
+        };
+        for target in plan.targets.clone() {
+            let on = if target == Target::Table2 { 0..plan.datasets.len() } else { main..main + 1 };
+            for dataset in on {
+                for (recipe, variant) in target.needs() {
+                    for seed in 0..seeds {
+                        plan.add(dataset, recipe, &variant, seed, device, runs)?;
+                    }
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The settings of a training, or why there are none.
+    fn config(&self, dataset: usize, recipe: &str, variant: &Variant, seed: u64) -> Result<Config> {
+        let dataset = &self.datasets[dataset];
+        let found = recipes::find(&format!("{}/{recipe}", dataset.recipes), 0, 0)?;
+        let mut config = Config::default().with(found.settings)?;
+        if self.protocol == Protocol::Clean {
+            config = config.with(toml::toml! { select = "valid" })?;
+            if config.objective == "macr" {
+                config.c = C_GRID.map(|c| c as f32).to_vec();
+            }
+        }
+        config = config.with(self.overrides.clone())?.with(variant.changes.clone())?;
+        config.seed = seed;
+        Ok(config)
+    }
+
+    fn add(
+        &mut self,
+        dataset: usize,
+        recipe: &'static str,
+        variant: &Variant,
+        seed: u64,
+        device: DeviceChoice,
+        runs: &Path,
+    ) -> Result<()> {
+        let config = match self.config(dataset, recipe, variant, seed) {
+            Ok(config) => config,
+            Err(error) => {
+                let reason = match error {
+                    Error::Unknown { what, .. } => format!("the engine has no such {what}"),
+                    other => other.to_string(),
+                };
+                self.lacks(dataset, recipe, reason);
+                return Ok(());
+            }
+        };
+        let data = &self.datasets[dataset].data;
+        let device = match Placement::new(data, &config, device) {
+            Ok(Placement { device: Resolved::Cpu, .. }) => "cpu",
+            #[cfg(feature = "cuda")]
+            Ok(Placement { device: Resolved::Cuda(_), .. }) => "cuda",
+            Err(error @ (Error::Config { .. } | Error::Unknown { .. })) => {
+                self.lacks(dataset, recipe, error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let (engine, data) = (cache::ENGINE, data.checksum());
+        let settings = settings(&config)?;
+        let identity = format!("engine {engine}\ndevice {device}\ndata {data}\n{settings}");
+        let key = format!("{:032x}", xxh3_128(identity.as_bytes()));
+        if self.trainings.iter().any(|training| training.identity == key) {
+            return Ok(());
+        }
+        let file = &self.datasets[dataset].file;
+        let folder = runs.join(format!("{file}-{recipe}-{seed}-{}", &key[..12]));
+        let found = cache::look(&folder, &key);
+        self.trainings.push(Training {
+            dataset,
+            recipe,
+            variant: variant.clone(),
+            config,
+            identity: key,
+            folder,
+            found,
+            cost: None,
+        });
+        Ok(())
+    }
+
+    fn lacks(&mut self, dataset: usize, system: &str, reason: String) {
+        let dataset = self.datasets[dataset].name.clone();
+        let missing = Missing { dataset, system: system.into(), reason };
+        if !self.missing.contains(&missing) {
+            self.missing.push(missing);
+        }
+    }
+
+    /// The training of `recipe` with `variant` on `dataset`.
+    pub fn find(&self, dataset: usize, recipe: &str, variant: &Variant, seed: u64) -> Option<&Training> {
+        let config = self.config(dataset, recipe, variant, seed).ok()?;
+        self.trainings.iter().find(|t| t.dataset == dataset && t.recipe == recipe && t.config == config)
+    }
+
+    /// Positions of the trainings that are still to be done, the longest first.
+    pub fn todo(&self) -> Vec<usize> {
+        let mut todo: Vec<usize> = (0..self.trainings.len())
+            .filter(|&k| self.trainings[k].record().is_none() && self.trainings[k].cost.is_some())
+            .collect();
+        let expected = |k: usize| self.trainings[k].seconds()[0];
+        todo.sort_by(|&a, &b| expected(b).total_cmp(&expected(a)));
+        todo
+    }
+
+    /// Finds what every missing training costs, by a few steps of each kind; what the engine refuses is missing.
+    ///
+    /// # Errors
+    /// If a device fails.
+    pub fn rehearse(&mut self, device: DeviceChoice, output: &Output) -> Result<()> {
+        let mut known: HashMap<String, Option<Rehearsal>> = HashMap::new();
+        let needed: Vec<usize> =
+            (0..self.trainings.len()).filter(|&k| self.trainings[k].record().is_none()).collect();
+        let bar = output.progress(needed.len() as u64, "rehearsing");
+        for k in needed {
+            bar.inc(1);
+            let Training { dataset, recipe, ref variant, ref config, .. } = self.trainings[k];
+            // The same work: seeds and weights aside; selecting on the split that is there.
+            let mut shape = Config { seed: 0, select: Split::Test, ..config.clone() };
+            (shape.alpha, shape.beta, shape.l2, shape.learning_rate) = (1e-3, 1e-3, 1e-5, 1e-3);
+            let kind = format!("{dataset}\n{}", shape.to_toml()?);
+            let cost = match known.get(&kind) {
+                Some(cost) => *cost,
+                None => {
+                    let data = &self.datasets[dataset].data;
+                    let placement = Placement::new(data, &shape, device)?;
+                    let rehearsal = Trainer::on(&placement.device, data, shape).and_then(Trainer::rehearse);
+                    let system = match variant.changes.is_empty() {
+                        true => recipe.to_owned(),
+                        false => format!("{recipe}, {}", variant.name),
+                    };
+                    let cost = match rehearsal {
+                        Ok(cost) => Some(cost),
+                        Err(error @ (Error::Config { .. } | Error::Unknown { .. })) => {
+                            self.lacks(dataset, &system, error.to_string());
+                            None
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    known.insert(kind, cost);
+                    cost
+                }
+            };
+            self.trainings[k].cost = cost;
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// The most memory that one of the trainings `todo` needs with one thread.
+    ///
+    /// # Errors
+    /// If settings cannot be used.
+    pub fn peak(&self, todo: &[usize]) -> Result<u64> {
+        let peak = |training: &Training| -> Result<u64> {
+            let (config, data) = (&training.config, &self.datasets[training.dataset].data);
+            let sampler = config.sampler(data)?;
+            let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+            let lightgcn = match config.backbone {
+                Backbone::Mf => None,
+                Backbone::LightGcn => {
+                    Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?.0)
+                }
+            };
+            Ok(Estimate::new(data, data.file_bytes(), config, objective.as_ref(), lightgcn, 1).peak)
+        };
+        todo.iter().map(|&k| peak(&self.trainings[k])).try_fold(0, |most, peak| Ok(most.max(peak?)))
+    }
+
+    /// The systems of Table 2 that `dataset` has no training of.
+    pub fn lacking(&self, dataset: usize) -> Vec<&'static str> {
+        let trained = |recipe| self.trainings.iter().any(|t| t.dataset == dataset && t.recipe == recipe);
+        SYSTEMS.iter().filter(|system| !trained(system.recipe)).map(|system| system.name).collect()
+    }
+}

@@ -1,0 +1,256 @@
+//! Trains what is missing, several runs side by side.
+//!
+//! A training gives the same bits at any number of threads and gains less than twofold from two, so each run gets as few
+//! threads as keep all of them busy.
+
+use std::{
+    path::Path,
+    process,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use super::{
+    cache::{self, Found, Record},
+    plan::{Plan, Training},
+};
+use crate::{
+    cli::{lock::Lock, output::Output, run_writer::RunWriter, system::Memory},
+    config::Config,
+    device::DeviceChoice,
+    error::{Error, Result},
+    model::Model,
+    train::{self, Checkpoint, Epoch, Evaluated, Observer, Placement, Trainer, checkpoint::CHECKPOINTS},
+};
+
+/// Units of the progress bar in a second of expected work.
+const TICKS: f64 = 1000.0;
+/// Time from one checkpoint of a run to the next.
+const CHECKPOINT_PAUSE: Duration = Duration::from_secs(60);
+/// What a checkpoint notes: bytes of metrics written before.
+const LOGGED: &str = "logged";
+
+/// Trains what the plan has still to do. What fails is said and returned; what is finished is kept whatever happens.
+///
+/// # Errors
+/// [`Error::Stopped`] after Ctrl-C; [`Error::Io`] if runs cannot be written.
+pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output) -> Result<Vec<Error>> {
+    let todo = plan.todo();
+    if todo.is_empty() {
+        return Ok(Vec::new());
+    }
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    // The first Ctrl-C has the runs in progress put down, the second ends the process. Where a caller has a handler of its
+    // own, that one stays.
+    let _ = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            process::exit(130);
+        }
+    });
+    let jobs = jobs(plan, &todo, device)?;
+    let threads = rayon::current_num_threads();
+    output.remark(format_args!(
+        "{} trainings, {jobs} at a time with {} of {threads} threads each",
+        todo.len(),
+        (threads / jobs).max(1),
+    ));
+    let expected: f64 = todo.iter().map(|&k| plan.trainings[k].seconds()[0]).sum();
+    let bar = output.progress((expected * TICKS) as u64, "training");
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let shared: &Plan = plan;
+    let work = |threads: usize| {
+        while let Some(&k) = todo.get(next.fetch_add(1, Ordering::SeqCst)) {
+            if interrupted.load(Ordering::SeqCst) {
+                return;
+            }
+            let training = &shared.trainings[k];
+            let mut progress = Progress { bar: &bar, interrupted: &interrupted, ticks: Ticks::new(training) };
+            let result = one(shared, training, device, threads, &mut progress);
+            progress.ticks.rest(&bar);
+            let name = training.name(&shared.datasets);
+            match &result {
+                Ok(record) => bar.suspend(|| {
+                    output.remark(format_args!(
+                        "{name}: epoch {} of {}, {:.1} s",
+                        record.best_epoch,
+                        record.epochs,
+                        (record.train_ms + record.eval_ms) as f64 / 1000.0
+                    ));
+                }),
+                Err(Error::Interrupted { .. }) => {}
+                Err(error) => bar.suspend(|| output.remark(format_args!("{name}: {error}"))),
+            }
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((k, result));
+        }
+    };
+    let pools: Vec<rayon::ThreadPool> = (0..jobs)
+        .map(|job| {
+            // Threads that do not divide go to the first ones.
+            let threads = threads / jobs + usize::from(job < threads % jobs);
+            rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build().map_err(|e| {
+                Error::config("threads", threads, format!("they cannot be started ({e})"), "ask for fewer")
+            })
+        })
+        .collect::<Result<_>>()?;
+    thread::scope(|scope| {
+        for pool in &pools {
+            scope.spawn(|| pool.install(|| work(pool.current_num_threads())));
+        }
+    });
+    bar.finish_and_clear();
+    let mut failed = Vec::new();
+    for (k, result) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match result {
+            Ok(record) => plan.trainings[k].found = Found::Finished(record),
+            Err(Error::Interrupted { .. }) => {}
+            Err(error) => failed.push(error),
+        }
+    }
+    if interrupted.load(Ordering::SeqCst) {
+        return Err(Error::Stopped { saved: out.into() });
+    }
+    Ok(failed)
+}
+
+/// How many runs go side by side: one on a GPU; else as many as there are threads and memory for.
+fn jobs(plan: &Plan, todo: &[usize], device: DeviceChoice) -> Result<usize> {
+    let first = &plan.trainings[todo[0]];
+    let placement = Placement::new(&plan.datasets[first.dataset].data, &first.config, device)?;
+    if placement.gpu_memory.is_some() {
+        return Ok(1);
+    }
+    let fitting = Memory::now().available / plan.peak(todo)?.max(1);
+    Ok(rayon::current_num_threads().min(todo.len()).min(fitting as usize).max(1))
+}
+
+/// Trains one and marks it as finished.
+fn one(
+    plan: &Plan,
+    training: &Training,
+    device: DeviceChoice,
+    threads: usize,
+    progress: &mut Progress<'_>,
+) -> Result<Record> {
+    let (dataset, folder) = (&plan.datasets[training.dataset], &training.folder);
+    let carved = dataset.carved(&training.config)?;
+    let (data, carved) = match &carved {
+        Some((data, carved)) => (data, Some(carved.clone())),
+        None => (&dataset.data, None),
+    };
+    // Another command may have come first.
+    if let Found::Finished(record) = cache::look(folder, &training.identity) {
+        return Ok(record);
+    }
+    cache::reopen(folder)?;
+    let placement = Placement::new(data, &training.config, device)?;
+    let mut trainer = Trainer::on(&placement.device, data, training.config.clone())?.carved(carved);
+    let mut writer = match begun(folder, &training.config) {
+        Some((lock, checkpoint)) => {
+            let logged = checkpoint.notes[LOGGED].as_u64().unwrap_or(0);
+            trainer = trainer.resume(&checkpoint)?;
+            RunWriter::resume(folder, lock, 0, &training.config.to_toml()?, &checkpoint, logged)?
+        }
+        None => RunWriter::create(folder, 0, &training.config.to_toml()?, data)?,
+    };
+    let mut watch = Watch { writer: &mut writer, progress, saved: Instant::now() };
+    let (_, summary) = trainer.fit(&mut watch)?;
+    writer.finish()?;
+    let ms = |seconds: f64| (seconds * 1000.0) as u64;
+    let record = Record {
+        identity: training.identity.clone(),
+        model: String::new(),
+        best_epoch: summary.best_epoch,
+        epochs: summary.epochs,
+        train_ms: ms(summary.train_seconds),
+        eval_ms: ms(summary.eval_seconds),
+        threads,
+        device: placement.device.to_string(),
+    };
+    cache::finish(folder, record)
+}
+
+/// The last checkpoint of the same training in `folder`; none where there is none to go on from.
+fn begun(folder: &Path, config: &Config) -> Option<(Lock, Checkpoint)> {
+    let lock = RunWriter::take(folder).ok()?;
+    let checkpoint = Checkpoint::newest(&folder.join(CHECKPOINTS)).ok()??;
+    checkpoint.admits(config).ok()?;
+    Some((lock, checkpoint))
+}
+
+/// What a training adds to the bar: each epoch its part, and at its end what it did not need.
+struct Ticks {
+    epoch: u64,
+    left: u64,
+}
+
+impl Ticks {
+    fn new(training: &Training) -> Self {
+        let [expected, most] = training.seconds();
+        let epoch = (most * TICKS) as u64 / training.config.epochs.max(1);
+        Ticks { epoch, left: (expected * TICKS) as u64 }
+    }
+
+    fn epoch(&mut self, bar: &ProgressBar) {
+        let ticks = self.epoch.min(self.left);
+        self.left -= ticks;
+        bar.inc(ticks);
+    }
+
+    fn rest(&mut self, bar: &ProgressBar) {
+        bar.inc(std::mem::take(&mut self.left));
+    }
+}
+
+struct Progress<'a> {
+    bar: &'a ProgressBar,
+    interrupted: &'a AtomicBool,
+    ticks: Ticks,
+}
+
+struct Watch<'a, 'b> {
+    writer: &'a mut RunWriter,
+    progress: &'a mut Progress<'b>,
+    /// When the last checkpoint was taken.
+    saved: Instant,
+}
+
+impl Observer for Watch<'_, '_> {
+    fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
+        self.progress.ticks.epoch(self.progress.bar);
+        self.writer.log(epoch)
+    }
+
+    fn evaluated(&mut self, evaluated: &Evaluated) -> Result<()> {
+        self.writer.log(evaluated)
+    }
+
+    fn improved(&mut self, model: &Model) -> Result<()> {
+        self.writer.save(model)
+    }
+    /// The memory of a checkpoint and that of an evaluation are not needed at the same time.
+    fn evaluating(&mut self) -> Result<()> {
+        self.writer.finish_saving()
+    }
+
+    fn checkpoint_is_due(&mut self, _: &train::Progress, finished: bool) -> bool {
+        !finished && self.saved.elapsed() >= CHECKPOINT_PAUSE
+    }
+
+    fn checkpoint(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
+        checkpoint.notes = json!({ LOGGED: self.writer.logged() });
+        self.saved = Instant::now();
+        self.writer.checkpoint(checkpoint)
+    }
+
+    fn stop(&self) -> bool {
+        self.progress.interrupted.load(Ordering::SeqCst)
+    }
+}
