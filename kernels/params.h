@@ -34,6 +34,17 @@
 #define ALL_PAIRS_TILE 4
 #define ALL_PAIRS_NODES 192
 
+// expomf: threads of a block by kernel; rows and others of a tile of scores, and columns of one of normal matrices, whose
+// rows are more; others, or components, that are staged at once; tries of a system, each with a larger ridge.
+#define EXPOMF_THREADS 256
+#define EXPOMF_TILE 64
+#define EXPOMF_ROWS 128
+#define EXPOMF_DEPTH 16
+#define EXPOMF_SOLVE_THREADS 128
+#define EXPOMF_ITEM_THREADS 128
+#define EXPOMF_POSTERIOR_THREADS 1024
+#define EXPOMF_TRIES 40
+
 // sample_draw: the batches of S consecutive steps.
 typedef struct {
     const uint64_t *first_step;  // [1] the first step of the chunk, counted from 0 over the whole training
@@ -488,10 +499,117 @@ typedef struct {
     uint32_t most_rows;  // of `partial`
 } Gram;
 
+// The density of an unobserved pair.
+typedef struct {
+    float ln_c;
+    float half;        // lambda_y / 2
+    float ln_epsilon;  // of what is added to the density
+    uint32_t epsilon;  // 1: something is
+} ExpomfDensity;
+
+// expomf_expose, expomf_sums: N rows of a side, M others
+typedef struct {
+    const float *own;          // [N, W]
+    const float *other;        // [M, W]
+    const float *own_logit;    // [N] ln(mu / (1 - mu)); null: the side is the users
+    const float *other_logit;  // [M]; null: the others are
+    float *exposure;           // [R, pitch] out: of the rows from `first` on, whole tiles; expose only
+    double *sums;              // [spans, N, 2] out: of A and of the log likelihood; sums only
+    ExpomfDensity density;
+    uint32_t rows;    // N
+    uint32_t others;  // M
+    uint32_t first;   // expose only
+    uint32_t pitch;   // M in whole tiles
+    uint32_t stride;  // W
+    uint32_t padding;
+} ExpomfScores;
+
+// expomf_mark
+typedef struct {
+    const uint64_t *offsets;    // [N + 1]
+    const uint32_t *positives;  // [nnz] others
+    float *exposure;            // [R, pitch]
+    uint32_t first;
+    uint32_t count;  // rows from `first` on
+    uint32_t pitch;
+    uint32_t padding;
+} ExpomfMark;
+
+// expomf_normal
+typedef struct {
+    const float *exposure;  // [R, pitch], R a multiple of EXPOMF_ROWS
+    const float *other;     // [M, W]
+    float *matrices;        // [R, columns] out
+    uint32_t others;        // M
+    uint32_t pitch;
+    uint32_t columns;  // D (D + 1) / 2 in whole tiles
+    uint32_t dim;      // D
+    uint32_t stride;   // W
+    uint32_t padding;
+} ExpomfNormal;
+
+// expomf_solve: a block a row; shared memory for (D + 1) (D + 2) / 2 + D numbers
+typedef struct {
+    const float *matrices;      // [R, columns]
+    const float *other;         // [M, W]
+    const uint64_t *offsets;    // [N + 1]
+    const uint32_t *positives;  // [nnz] others
+    float *table;               // [N, W] out: the rows from `first` on
+    uint32_t *failed;           // [1] out: the first row without a solution
+    float ridge;
+    uint32_t first;
+    uint32_t columns;
+    uint32_t dim;     // D
+    uint32_t stride;  // W
+    uint32_t padding;
+} ExpomfSolve;
+
+// expomf_item: a block an item
+typedef struct {
+    const float *theta;        // [U, W]
+    const float *beta;         // [I, W]
+    const uint64_t *offsets;   // [I + 1]
+    const uint32_t *users_of;  // [nnz]
+    const double *sums;        // [spans, I, 2]
+    float *mu;                 // [I] in and out
+    float *logit;              // [I] in and out
+    double *posterior;         // [I] out: the item's part of the log posterior, under the old mu
+    double a0;
+    double b0;
+    double ln_c;
+    ExpomfDensity density;
+    uint32_t users;  // U
+    uint32_t items;  // I
+    uint32_t spans;
+    uint32_t stride;  // W
+} ExpomfItem;
+
+// expomf_posterior: one block
+typedef struct {
+    const double *posterior;  // [I]
+    const float *theta;       // [U, W]
+    const float *beta;        // [I, W]
+    const uint32_t *failed;   // [2] users, items
+    double *out;              // [3] the log posterior, and `failed`
+    double lambda_theta;
+    double lambda_beta;
+    uint32_t users;   // U
+    uint32_t items;   // I
+    uint32_t stride;  // W
+    uint32_t padding;
+} ExpomfPosterior;
+
 #ifdef __cplusplus
 static_assert(sizeof(RankLogits) == 40, "RankLogits");
 static_assert(sizeof(Metrics) == 88, "Metrics");
 static_assert(sizeof(RankPack) == 80, "RankPack");
+static_assert(sizeof(ExpomfDensity) == 16, "ExpomfDensity");
+static_assert(sizeof(ExpomfScores) == 88, "ExpomfScores");
+static_assert(sizeof(ExpomfMark) == 40, "ExpomfMark");
+static_assert(sizeof(ExpomfNormal) == 48, "ExpomfNormal");
+static_assert(sizeof(ExpomfSolve) == 72, "ExpomfSolve");
+static_assert(sizeof(ExpomfItem) == 120, "ExpomfItem");
+static_assert(sizeof(ExpomfPosterior) == 72, "ExpomfPosterior");
 static_assert(sizeof(RankSeen) == 16, "RankSeen");
 static_assert(sizeof(RankLists) == 200, "RankLists");
 static_assert(sizeof(RankMerge) == 48, "RankMerge");

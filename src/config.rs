@@ -4,11 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     backbone::{Backbone, Propagation},
+    backend::expomf::{self, ExposureConstant},
     data::{Interactions, Split},
     error::{Error, Result},
     model::Ranking,
     objective::{
-        self, BranchKind, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig, Pairing, RegForm, RegNorm,
+        self, BranchKind, EXPOMF, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig, Pairing, RegForm,
+        RegNorm,
     },
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
@@ -25,7 +27,7 @@ pub struct Config {
     pub layers: usize,
     /// LightGCN: how the layers are computed.
     pub propagation: Propagation,
-    /// Name of the objective, see [`crate::objective::REGISTRY`].
+    /// Name of the objective, see [`crate::objective::REGISTRY`], or [`EXPOMF`].
     pub objective: String,
     /// MACR: which gates a match score meets in the main loss.
     pub pairing: Pairing,
@@ -61,6 +63,22 @@ pub struct Config {
     pub lambda_int: f32,
     /// DICE: weight of the conformity loss.
     pub lambda_pop: f32,
+    /// ExpoMF: probability of exposure to every item that training begins with.
+    pub exposure: f32,
+    /// ExpoMF: constant of the density that exposures are computed with.
+    pub exposure_constant: ExposureConstant,
+    /// ExpoMF: first parameter of the Beta prior of an item's exposure.
+    pub a0: f32,
+    /// ExpoMF: second parameter of that prior.
+    pub b0: f32,
+    /// ExpoMF: precision of the users' embeddings.
+    pub lambda_theta: f32,
+    /// ExpoMF: precision of the items' embeddings.
+    pub lambda_beta: f32,
+    /// ExpoMF: precision of the observations.
+    pub lambda_y: f32,
+    /// ExpoMF: standard deviation of the initial embeddings.
+    pub init_std: f32,
     /// Counterfactual reference scores to rank by; of several the best on the selection split is taken.
     #[serde(deserialize_with = "one_or_many")]
     pub c: Vec<f32>,
@@ -141,6 +159,14 @@ impl Default for Config {
             nu: 0.01,
             lambda_int: 0.1,
             lambda_pop: 0.1,
+            exposure: 0.01,
+            exposure_constant: ExposureConstant::Exact,
+            a0: 1.0,
+            b0: 1.0,
+            lambda_theta: 1e-5,
+            lambda_beta: 1e-5,
+            lambda_y: 1.0,
+            init_std: 0.01,
             c: vec![0.0],
             tau: vec![0.0],
             sampler: SamplerKind::UserUniform,
@@ -217,6 +243,9 @@ impl Config {
             }
         };
         objective::check(&self.objective)?;
+        if self.objective == EXPOMF {
+            self.expomf()?;
+        }
         positive("learning-rate", self.learning_rate)?;
         weight("l2", self.l2)?;
         for (key, x) in [
@@ -272,6 +301,51 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// ExpoMF's part of the configuration.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for values that it cannot be trained with.
+    pub fn expomf(&self) -> Result<expomf::Settings> {
+        let &Config { dim, storage, seed, exposure, exposure_constant, a0, b0, init_std, .. } = self;
+        let &Config { lambda_theta, lambda_beta, lambda_y, .. } = self;
+        if self.backbone != Backbone::Mf {
+            let problem = "expomf is a model of matrix factorisation alone";
+            return Err(Error::config("backbone", self.backbone, problem, "use mf, or another --objective"));
+        }
+        for (key, x) in [
+            ("lambda-theta", lambda_theta),
+            ("lambda-beta", lambda_beta),
+            ("lambda-y", lambda_y),
+            ("init-std", init_std),
+        ] {
+            if !(x > 0.0 && x.is_finite()) {
+                return Err(Error::config(key, x, "it must be positive", "use for example 0.01"));
+            }
+        }
+        for (key, x) in [("a0", a0), ("b0", b0)] {
+            if !(x >= 1.0 && x.is_finite()) {
+                return Err(Error::config(key, x, "the prior has no mode below 1", "use 1 or more"));
+            }
+        }
+        if !(exposure > 0.0 && exposure < 1.0) {
+            let problem = "it is a probability, and neither 0 nor 1";
+            return Err(Error::config("exposure", exposure, problem, "use for example 0.01"));
+        }
+        Ok(expomf::Settings {
+            dim,
+            lambda_theta,
+            lambda_beta,
+            lambda_y,
+            a0,
+            b0,
+            exposure,
+            init_std,
+            constant: exposure_constant,
+            storage,
+            seed,
+        })
     }
 
     /// Every ranking that the selection chooses among.
@@ -368,6 +442,12 @@ mod tests {
             toml::toml! { adam_beta1 = 1.0 },
             toml::toml! { adam_beta2 = 0.9 },
             toml::toml! { reg_form = "both" },
+            toml::toml! { objective = "expomf"
+            exposure = 1.0 },
+            toml::toml! { objective = "expomf"
+            a0 = 0.5 },
+            toml::toml! { objective = "expomf"
+            backbone = "lightgcn" },
         ] {
             assert!(Config::default().with(bad).is_err());
         }

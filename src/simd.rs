@@ -9,6 +9,16 @@ use crate::storage::Element;
 /// Lanes of every sum; rows are padded to a multiple of it.
 pub const LANES: usize = 16;
 
+/// One vector, at the beginning of a cache line: across two lines it would take twice the time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C, align(64))]
+pub struct Line(pub [f32; LANES]);
+
+impl Line {
+    /// Zeros.
+    pub const ZERO: Line = Line([0.0; LANES]);
+}
+
 /// Defines a function whose body is compiled for each of them; callees must be `#[inline(always)]` to take part.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$T:ident: $bound:ident>)? ($($arg:ident: $type:ty),* $(,)?)
@@ -176,6 +186,18 @@ pub fn prefetch<T>(start: *const T, n: usize) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (start, n);
+}
+
+/// True if this CPU runs the compilation for AVX-512, which has twice the registers, of twice the lanes.
+pub fn wide() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let wide = std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512bw")
+        && std::arch::is_x86_feature_detected!("avx512dq")
+        && std::arch::is_x86_feature_detected!("avx512vl");
+    #[cfg(not(target_arch = "x86_64"))]
+    let wide = false;
+    wide
 }
 
 /// Which compilation of a [`vectorised!`] function this CPU runs.

@@ -61,10 +61,11 @@ fn the_memory_estimate_is_what_is_used() {
     let tiny =
         ["--users", "8000", "--items", "5000", "--interactions", "45000", "--test-per-item", "2", "-q"];
     place.works(&["synth", "-o", "tiny.macr", "--valid-per-item", "1"], &tiny);
-    let cases: [(&str, &[&str]); 4] = [
+    let cases: [(&str, &[&str]); 5] = [
         ("data.macr", &["--dim", "128", "--batch-size", "8192"]),
         ("data.macr", &["--dim", "64", "--batch-size", "32768", "--objective", "macr", "--c", "0,10,20,30"]),
         ("tiny.macr", &["--batch-size", "2048", "--objective", "macr", "--branch", "mlp:1024"]),
+        ("tiny.macr", &["--dim", "32", "--objective", "expomf"]),
         ("whole.macr", &["--dim", "32", "--batch-size", "2048", "--sampler", "interaction"]),
     ];
     for (data, settings) in cases {

@@ -17,7 +17,32 @@ const KEYS: [&str; 11] = [
     "select",
     "sampler",
 ];
-const MACR_KEYS: [&str; 4] = ["pairing", "alpha", "beta", "c"];
+/// What an objective's recipes have besides.
+const OWN_KEYS: [(&str, &[&str]); 5] = [
+    ("macr", &["pairing", "alpha", "beta", "c"]),
+    ("ipw", &["ipw_variant", "ipw_scope", "eta"]),
+    ("reg", &["reg_form", "reg_norm", "mu"]),
+    ("cause", &["nu"]),
+    ("dice", &["lambda_int", "lambda_pop", "nu", "adam_beta1", "adam_beta2", "negatives"]),
+];
+/// Of expectation maximisation, which has no batches.
+const EXPOMF_KEYS: [&str; 15] = [
+    "backbone",
+    "objective",
+    "exposure",
+    "exposure_constant",
+    "a0",
+    "b0",
+    "lambda_theta",
+    "lambda_beta",
+    "lambda_y",
+    "init_std",
+    "dim",
+    "epochs",
+    "eval_every",
+    "patience",
+    "select",
+];
 
 #[test]
 fn every_dataset_has_its_sizes_and_recipes() {
@@ -41,12 +66,18 @@ fn every_dataset_has_its_sizes_and_recipes() {
             "{name}"
         );
         let recipes = dataset["recipes"].as_table().unwrap();
-        assert_eq!(recipes.len(), 5, "{name}");
+        assert_eq!(recipes.len(), 16, "{name}");
         for (recipe, settings) in recipes {
             let found: BTreeSet<&str> = settings.as_table().unwrap().keys().map(String::as_str).collect();
-            let macr_keys = MACR_KEYS.into_iter().filter(|_| recipe.starts_with("macr_"));
+            if recipe == "expomf_mf" {
+                assert_eq!(found, EXPOMF_KEYS.into_iter().collect(), "{name}: {recipe}");
+                continue;
+            }
+            let objective = recipe.split_once('_').map_or("", |(objective, _)| objective);
+            let own = OWN_KEYS.iter().find(|(of, _)| *of == objective).map_or(&[][..], |(_, keys)| keys);
             let layers = recipe.ends_with("lightgcn").then_some("layers");
-            assert_eq!(found, KEYS.into_iter().chain(macr_keys).chain(layers).collect(), "{name}: {recipe}");
+            let expected = KEYS.into_iter().chain(own.iter().copied()).chain(layers);
+            assert_eq!(found, expected.collect(), "{name}: {recipe}");
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use macr::{
-    Interactions, Result,
+    Config, Interactions, Result,
     backend::{
         Backend, Sequence,
-        cuda::{Cuda, Device},
+        cuda::{Cuda, Device, expomf::ExpoMf},
+        expomf::{Em, State},
     },
-    objective::Pairing,
+    objective::{EXPOMF, Pairing},
     train::sequence::minibatch,
 };
 
@@ -23,6 +24,7 @@ use crate::{
 const EPOCHS: u64 = 1000;
 
 pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &Interactions) -> Result<()> {
+    iterations(device, options, workload, data)?;
     for loss in Workload::LOSSES {
         let size = (data.users(), data.items());
         let objective = workload.objective(data, loss);
@@ -50,6 +52,27 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
             line.print((0..3).map(|_| once()).collect::<Result<_>>()?);
         }
     }
+    Ok(())
+}
+
+/// Seconds of an iteration of ExpoMF.
+fn iterations(device: &Device, options: &Options, workload: &Workload, data: &Interactions) -> Result<()> {
+    let settings = Config { objective: EXPOMF.into(), dim: workload.dim, ..Config::default() }.expomf()?;
+    let state = State::new(data.users() as usize, data.items() as usize, &settings);
+    let mut engine = ExpoMf::new(device, data, settings, &state)?;
+    let (pairs, dim) = (u64::from(data.users()) * u64::from(data.items()), workload.dim as u64);
+    let mut line = Line::new("steps", "iteration/expomf", workload.shape());
+    line.elements = Some(pairs);
+    // The normal matrices of both sides; the scores of three E-steps.
+    line.flops = Some(pairs * (2 * dim * (dim + 1) + 3 * 2 * dim));
+    let once = || {
+        let start = Instant::now();
+        let posterior = engine.iterate()?;
+        let seconds = start.elapsed().as_secs_f64();
+        assert!(posterior.is_finite(), "the training diverged");
+        Ok(seconds)
+    };
+    line.print(std::iter::repeat_with(once).take(options.repeats()).collect::<Result<_>>()?);
     Ok(())
 }
 

@@ -4,9 +4,11 @@ use serde::Serialize;
 
 use crate::{
     backbone::{Form, LightGcn},
+    backend::cpu::expomf,
     config::Config,
     data::{Interactions, Split},
-    objective::{ItemHead, Objective, Shape, TILE, Tile},
+    error::Result,
+    objective::{self, EXPOMF, ItemHead, Objective, Shape, TILE, Tile},
     sampling::SamplerKind,
 };
 
@@ -48,9 +50,27 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// For a training of `config`, whose objective and backbone are given, with `threads` threads on `data`, which took
-    /// the place of data of `original_bytes` (0 if it did not).
+    /// For a training of `config`, whose backbone is given, with `threads` threads on `data`, which took the place of data
+    /// of `original_bytes` (0 if it did not).
+    ///
+    /// # Errors
+    /// If settings cannot be used.
     pub fn new(
+        data: &Interactions,
+        original_bytes: u64,
+        config: &Config,
+        lightgcn: Option<LightGcn>,
+        threads: u64,
+    ) -> Result<Self> {
+        if config.objective == EXPOMF {
+            return Ok(Self::expomf(data, original_bytes, config, threads));
+        }
+        let sampler = config.sampler(data)?;
+        let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+        Ok(Self::steps(data, original_bytes, config, objective.as_ref(), lightgcn, threads))
+    }
+
+    fn steps(
         data: &Interactions,
         original_bytes: u64,
         config: &Config,
@@ -59,7 +79,7 @@ impl Estimate {
         threads: u64,
     ) -> Self {
         let (users, items) = (u64::from(data.users()), u64::from(data.items()));
-        let (rows, dim) = (users + items, config.dim as u64);
+        let rows = users + items;
         let layout = objective.layout();
         let shapes = layout.shapes(config.dim, lightgcn.is_some());
         let [user_stride, item_stride] =
@@ -116,13 +136,7 @@ impl Estimate {
         let [user_columns, item_columns] = shapes.map(|shape| shape.columns() as u64);
         let own = 4 * (users * user_columns + items * item_columns);
         let model = own * if lightgcn.is_some() { 2 } else { 1 } + 4 * items + bias / 4;
-        let evaluated =
-            (0..data.users()).filter(|&u| data.by_user(config.select).degree(u) > 0).count() as u64;
-        let variants = config.rankings().len() as u64;
-        // Panels of items with their corrections, a count for every item, starts and hits of every list.
-        let ranker = items * (4 * dim + 32) + items * 4 * variants;
-        let lists = evaluated * (4 + 12 * variants) + data.count(config.select) * 8 * variants;
-        let scratch = threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim);
+        let ranking = ranking(data, config, threads);
 
         let own = |[user_columns, item_columns]: [u64; 2], parameter: u64| {
             (parameter + 8) * (users * user_columns + items * item_columns) + 8 * rows + branches + bias
@@ -139,18 +153,41 @@ impl Estimate {
             batch: gathered + DRAWN_AHEAD * plan + scalars,
             propagation,
             sampler: 4 * users + 4 * items + slots + positions,
-            evaluation: 2 * model + (ranker + lists + scratch).max(saved),
+            evaluation: 2 * model + ranking.max(saved),
             program: PROGRAM,
             peak: 0,
         };
-        // Both files, and 17 bytes an interaction: a part, an edge, a place in the order.
-        let carving = match original_bytes {
-            0 => 0,
-            original => original + estimate.data + 17 * train + PROGRAM,
-        };
-        let sum: u64 = estimate.parts().iter().map(|(_, bytes)| bytes).sum();
-        estimate.peak = sum.max(sum - estimate.evaluation + model + step + checkpoint).max(carving);
+        let sum = estimate.sum();
+        let training = sum - estimate.evaluation + model + step + checkpoint;
+        estimate.peak = sum.max(training).max(carving(data, original_bytes));
         estimate
+    }
+
+    fn expomf(data: &Interactions, original_bytes: u64, config: &Config, threads: u64) -> Self {
+        let (users, items, dim) = (u64::from(data.users()), u64::from(data.items()), config.dim as u64);
+        let tables = 4 * (users + items) * dim + 4 * items;
+        let saved = if config.storage.bytes() < 4 { tables / 2 } else { 0 };
+        let mut estimate = Estimate {
+            data: data.file_bytes(),
+            tables,
+            batch: 0,
+            propagation: 0,
+            sampler: 0,
+            evaluation: 2 * tables + ranking(data, config, threads).max(saved),
+            program: PROGRAM,
+            peak: 0,
+        };
+        // In an iteration, the larger side in panels; in a checkpoint, two copies; in an evaluation both are gone.
+        let iteration = 4 * users.max(items) * dim + threads * expomf::scratch_bytes(config.dim);
+        let checkpoint = 2 * tables + CHECKPOINT_SCRATCH;
+        let sum = estimate.sum();
+        let training = sum - estimate.evaluation + tables + iteration.max(checkpoint);
+        estimate.peak = sum.max(training).max(carving(data, original_bytes));
+        estimate
+    }
+
+    fn sum(&self) -> u64 {
+        self.parts().iter().map(|(_, bytes)| bytes).sum()
     }
 
     /// Names and bytes, without the peak.
@@ -164,5 +201,24 @@ impl Estimate {
             ("evaluation (two models, ranking)", self.evaluation),
             ("program", self.program),
         ]
+    }
+}
+
+/// What an evaluation needs apart from its models.
+fn ranking(data: &Interactions, config: &Config, threads: u64) -> u64 {
+    let (items, dim) = (u64::from(data.items()), config.dim as u64);
+    let evaluated = (0..data.users()).filter(|&u| data.by_user(config.select).degree(u) > 0).count() as u64;
+    let variants = config.rankings().len() as u64;
+    // Panels of items with their corrections, a count for every item, starts and hits of every list.
+    let ranker = items * (4 * dim + 32) + items * 4 * variants;
+    let lists = evaluated * (4 + 12 * variants) + data.count(config.select) * 8 * variants;
+    ranker + lists + threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim)
+}
+
+/// Both files, and 17 bytes an interaction: a part, an edge, a place in the order.
+fn carving(data: &Interactions, original_bytes: u64) -> u64 {
+    match original_bytes {
+        0 => 0,
+        original => original + data.file_bytes() + 17 * data.count(Split::Train) + PROGRAM,
     }
 }

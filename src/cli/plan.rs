@@ -15,7 +15,7 @@ use crate::{
     data::{Interactions, Split},
     device::{DeviceChoice, Resolved},
     error::Result,
-    objective,
+    objective::{self, EXPOMF},
     train::Placement,
 };
 
@@ -46,10 +46,16 @@ impl Plan {
         folder: &Path,
         choice: DeviceChoice,
     ) -> Result<Self> {
-        let sampler = config.sampler(data)?;
-        let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
-        config.fits(objective.as_ref())?;
-        let steps = sampler.steps_per_epoch();
+        let (steps, samples) = if config.objective == EXPOMF {
+            config.expomf()?;
+            (1, u64::from(data.users()) * u64::from(data.items()))
+        } else {
+            let sampler = config.sampler(data)?;
+            let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+            config.fits(objective.as_ref())?;
+            let steps = sampler.steps_per_epoch();
+            (steps, (0..steps).map(|step| u64::from(sampler.rows(step))).sum())
+        };
         let propagation = match config.backbone {
             Backbone::Mf => None,
             Backbone::LightGcn => {
@@ -62,15 +68,14 @@ impl Plan {
             items: data.items(),
             interactions: data.count(Split::Train),
             steps_per_epoch: steps,
-            samples_per_epoch: (0..steps).map(|step| u64::from(sampler.rows(step))).sum(),
+            samples_per_epoch: samples,
             memory: Estimate::new(
                 data,
                 original_bytes,
                 config,
-                objective.as_ref(),
                 propagation.map(|(lightgcn, _)| lightgcn),
                 rayon::current_num_threads() as u64,
-            ),
+            )?,
             propagation,
             placement: Placement::new(data, config, choice)?,
             config: config.clone(),

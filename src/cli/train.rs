@@ -92,7 +92,7 @@ struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     propagation: Option<String>,
-    /// Objective: bce, bpr, macr, bs, ipw, reg, cause, dice.
+    /// Objective: bce, bpr, macr, bs, ipw, reg, cause, dice, expomf.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     objective: Option<String>,
@@ -164,6 +164,38 @@ struct Settings {
     #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     lambda_pop: Option<f64>,
+    /// ExpoMF: probability of exposure to every item that training begins with.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exposure: Option<f64>,
+    /// ExpoMF: constant of the exposures' density, exact or repo (the reference code's, pi times that).
+    #[arg(long, value_parser = ["exact", "repo"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exposure_constant: Option<String>,
+    /// ExpoMF: first parameter of the Beta prior of an item's exposure.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    a0: Option<f64>,
+    /// ExpoMF: second parameter of that prior.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    b0: Option<f64>,
+    /// ExpoMF: precision of the users' embeddings.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lambda_theta: Option<f64>,
+    /// ExpoMF: precision of the items' embeddings.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lambda_beta: Option<f64>,
+    /// ExpoMF: precision of the observations.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lambda_y: Option<f64>,
+    /// ExpoMF: standard deviation of the initial embeddings.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    init_std: Option<f64>,
     /// Counterfactual reference score, or several to choose from.
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

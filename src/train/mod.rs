@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod early_stopping;
+mod engine;
 pub mod observer;
 pub mod placement;
 pub mod progress;

@@ -70,6 +70,9 @@ fn gpu_memory(data: &Interactions, config: &Config, device: &Resolved) -> Result
         let problem = format!("lists on a GPU have at most {longest} items");
         return Err(Error::config("k", config.k, problem, "use --device cpu, or a smaller --k"));
     }
+    if config.objective == objective::EXPOMF {
+        return cuda::expomf::check(device, data, &config.expomf()?).map(Some);
+    }
     let sampler = config.sampler(data)?;
     let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
     let shape = (data.users(), data.items());

@@ -7,23 +7,18 @@ use serde_json::Value;
 
 use super::{
     Checkpoint, Progress,
+    engine::Engine,
     observer::{Epoch, Evaluated, Observer},
-    placement::settings,
-    sequence::{minibatch, propagated_minibatch},
     warm_start::warm,
 };
-#[cfg(feature = "cuda")]
-use crate::backend::cuda::Cuda;
 use crate::{
-    backbone::Backbone,
-    backend::{Backend, Parameters, cpu::Cpu, lists::Audience},
+    backend::{Parameters, lists::Audience},
     config::Config,
     data::{Ids, Interactions, popularity::item_counts},
     device::Resolved,
     error::{Error, Result},
     eval::{Evaluator, Outcome},
     model::{Carved, Metadata, Model, Ranking},
-    objective,
 };
 
 /// Trains one model on one dataset.
@@ -46,11 +41,9 @@ use crate::{
 pub struct Trainer<'a> {
     data: &'a Interactions,
     config: Config,
-    engine: Box<dyn Backend + 'a>,
+    engine: Engine<'a>,
     device: Resolved,
     popularity: Vec<u32>,
-    parts: Vec<&'static str>,
-    penalised: bool,
     carved: Option<Carved>,
     progress: Progress,
     best: Option<Arc<Model>>,
@@ -103,36 +96,18 @@ impl<'a> Trainer<'a> {
     /// As for [`Trainer::new`]; [`Error::Config`] for what only the CPU can do, [`Error::Device`] and
     /// [`Error::DeviceMemory`] if the device fails or is too small.
     pub fn on(device: &Resolved, data: &'a Interactions, config: Config) -> Result<Self> {
-        let sampler = config.sampler(data)?;
-        let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
-        config.fits(objective.as_ref())?;
-        let parts = objective.parts().to_vec();
-        let penalised = objective.penalty().is_some();
         if data.count(config.select) == 0 {
             return Err(Error::data(
                 format!("the data has no {0} split to choose the epoch on", config.select),
                 "make one with `macr split`, or choose another with --select",
             ));
         }
-        let shape = (data.users(), data.items());
-        let settings = settings(data, &config)?;
-        let engine: Box<dyn Backend + 'a> = match device {
-            Resolved::Cpu => Box::new(Cpu::new(shape, sampler, objective, settings)?),
-            #[cfg(feature = "cuda")]
-            Resolved::Cuda(device) => {
-                let config = config.objective_config();
-                Box::new(Cuda::new(device, shape, sampler, objective.as_ref(), &config, settings)?)
-            }
-        };
-        let device = device.clone();
         Ok(Trainer {
-            engine,
-            device,
+            engine: Engine::new(device, data, &config)?,
+            device: device.clone(),
             popularity: item_counts(data),
             data,
             config,
-            parts,
-            penalised,
             carved: None,
             progress: Progress::default(),
             best: None,
@@ -147,7 +122,7 @@ impl<'a> Trainer<'a> {
 
     /// Steps of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
-        self.engine.sampler().steps_per_epoch()
+        self.engine.steps_per_epoch()
     }
 
     /// The configuration, as resolved.
@@ -271,25 +246,17 @@ impl<'a> Trainer<'a> {
         let steps = self.steps_per_epoch();
         let Progress { epochs, steps: done, ref mut losses, .. } = self.progress;
         let now = piece.min(steps - done);
-        let sequence = match self.config.backbone {
-            Backbone::Mf => minibatch,
-            Backbone::LightGcn => propagated_minibatch,
-        };
-        self.engine.advance(now, &sequence, losses)?;
+        self.engine.advance(now, losses)?;
         let seconds = start.elapsed().as_secs_f64();
         self.progress.steps += now;
         self.progress.seconds += seconds;
         if self.progress.steps == steps {
             let sums = std::mem::take(&mut self.progress.losses).map(|sum| sum / steps as f64);
-            let first = epochs * steps;
-            let [.., penalty, l2] = sums;
-            let penalty = self.penalised.then_some(("penalty", penalty));
-            let parts = self.parts.iter().copied().zip(sums).chain(penalty).chain([("l2", l2)]);
             let epoch = Epoch {
                 epoch: epochs + 1,
                 loss: sums.iter().sum(),
-                parts: parts.map(|(name, value)| (name.to_owned(), value)).collect(),
-                samples: (first..first + steps).map(|s| u64::from(self.engine.sampler().rows(s))).sum(),
+                parts: self.engine.parts(&sums),
+                samples: self.engine.samples(epochs * steps, steps),
                 seconds: std::mem::take(&mut self.progress.seconds),
             };
             if !epoch.loss.is_finite() || !self.engine.is_finite() {
@@ -362,17 +329,13 @@ impl<'a> Trainer<'a> {
     pub fn rehearse(mut self) -> Result<Rehearsal> {
         const MOST_STEPS: u64 = 64;
         const ENOUGH_SECONDS: f64 = 0.25;
-        let sequence = match self.config.backbone {
-            Backbone::Mf => minibatch,
-            Backbone::LightGcn => propagated_minibatch,
-        };
         // The first step also touches memory for the first time.
         let losses = &mut self.progress.losses;
-        self.engine.advance(1, &sequence, losses)?;
+        self.engine.advance(1, losses)?;
         let mut steps = 4;
         let step_seconds = loop {
             let start = Instant::now();
-            self.engine.advance(steps, &sequence, losses)?;
+            self.engine.advance(steps, losses)?;
             let seconds = start.elapsed().as_secs_f64();
             if steps >= MOST_STEPS || seconds >= ENOUGH_SECONDS {
                 break seconds / steps as f64;

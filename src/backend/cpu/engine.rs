@@ -214,10 +214,10 @@ impl Backend for Cpu<'_> {
 
 /// A copy of the state.
 #[derive(Debug)]
-struct Exported {
-    dim: usize,
-    storage: Storage,
-    parameters: Parameters,
+pub(super) struct Exported {
+    pub dim: usize,
+    pub storage: Storage,
+    pub parameters: Parameters,
 }
 
 impl Snapshot for Exported {

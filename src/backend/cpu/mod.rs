@@ -7,6 +7,7 @@ pub mod bias;
 pub mod branch;
 pub mod ceiling;
 mod engine;
+pub mod expomf;
 pub mod gather;
 pub mod gram;
 pub mod metrics;

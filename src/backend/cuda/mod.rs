@@ -13,6 +13,7 @@ pub mod buffer;
 pub mod ceiling;
 pub mod device;
 mod engine;
+pub mod expomf;
 mod failure;
 pub mod gather;
 pub mod gram;

@@ -21,6 +21,14 @@ pub const ALL_PAIRS_EVALUATE_THREADS: u32 = 1024;
 pub const ALL_PAIRS_EPS_THREADS: u32 = 256;
 pub const ALL_PAIRS_TILE: u32 = 4;
 pub const ALL_PAIRS_NODES: u32 = 192;
+pub const EXPOMF_THREADS: u32 = 256;
+pub const EXPOMF_TILE: u32 = 64;
+pub const EXPOMF_ROWS: u32 = 128;
+pub const EXPOMF_DEPTH: u32 = 16;
+pub const EXPOMF_SOLVE_THREADS: u32 = 128;
+pub const EXPOMF_ITEM_THREADS: u32 = 128;
+pub const EXPOMF_POSTERIOR_THREADS: u32 = 1024;
+pub const EXPOMF_TRIES: u32 = 40;
 pub const RULES_THREADS: u32 = 256;
 pub const EXPORT_THREADS: u32 = 256;
 pub const GATHER_THREADS: u32 = 256;
@@ -915,4 +923,217 @@ const _: () = {
     ["Offset of field: Gram::pitch"][::core::mem::offset_of!(Gram, pitch) - 236usize];
     ["Offset of field: Gram::stride"][::core::mem::offset_of!(Gram, stride) - 240usize];
     ["Offset of field: Gram::most_rows"][::core::mem::offset_of!(Gram, most_rows) - 244usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ExpomfDensity {
+    pub ln_c: f32,
+    pub half: f32,
+    pub ln_epsilon: f32,
+    pub epsilon: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ExpomfDensity"][::core::mem::size_of::<ExpomfDensity>() - 16usize];
+    ["Alignment of ExpomfDensity"][::core::mem::align_of::<ExpomfDensity>() - 4usize];
+    ["Offset of field: ExpomfDensity::ln_c"][::core::mem::offset_of!(ExpomfDensity, ln_c) - 0usize];
+    ["Offset of field: ExpomfDensity::half"][::core::mem::offset_of!(ExpomfDensity, half) - 4usize];
+    ["Offset of field: ExpomfDensity::ln_epsilon"]
+        [::core::mem::offset_of!(ExpomfDensity, ln_epsilon) - 8usize];
+    ["Offset of field: ExpomfDensity::epsilon"][::core::mem::offset_of!(ExpomfDensity, epsilon) - 12usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ExpomfScores {
+    pub own: *const f32,
+    pub other: *const f32,
+    pub own_logit: *const f32,
+    pub other_logit: *const f32,
+    pub exposure: *mut f32,
+    pub sums: *mut f64,
+    pub density: ExpomfDensity,
+    pub rows: u32,
+    pub others: u32,
+    pub first: u32,
+    pub pitch: u32,
+    pub stride: u32,
+    pub padding: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ExpomfScores"][::core::mem::size_of::<ExpomfScores>() - 88usize];
+    ["Alignment of ExpomfScores"][::core::mem::align_of::<ExpomfScores>() - 8usize];
+    ["Offset of field: ExpomfScores::own"][::core::mem::offset_of!(ExpomfScores, own) - 0usize];
+    ["Offset of field: ExpomfScores::other"][::core::mem::offset_of!(ExpomfScores, other) - 8usize];
+    ["Offset of field: ExpomfScores::own_logit"][::core::mem::offset_of!(ExpomfScores, own_logit) - 16usize];
+    ["Offset of field: ExpomfScores::other_logit"]
+        [::core::mem::offset_of!(ExpomfScores, other_logit) - 24usize];
+    ["Offset of field: ExpomfScores::exposure"][::core::mem::offset_of!(ExpomfScores, exposure) - 32usize];
+    ["Offset of field: ExpomfScores::sums"][::core::mem::offset_of!(ExpomfScores, sums) - 40usize];
+    ["Offset of field: ExpomfScores::density"][::core::mem::offset_of!(ExpomfScores, density) - 48usize];
+    ["Offset of field: ExpomfScores::rows"][::core::mem::offset_of!(ExpomfScores, rows) - 64usize];
+    ["Offset of field: ExpomfScores::others"][::core::mem::offset_of!(ExpomfScores, others) - 68usize];
+    ["Offset of field: ExpomfScores::first"][::core::mem::offset_of!(ExpomfScores, first) - 72usize];
+    ["Offset of field: ExpomfScores::pitch"][::core::mem::offset_of!(ExpomfScores, pitch) - 76usize];
+    ["Offset of field: ExpomfScores::stride"][::core::mem::offset_of!(ExpomfScores, stride) - 80usize];
+    ["Offset of field: ExpomfScores::padding"][::core::mem::offset_of!(ExpomfScores, padding) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ExpomfMark {
+    pub offsets: *const u64,
+    pub positives: *const u32,
+    pub exposure: *mut f32,
+    pub first: u32,
+    pub count: u32,
+    pub pitch: u32,
+    pub padding: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ExpomfMark"][::core::mem::size_of::<ExpomfMark>() - 40usize];
+    ["Alignment of ExpomfMark"][::core::mem::align_of::<ExpomfMark>() - 8usize];
+    ["Offset of field: ExpomfMark::offsets"][::core::mem::offset_of!(ExpomfMark, offsets) - 0usize];
+    ["Offset of field: ExpomfMark::positives"][::core::mem::offset_of!(ExpomfMark, positives) - 8usize];
+    ["Offset of field: ExpomfMark::exposure"][::core::mem::offset_of!(ExpomfMark, exposure) - 16usize];
+    ["Offset of field: ExpomfMark::first"][::core::mem::offset_of!(ExpomfMark, first) - 24usize];
+    ["Offset of field: ExpomfMark::count"][::core::mem::offset_of!(ExpomfMark, count) - 28usize];
+    ["Offset of field: ExpomfMark::pitch"][::core::mem::offset_of!(ExpomfMark, pitch) - 32usize];
+    ["Offset of field: ExpomfMark::padding"][::core::mem::offset_of!(ExpomfMark, padding) - 36usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ExpomfNormal {
+    pub exposure: *const f32,
+    pub other: *const f32,
+    pub matrices: *mut f32,
+    pub others: u32,
+    pub pitch: u32,
+    pub columns: u32,
+    pub dim: u32,
+    pub stride: u32,
+    pub padding: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ExpomfNormal"][::core::mem::size_of::<ExpomfNormal>() - 48usize];
+    ["Alignment of ExpomfNormal"][::core::mem::align_of::<ExpomfNormal>() - 8usize];
+    ["Offset of field: ExpomfNormal::exposure"][::core::mem::offset_of!(ExpomfNormal, exposure) - 0usize];
+    ["Offset of field: ExpomfNormal::other"][::core::mem::offset_of!(ExpomfNormal, other) - 8usize];
+    ["Offset of field: ExpomfNormal::matrices"][::core::mem::offset_of!(ExpomfNormal, matrices) - 16usize];
+    ["Offset of field: ExpomfNormal::others"][::core::mem::offset_of!(ExpomfNormal, others) - 24usize];
+    ["Offset of field: ExpomfNormal::pitch"][::core::mem::offset_of!(ExpomfNormal, pitch) - 28usize];
+    ["Offset of field: ExpomfNormal::columns"][::core::mem::offset_of!(ExpomfNormal, columns) - 32usize];
+    ["Offset of field: ExpomfNormal::dim"][::core::mem::offset_of!(ExpomfNormal, dim) - 36usize];
+    ["Offset of field: ExpomfNormal::stride"][::core::mem::offset_of!(ExpomfNormal, stride) - 40usize];
+    ["Offset of field: ExpomfNormal::padding"][::core::mem::offset_of!(ExpomfNormal, padding) - 44usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ExpomfSolve {
+    pub matrices: *const f32,
+    pub other: *const f32,
+    pub offsets: *const u64,
+    pub positives: *const u32,
+    pub table: *mut f32,
+    pub failed: *mut u32,
+    pub ridge: f32,
+    pub first: u32,
+    pub columns: u32,
+    pub dim: u32,
+    pub stride: u32,
+    pub padding: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ExpomfSolve"][::core::mem::size_of::<ExpomfSolve>() - 72usize];
+    ["Alignment of ExpomfSolve"][::core::mem::align_of::<ExpomfSolve>() - 8usize];
+    ["Offset of field: ExpomfSolve::matrices"][::core::mem::offset_of!(ExpomfSolve, matrices) - 0usize];
+    ["Offset of field: ExpomfSolve::other"][::core::mem::offset_of!(ExpomfSolve, other) - 8usize];
+    ["Offset of field: ExpomfSolve::offsets"][::core::mem::offset_of!(ExpomfSolve, offsets) - 16usize];
+    ["Offset of field: ExpomfSolve::positives"][::core::mem::offset_of!(ExpomfSolve, positives) - 24usize];
+    ["Offset of field: ExpomfSolve::table"][::core::mem::offset_of!(ExpomfSolve, table) - 32usize];
+    ["Offset of field: ExpomfSolve::failed"][::core::mem::offset_of!(ExpomfSolve, failed) - 40usize];
+    ["Offset of field: ExpomfSolve::ridge"][::core::mem::offset_of!(ExpomfSolve, ridge) - 48usize];
+    ["Offset of field: ExpomfSolve::first"][::core::mem::offset_of!(ExpomfSolve, first) - 52usize];
+    ["Offset of field: ExpomfSolve::columns"][::core::mem::offset_of!(ExpomfSolve, columns) - 56usize];
+    ["Offset of field: ExpomfSolve::dim"][::core::mem::offset_of!(ExpomfSolve, dim) - 60usize];
+    ["Offset of field: ExpomfSolve::stride"][::core::mem::offset_of!(ExpomfSolve, stride) - 64usize];
+    ["Offset of field: ExpomfSolve::padding"][::core::mem::offset_of!(ExpomfSolve, padding) - 68usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ExpomfItem {
+    pub theta: *const f32,
+    pub beta: *const f32,
+    pub offsets: *const u64,
+    pub users_of: *const u32,
+    pub sums: *const f64,
+    pub mu: *mut f32,
+    pub logit: *mut f32,
+    pub posterior: *mut f64,
+    pub a0: f64,
+    pub b0: f64,
+    pub ln_c: f64,
+    pub density: ExpomfDensity,
+    pub users: u32,
+    pub items: u32,
+    pub spans: u32,
+    pub stride: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ExpomfItem"][::core::mem::size_of::<ExpomfItem>() - 120usize];
+    ["Alignment of ExpomfItem"][::core::mem::align_of::<ExpomfItem>() - 8usize];
+    ["Offset of field: ExpomfItem::theta"][::core::mem::offset_of!(ExpomfItem, theta) - 0usize];
+    ["Offset of field: ExpomfItem::beta"][::core::mem::offset_of!(ExpomfItem, beta) - 8usize];
+    ["Offset of field: ExpomfItem::offsets"][::core::mem::offset_of!(ExpomfItem, offsets) - 16usize];
+    ["Offset of field: ExpomfItem::users_of"][::core::mem::offset_of!(ExpomfItem, users_of) - 24usize];
+    ["Offset of field: ExpomfItem::sums"][::core::mem::offset_of!(ExpomfItem, sums) - 32usize];
+    ["Offset of field: ExpomfItem::mu"][::core::mem::offset_of!(ExpomfItem, mu) - 40usize];
+    ["Offset of field: ExpomfItem::logit"][::core::mem::offset_of!(ExpomfItem, logit) - 48usize];
+    ["Offset of field: ExpomfItem::posterior"][::core::mem::offset_of!(ExpomfItem, posterior) - 56usize];
+    ["Offset of field: ExpomfItem::a0"][::core::mem::offset_of!(ExpomfItem, a0) - 64usize];
+    ["Offset of field: ExpomfItem::b0"][::core::mem::offset_of!(ExpomfItem, b0) - 72usize];
+    ["Offset of field: ExpomfItem::ln_c"][::core::mem::offset_of!(ExpomfItem, ln_c) - 80usize];
+    ["Offset of field: ExpomfItem::density"][::core::mem::offset_of!(ExpomfItem, density) - 88usize];
+    ["Offset of field: ExpomfItem::users"][::core::mem::offset_of!(ExpomfItem, users) - 104usize];
+    ["Offset of field: ExpomfItem::items"][::core::mem::offset_of!(ExpomfItem, items) - 108usize];
+    ["Offset of field: ExpomfItem::spans"][::core::mem::offset_of!(ExpomfItem, spans) - 112usize];
+    ["Offset of field: ExpomfItem::stride"][::core::mem::offset_of!(ExpomfItem, stride) - 116usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ExpomfPosterior {
+    pub posterior: *const f64,
+    pub theta: *const f32,
+    pub beta: *const f32,
+    pub failed: *const u32,
+    pub out: *mut f64,
+    pub lambda_theta: f64,
+    pub lambda_beta: f64,
+    pub users: u32,
+    pub items: u32,
+    pub stride: u32,
+    pub padding: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ExpomfPosterior"][::core::mem::size_of::<ExpomfPosterior>() - 72usize];
+    ["Alignment of ExpomfPosterior"][::core::mem::align_of::<ExpomfPosterior>() - 8usize];
+    ["Offset of field: ExpomfPosterior::posterior"]
+        [::core::mem::offset_of!(ExpomfPosterior, posterior) - 0usize];
+    ["Offset of field: ExpomfPosterior::theta"][::core::mem::offset_of!(ExpomfPosterior, theta) - 8usize];
+    ["Offset of field: ExpomfPosterior::beta"][::core::mem::offset_of!(ExpomfPosterior, beta) - 16usize];
+    ["Offset of field: ExpomfPosterior::failed"][::core::mem::offset_of!(ExpomfPosterior, failed) - 24usize];
+    ["Offset of field: ExpomfPosterior::out"][::core::mem::offset_of!(ExpomfPosterior, out) - 32usize];
+    ["Offset of field: ExpomfPosterior::lambda_theta"]
+        [::core::mem::offset_of!(ExpomfPosterior, lambda_theta) - 40usize];
+    ["Offset of field: ExpomfPosterior::lambda_beta"]
+        [::core::mem::offset_of!(ExpomfPosterior, lambda_beta) - 48usize];
+    ["Offset of field: ExpomfPosterior::users"][::core::mem::offset_of!(ExpomfPosterior, users) - 56usize];
+    ["Offset of field: ExpomfPosterior::items"][::core::mem::offset_of!(ExpomfPosterior, items) - 60usize];
+    ["Offset of field: ExpomfPosterior::stride"][::core::mem::offset_of!(ExpomfPosterior, stride) - 64usize];
+    ["Offset of field: ExpomfPosterior::padding"]
+        [::core::mem::offset_of!(ExpomfPosterior, padding) - 68usize];
 };

@@ -20,7 +20,6 @@ use crate::{
     device::{DeviceChoice, Resolved},
     error::{Error, Result},
     model::Carved,
-    objective,
     report::Grouping,
     train::{Placement, Rehearsal, Trainer},
 };
@@ -441,15 +440,13 @@ impl Plan {
     pub fn peak(&self, todo: &[usize]) -> Result<u64> {
         let peak = |training: &Training| -> Result<u64> {
             let (config, data) = (&training.config, &self.datasets[training.dataset].data);
-            let sampler = config.sampler(data)?;
-            let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
             let lightgcn = match config.backbone {
                 Backbone::Mf => None,
                 Backbone::LightGcn => {
                     Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?.0)
                 }
             };
-            Ok(Estimate::new(data, data.file_bytes(), config, objective.as_ref(), lightgcn, 1).peak)
+            Ok(Estimate::new(data, data.file_bytes(), config, lightgcn, 1)?.peak)
         };
         todo.iter().map(|&k| peak(&self.trainings[k])).try_fold(0, |most, peak| Ok(most.max(peak?)))
     }
