@@ -82,15 +82,18 @@ pub enum Error {
     },
     /// Training left the finite numbers.
     #[error(
-        "in epoch {epoch} {what}{}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); what was saved \
-         before is kept",
+        "{what} in epoch {epoch}{}{}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); what was \
+         saved before is kept",
+        place_hint(place),
         range_hint(*storage)
     )]
     Diverged {
+        /// What became what.
+        what: String,
         /// Epoch (from 1) in which it was seen.
         epoch: u64,
-        /// What is not finite: the loss, a row of a table, or both.
-        what: String,
+        /// The first row of parameters that is not finite, if any.
+        place: Option<String>,
         /// Learning rate in use.
         learning_rate: f32,
         /// L2 coefficient in use.
@@ -221,6 +224,10 @@ impl Error {
             .map(|(_, k)| k.clone());
         Error::Unknown { what, name: name.to_owned(), nearest, known }
     }
+}
+
+fn place_hint(place: &Option<String>) -> String {
+    place.as_ref().map(|place| format!(", and {place} is not finite")).unwrap_or_default()
 }
 
 fn range_hint(storage: Storage) -> &'static str {

@@ -141,6 +141,16 @@ pub trait Element: bytemuck::Pod + Send + Sync + fmt::Debug {
         }
         out
     }
+
+    /// Adds the values of the first N elements to `sum`.
+    #[inline(always)]
+    fn add_to<const N: usize>(from: &[Self], sum: &mut [f32; N]) {
+        // One loop: by way of an array, the values would be stored and loaded again.
+        let from = &from[..N];
+        for lane in 0..N {
+            sum[lane] += from[lane].widen();
+        }
+    }
 }
 
 impl Element for f32 {
@@ -214,6 +224,14 @@ impl Element for f16 {
         // Units of 2^-37, 13 bits below 2^-24: a number from 2^23 to 2^24 has them as its last bits.
         let units = (f32::from_bits(magnitude) * TWO_TO_37 + 8_388_608.0).to_bits().wrapping_sub(0x4b00_0000);
         f16_of(bits, normal, units.wrapping_add(noise) >> F16_BITS)
+    }
+
+    #[inline(always)]
+    fn add_to<const N: usize>(from: &[f16], sum: &mut [f32; N]) {
+        let values = f16::load::<N>(from);
+        for lane in 0..N {
+            sum[lane] += values[lane];
+        }
     }
 
     #[inline(always)]

@@ -169,9 +169,11 @@ impl<'a> Trainer<'a> {
     /// [`Error::Diverged`] if its parameters are not finite; if the device fails.
     pub fn checkpoint(&mut self) -> Result<Checkpoint> {
         let state = self.engine.state()?;
-        if let place @ Some(_) = state.not_finite() {
+        if state.not_finite().is_some() {
             let Progress { epochs, steps, .. } = self.progress;
-            return Err(self.diverged(epochs + u64::from(steps > 0), 0.0, place));
+            return Err(
+                self.diverged(epochs + u64::from(steps > 0), "a parameter left the finite numbers".into())
+            );
         }
         Ok(Checkpoint {
             progress: self.progress.clone(),
@@ -258,8 +260,11 @@ impl<'a> Trainer<'a> {
                 seconds: std::mem::take(&mut self.progress.seconds),
             };
             if !epoch.loss.is_finite() || !self.engine.is_finite() {
-                let state = self.engine.state()?;
-                return Err(self.diverged(epoch.epoch, epoch.loss, state.not_finite()));
+                let what = match epoch.loss.is_finite() {
+                    true => "a parameter left the finite numbers".into(),
+                    false => format!("the loss became {}", epoch.loss),
+                };
+                return Err(self.diverged(epoch.epoch, what));
             }
             let progress = &mut self.progress;
             (progress.epochs, progress.steps) = (epoch.epoch, 0);
@@ -350,39 +355,37 @@ impl<'a> Trainer<'a> {
         Ok(Rehearsal { epoch_seconds: step_seconds * self.steps_per_epoch() as f64, evaluation_seconds })
     }
 
-    fn diverged(&self, epoch: u64, loss: f64, place: Option<(&str, usize)>) -> Error {
-        let row = place.map(|(table, row)| {
+    /// Says where it is that `what` happened.
+    fn diverged(&mut self, epoch: u64, what: String) -> Error {
+        let state = match self.engine.state() {
+            Ok(state) => state,
+            Err(error) => return error,
+        };
+        let place = state.not_finite().map(|(table, row)| {
             let id = |ids: Ids<'_>| ids.get(row as u32).into_owned();
             match table {
-                "users" => format!(
-                    "row {row} of the users' table (user `{}`) is not finite",
-                    id(self.data.user_ids())
-                ),
+                "users" => format!("row {row} of `users` (user `{}`)", id(self.data.user_ids())),
                 "items" | "item_bias" => {
-                    format!("row {row} of `{table}` (item `{}`) is not finite", id(self.data.item_ids()))
+                    format!("row {row} of `{table}` (item `{}`)", id(self.data.item_ids()))
                 }
-                _ => format!("number {row} of `{table}` is not finite"),
+                _ => format!("number {row} of `{table}`"),
             }
         });
-        let loss = (!loss.is_finite()).then(|| format!("the loss became {loss}"));
-        let what = loss.into_iter().chain(row).collect::<Vec<_>>().join(" and ");
         let Config { learning_rate, l2, storage, .. } = self.config;
-        Error::Diverged { epoch, what, learning_rate, l2, storage }
+        Error::Diverged { what, epoch, place, learning_rate, l2, storage }
     }
 
     /// A model of these parameters.
-    fn model(&self, parameters: Parameters, ranking: Ranking) -> Result<Model> {
+    fn model(&mut self, parameters: Parameters, ranking: Ranking) -> Result<Model> {
         let Parameters { mut users, mut items, user_branch, item_branch, mut ego, mut kept } = parameters;
         // What is ranked is what a file will hold.
         let storage = self.config.storage;
         let second = [&mut kept.second_user_embedding, &mut kept.second_item_embedding];
         let tables = [&mut users, &mut items].into_iter().chain(ego.iter_mut().flatten());
-        let second = second.into_iter().map(Option::as_mut);
-        let named = tables.map(Some).chain(second).zip(["users", "items"].into_iter().cycle());
-        for (table, name) in named.filter_map(|(table, name)| Some((table?, name))) {
+        for table in tables.chain(second.into_iter().flatten()) {
             storage.round(table);
-            if let Some(at) = table.iter().position(|x| !x.is_finite()) {
-                return Err(self.diverged(self.progress.epochs, 0.0, Some((name, at / self.config.dim))));
+            if let Some(&x) = table.iter().find(|x| !x.is_finite()) {
+                return Err(self.diverged(self.progress.epochs, format!("a parameter became {x}")));
             }
         }
         Ok(Model {

@@ -198,16 +198,22 @@ impl Update<'_> {
         // SAFETY: tasks have distinct rows.
         let RecordMut { p, m, v, last } = unsafe { self.table.row_mut::<T>(row as u32) };
         blocks!(gradient.len(), |at, N| {
-            let old = T::load::<N>(&p[at..]);
-            let (m, v, gradient) = (&mut m[at..][..N], &mut v[at..][..N], &gradient[at..][..N]);
-            let (p, scaled) = (&mut p[at..][..N], &mut scaled[at..][..N]);
+            let (old, gradient) = (T::load::<N>(&p[at..]), &gradient[at..][..N]);
+            let (m_old, v_old) = (&m[at..][..N], &v[at..][..N]);
+            // By way of registers: the compiler need not ask whether p, m and v overlap.
+            let (mut m_new, mut v_new) = ([0f32; N], [0f32; N]);
+            let (mut p_new, mut scaled_new) = ([T::zeroed(); N], [T::zeroed(); N]);
             for j in 0..N {
                 let g = weight.mul_add(old[j], gradient[j]);
                 let moved;
-                (moved, m[j], v[j]) = adam_step(old[j], m[j], v[j], g, self.rate, self.adam);
-                p[j] = T::stochastic(moved, noise.word(at + j));
-                scaled[j] = T::nearest(scale * p[j].widen());
+                (moved, m_new[j], v_new[j]) = adam_step(old[j], m_old[j], v_old[j], g, self.rate, self.adam);
+                p_new[j] = T::stochastic(moved, noise.word(at + j));
+                scaled_new[j] = T::nearest(scale * p_new[j].widen());
             }
+            p[at..][..N].copy_from_slice(&p_new);
+            m[at..][..N].copy_from_slice(&m_new);
+            v[at..][..N].copy_from_slice(&v_new);
+            scaled[at..][..N].copy_from_slice(&scaled_new);
         });
         *last = self.step;
     }

@@ -179,9 +179,6 @@ fn add_rows<const N: usize, T: Element>(
         if let Some(&next) = ids.get(edges.start + k + AHEAD) {
             prefetch(values.as_ptr().wrapping_add(next as usize * stride + at), N);
         }
-        let row = T::load::<N>(&values[id as usize * stride + at..]);
-        for lane in 0..N {
-            sum[lane] += row[lane];
-        }
+        T::add_to(&values[id as usize * stride + at..], sum);
     }
 }
