@@ -1,12 +1,11 @@
 //! Backbones: how final embeddings come from the parameters.
 
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
 
 use crate::{
     data::{Csr, Interactions, Split},
     error::{Error, Result},
+    names::named,
 };
 
 /// How final embeddings come from the parameters.
@@ -21,42 +20,7 @@ pub enum Backbone {
     LightGcn,
 }
 
-impl Backbone {
-    /// Names as on the command line.
-    pub const NAMES: [&str; 2] = ["mf", "lightgcn"];
-}
-
-impl fmt::Display for Backbone {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Backbone::NAMES[*self as usize])
-    }
-}
-
-impl TryFrom<String> for Backbone {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Backbone> for String {
-    fn from(value: Backbone) -> String {
-        value.to_string()
-    }
-}
-
-impl FromStr for Backbone {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "mf" => Ok(Backbone::Mf),
-            "lightgcn" => Ok(Backbone::LightGcn),
-            _ => Err(Error::unknown("backbone", text, Backbone::NAMES)),
-        }
-    }
-}
+named!(Backbone, "backbone", Mf = "mf", LightGcn = "lightgcn");
 
 /// How LightGCN's propagation is computed; both ways give the same up to rounding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -71,43 +35,7 @@ pub enum Propagation {
     Gram,
 }
 
-impl Propagation {
-    /// Names as on the command line.
-    pub const NAMES: [&str; 3] = ["auto", "layers", "gram"];
-}
-
-impl fmt::Display for Propagation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Propagation::NAMES[*self as usize])
-    }
-}
-
-impl TryFrom<String> for Propagation {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Propagation> for String {
-    fn from(value: Propagation) -> String {
-        value.to_string()
-    }
-}
-
-impl FromStr for Propagation {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "auto" => Ok(Propagation::Auto),
-            "layers" => Ok(Propagation::Layers),
-            "gram" => Ok(Propagation::Gram),
-            _ => Err(Error::unknown("propagation", text, Propagation::NAMES)),
-        }
-    }
-}
+named!(Propagation, "propagation", Auto = "auto", Layers = "layers", Gram = "gram");
 
 /// A resolved way to propagate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

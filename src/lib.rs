@@ -18,6 +18,7 @@ pub mod error;
 pub mod eval;
 pub mod model;
 mod model_file;
+mod names;
 pub mod objective;
 pub mod optim;
 pub mod recommend;

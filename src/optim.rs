@@ -8,11 +8,11 @@
 //! `-m sum_k w_k / (sqrt(v) b2^(k/2) + eps)`, `w_k = lr_{t+k} b1^k`, whose summand is smooth in k and whose weights do
 //! not depend on the element. The rule's error is below the rounding of the parameter (`tests/adam.rs`).
 
-use std::{collections::VecDeque, fmt, str::FromStr, sync::OnceLock};
+use std::{collections::VecDeque, sync::OnceLock};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::names::named;
 
 /// Adam's constants.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -66,42 +66,7 @@ pub enum CatchUp {
     Replay,
 }
 
-impl CatchUp {
-    /// Names as on the command line.
-    pub const NAMES: [&str; 2] = ["quadrature", "replay"];
-}
-
-impl fmt::Display for CatchUp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(CatchUp::NAMES[*self as usize])
-    }
-}
-
-impl TryFrom<String> for CatchUp {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<CatchUp> for String {
-    fn from(value: CatchUp) -> String {
-        value.to_string()
-    }
-}
-
-impl FromStr for CatchUp {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "quadrature" => Ok(CatchUp::Quadrature),
-            "replay" => Ok(CatchUp::Replay),
-            _ => Err(Error::unknown("catch-up", text, CatchUp::NAMES)),
-        }
-    }
-}
+named!(CatchUp, "catch-up", Quadrature = "quadrature", Replay = "replay");
 
 /// `base^exponent` by repeated squaring: the same bits everywhere.
 pub fn power(base: f64, mut exponent: u64) -> f64 {

@@ -6,14 +6,14 @@
 //! stand still. The random bits are a pure function of (seed, table, step, row, column) ([`Noise`]). What is computed
 //! anew at each use is rounded to the nearest ([`Element::nearest`]).
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use half::{bf16, f16};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::{Error, Result},
+    names::named,
     sampling::{permutation::mix, philox::philox},
 };
 
@@ -52,11 +52,6 @@ pub enum Storage {
 }
 
 impl Storage {
-    /// Names as on the command line.
-    pub const NAMES: [&str; 3] = ["f32", "f16", "bf16"];
-    /// All forms.
-    pub const ALL: [Storage; 3] = [Storage::F32, Storage::F16, Storage::Bf16];
-
     /// Bytes of a number.
     pub const fn bytes(self) -> usize {
         match self {
@@ -85,37 +80,7 @@ impl Storage {
     }
 }
 
-impl fmt::Display for Storage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Storage::NAMES[*self as usize])
-    }
-}
-
-impl TryFrom<String> for Storage {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<Storage> for String {
-    fn from(value: Storage) -> String {
-        value.to_string()
-    }
-}
-
-impl FromStr for Storage {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Storage::NAMES
-            .iter()
-            .position(|name| *name == text)
-            .map(|at| Storage::ALL[at])
-            .ok_or_else(|| Error::unknown("storage", text, Storage::NAMES))
-    }
-}
+named!(Storage, "storage", F32 = "f32", F16 = "f16", Bf16 = "bf16");
 
 /// A stored number.
 pub trait Element: bytemuck::Pod + Send + Sync + fmt::Debug {

@@ -3,13 +3,14 @@
 //! A user has seen an item with probability mu_i; what was seen is consumed as matrix factorisation says, what was not
 //! is not. Training is expectation maximisation: nothing is sampled, and every user meets every item.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Exchange, Snapshot, streams};
 use crate::{
     error::{Error, Result},
+    names::named,
     sampling::philox::philox,
     storage::Storage,
 };
@@ -25,42 +26,7 @@ pub enum ExposureConstant {
     Repo,
 }
 
-impl ExposureConstant {
-    /// Names as on the command line.
-    pub const NAMES: [&str; 2] = ["exact", "repo"];
-}
-
-impl fmt::Display for ExposureConstant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(ExposureConstant::NAMES[*self as usize])
-    }
-}
-
-impl TryFrom<String> for ExposureConstant {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<ExposureConstant> for String {
-    fn from(value: ExposureConstant) -> String {
-        value.to_string()
-    }
-}
-
-impl FromStr for ExposureConstant {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "exact" => Ok(ExposureConstant::Exact),
-            "repo" => Ok(ExposureConstant::Repo),
-            _ => Err(Error::unknown("exposure constant", text, ExposureConstant::NAMES)),
-        }
-    }
-}
+named!(ExposureConstant, "exposure constant", Exact = "exact", Repo = "repo");
 
 /// The model's constants.
 #[derive(Debug, Clone, Copy, PartialEq)]

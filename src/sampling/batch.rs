@@ -1,7 +1,5 @@
 //! Batches of (user, positive, negative): the paper's user-uniform sampler and a true pass over the interactions.
 
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -12,6 +10,7 @@ use super::{
 use crate::{
     data::{Csr, Interactions, Split},
     error::{Error, Result},
+    names::named,
     simd::{prefetch, vectorised},
 };
 
@@ -27,42 +26,7 @@ pub enum SamplerKind {
     Interaction,
 }
 
-impl SamplerKind {
-    /// Names as on the command line.
-    pub const NAMES: [&str; 2] = ["user-uniform", "interaction"];
-}
-
-impl fmt::Display for SamplerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(SamplerKind::NAMES[*self as usize])
-    }
-}
-
-impl TryFrom<String> for SamplerKind {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<SamplerKind> for String {
-    fn from(value: SamplerKind) -> String {
-        value.to_string()
-    }
-}
-
-impl FromStr for SamplerKind {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text.replace('_', "-").as_str() {
-            "user-uniform" => Ok(SamplerKind::UserUniform),
-            "interaction" => Ok(SamplerKind::Interaction),
-            _ => Err(Error::unknown("sampler", text, SamplerKind::NAMES)),
-        }
-    }
-}
+named!(SamplerKind, "sampler", UserUniform = "user-uniform", Interaction = "interaction");
 
 /// Draws the samples of any step; see [`Sampler::draw`].
 #[derive(Debug)]
