@@ -10,6 +10,9 @@
 // A kernel: its name, its one parameter, the threads of its blocks.
 #define KERNEL(name, parameter, threads) \
     extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ parameter)
+// The same, where the registers of so many blocks at once are to be used before others are given up.
+#define KERNEL_OF_BLOCKS(name, parameter, threads, blocks) \
+    extern "C" __global__ void __launch_bounds__(threads, blocks) name(const __grid_constant__ parameter)
 // The block's dynamic shared memory as an array of T.
 #define DYNAMIC_SHARED(T, name)                                         \
     extern __shared__ __align__(128) unsigned char dynamic_shared_[];   \
@@ -26,6 +29,7 @@
     static void name(const parameter);                                               \
     static ::emulator::Registration<name> registration_##name(#name, threads);       \
     static void name(const parameter)
+#define KERNEL_OF_BLOCKS(name, parameter, threads, blocks) KERNEL(name, parameter, threads)
 #define DYNAMIC_SHARED(T, name) T *name = reinterpret_cast<T *>(::emulator::block.dynamic_shared)
 #define NOINLINE static __attribute__((noinline))
 #define UNROLL
@@ -102,6 +106,16 @@ DEVICE float sigmoid(float x) {
 }
 // log(1 + e^x) = -log sigmoid(-x)
 DEVICE float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
+
+// base^exponent by repeated squaring, as src/optim.rs has it.
+DEVICE double power(double base, uint64_t exponent) {
+    double result = 1.0;
+    for (; exponent > 0; exponent >>= 1) {
+        if (exponent & 1) result *= base;
+        base *= base;
+    }
+    return result;
+}
 
 // ---- random numbers: the functions of src/sampling, bit for bit
 

@@ -47,10 +47,10 @@ fn an_export_is_every_row_caught_up() {
         for table in &world.tables {
             let on_device = table.upload(&device);
             let got = optimiser.export(&on_device, case.now).unwrap();
-            assert_eq!(got.len(), table.rows * table.dim);
-            for (row, got) in got.chunks_exact(table.dim).enumerate() {
-                let mut padded = got.to_vec();
-                padded.resize(table.stride(), 0.0);
+            assert_eq!(got.len(), table.rows * table.parts.columns());
+            for (row, got) in got.chunks_exact(table.parts.columns()).enumerate() {
+                let mut padded = vec![0f32; table.stride()];
+                table.parts.pad(got, &mut padded);
                 table.check_row(&adam, row, case.now, &padded, &format!("{case:?}"));
             }
             assert_eq!(on_device.p.read().unwrap(), table.p);

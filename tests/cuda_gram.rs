@@ -18,10 +18,11 @@ use macr::{
             params::NO_SLOT,
             sample::Touched,
             spmm::{Base, Finish, Input, Move, Output},
-            table::{Table, stride},
+            table::{Table, parts, stride},
         },
     },
     data::graph::Graph,
+    objective::Shape,
     optim::{Adam, CatchUp},
 };
 
@@ -196,8 +197,9 @@ fn items_move_by_adam_with_l2_on_those_of_the_batch() {
         let mut up = Uploaded::new(&device, &world);
         // From zero moments, m is (1 - beta1) g.
         let zeros = vec![0f32; world.x.len()];
+        let row = parts(Shape { parts: 1, width: world.dim });
         let mut table =
-            Table::upload(&device, world.dim, [&world.x, &zeros, &zeros], &vec![0; world.items]).unwrap();
+            Table::upload(&device, row, [&world.x, &zeros, &zeros], &vec![0; world.items]).unwrap();
         let mut scaled = device.alloc::<f32>(TEST, zeros.len()).unwrap();
         {
             let Uploaded { gram, scale, base, values, slot, step, rows, touched, .. } = &mut up;

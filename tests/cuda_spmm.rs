@@ -14,9 +14,10 @@ use macr::{
         params::NO_SLOT,
         sample::Touched,
         spmm::{Base, Edges, Finish, Half, Input, Move, Output, Spmm},
-        table::{Table, stride},
+        table::{Table, parts, stride},
     },
     data::Csr,
+    objective::Shape,
     optim::{Adam, CatchUp},
 };
 
@@ -314,7 +315,8 @@ fn rows_move_by_adam_with_l2_on_the_rows_of_the_batch() {
         };
         let (p, m) = (rows(0.3), rows(0.1));
         let v: Vec<f32> = rows(0.1).into_iter().map(|x| x * x).collect();
-        let mut table = Table::upload(&device, dim, [&p, &m, &v], &[0; ROWS]).unwrap();
+        let row = parts(Shape { parts: 1, width: dim });
+        let mut table = Table::upload(&device, row, [&p, &m, &v], &[0; ROWS]).unwrap();
         let mut spmm = Spmm::new(&device, dim, [&up.edges, &up.edges]).unwrap();
         let mut scaled = device.alloc::<f32>(TEST, p.len()).unwrap();
         let to = Move {

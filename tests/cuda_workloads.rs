@@ -8,17 +8,20 @@ mod workloads;
 use macr::{
     Branch,
     backend::{Backend, Parameters, cuda::Cuda},
+    model::Kept,
     train::sequence::minibatch,
 };
 use workloads::Workload;
 
 fn flat(parameters: Parameters) -> Vec<f32> {
+    let Kept { item_bias, second_user_embedding, second_item_embedding } = parameters.kept;
+    let kept = [item_bias, second_user_embedding, second_item_embedding].into_iter().flatten().flatten();
     let branches = [parameters.user_branch, parameters.item_branch].into_iter().flatten();
     let weights = branches.flat_map(|branch| match branch {
         Branch::Linear { weight } => weight,
         other => panic!("{other:?}"),
     });
-    [parameters.users, parameters.items].concat().into_iter().chain(weights).collect()
+    [parameters.users, parameters.items].concat().into_iter().chain(weights).chain(kept).collect()
 }
 
 /// The emulator trains them in small.
@@ -29,7 +32,7 @@ fn trains_like_the_cpu() {
     for workload in Workload::ALL {
         let workload = if emulated { workload.small() } else { workload };
         let data = workload.data(None);
-        for loss in Workload::LOSSES {
+        for loss in Workload::losses() {
             let what = format!("{} {loss:?}", workload.shape());
             let (objective, config) = (workload.objective(&data, loss), workload.config(loss));
             let mut cpu = workload.cpu(&data, loss);

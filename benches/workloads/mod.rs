@@ -38,8 +38,15 @@ impl Workload {
         Workload { name: "ml10m-like", preset: Preset::Ml10mLike, batch: 8192, dim: 64, shrunk: 1 };
     pub const ALL: [Workload; 2] = [Workload::ADRESSA, Workload::ML10M];
 
+    /// Those whose kernels are measured one by one.
     pub const LOSSES: [Loss; 3] =
         [("bce", Pairing::Rows), ("macr", Pairing::Rows), ("macr", Pairing::AllPairs)];
+
+    /// Every objective, and what pairs all rows.
+    pub fn losses() -> Vec<Loss> {
+        let by_rows = objective::REGISTRY.iter().map(|&(name, ..)| (name, Pairing::Rows));
+        by_rows.chain([("macr", Pairing::AllPairs)]).collect()
+    }
 
     /// The same in small, for the emulator.
     pub fn small(self) -> Workload {

@@ -13,7 +13,7 @@ use super::{
     propagation::{Batch, ITEMS, Propagation, USERS},
     sample::{Plan, Scratch},
     step::{Rows, Scalars, collect, scores},
-    table::{Parts, Table},
+    table::Table,
     team::Team,
 };
 use crate::{
@@ -28,20 +28,6 @@ use crate::{
 
 /// Steps whose samples are drawn together, in parallel.
 const DRAWN_AHEAD: usize = 16;
-
-/// Leaves the first vectors of the rows in `values`, `[rows, columns]`, and returns the second ones, if there are any.
-fn split_off(values: &mut Vec<f32>, parts: Parts) -> Option<Vec<f32>> {
-    if parts.count < 2 {
-        return None;
-    }
-    let part = |k: usize| {
-        let rows = values.chunks_exact(parts.columns());
-        rows.flat_map(|row| &row[k * parts.width..][..parts.width]).copied().collect()
-    };
-    let (first, second) = (part(0), part(1));
-    *values = first;
-    Some(second)
-}
 
 /// The parameters of a branch, where there is one.
 fn head(branch: &Option<Branch>) -> Option<Head<'_>> {
@@ -159,10 +145,10 @@ impl Backend for Cpu<'_> {
         let (mut users, mut items, mut ego) = (users, items, ego);
         if self.objective.layout() == Layout::Twins {
             // What is ranked by is the first vectors.
-            kept.second_user_embedding = split_off(&mut users, self.users.parts());
-            kept.second_item_embedding = split_off(&mut items, self.items.parts());
+            kept.second_user_embedding = self.users.parts().split_off(&mut users);
+            kept.second_item_embedding = self.items.parts().split_off(&mut items);
             for (values, table) in ego.iter_mut().flatten().zip([&self.users, &self.items]) {
-                split_off(values, table.parts());
+                table.parts().split_off(values);
             }
         }
         Ok(Parameters {

@@ -44,6 +44,28 @@ impl Parts {
         }
     }
 
+    /// A row without padding, `[columns]`, into one that is zero, `[stride]`.
+    pub fn pad(self, row: &[f32], out: &mut [f32]) {
+        for (part, out) in row.chunks_exact(self.width).zip(out.chunks_exact_mut(self.stride)) {
+            out[..self.width].copy_from_slice(part);
+        }
+    }
+
+    /// Leaves the first vectors of rows without padding in `values`, `[rows, columns]`, and returns the second ones,
+    /// where there are any.
+    pub fn split_off(self, values: &mut Vec<f32>) -> Option<Vec<f32>> {
+        if self.count < 2 {
+            return None;
+        }
+        let part = |k: usize| {
+            let rows = values.chunks_exact(self.columns());
+            rows.flat_map(|row| &row[k * self.width..][..self.width]).copied().collect()
+        };
+        let (first, second) = (part(0), part(1));
+        *values = first;
+        Some(second)
+    }
+
     /// Where the vector begins that is scored as the `part`-th: a row of one vector has it in both scores.
     #[inline(always)]
     pub fn start(self, part: usize) -> usize {
@@ -92,9 +114,7 @@ impl Table {
         let mut drawn = vec![0f32; shape.columns()];
         for (row, record) in values.chunks_exact_mut(3 * stride).enumerate() {
             fill_uniform(&mut drawn, bound, seed, stream, row as u64);
-            for (part, drawn) in record.chunks_exact_mut(parts.stride).zip(drawn.chunks_exact(shape.width)) {
-                part[..shape.width].copy_from_slice(drawn);
-            }
+            parts.pad(&drawn, &mut record[..stride]);
         }
         Ok(Table { parts, records, last: vec![0; rows] })
     }

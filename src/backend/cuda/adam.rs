@@ -116,12 +116,13 @@ impl Optimiser {
         unsafe { self.device.launch(&self.kernel, Shape::linear(steps, RULES_THREADS), params) }
     }
 
-    /// A copy of `table` with every row in the state after `steps` steps, `[rows, D]`; the table is only read.
+    /// A copy of `table` with every row in the state after `steps` steps, `[rows, columns]`; the table is only read.
     ///
     /// # Errors
     /// [`crate::Error::DeviceMemory`] if the copy does not fit.
     pub fn export(&self, table: &Table, steps: u64) -> Result<Vec<f32>> {
-        let (width, stride) = (width(table.dim())?, table.stride());
+        let stride = table.stride();
+        let width = width(stride)?;
         let step = self.device.upload(RULES, &[steps])?;
         let mut rules = StepRules::new(&self.device, 1)?;
         self.rules(&step, 1, &mut rules)?;
@@ -140,7 +141,7 @@ impl Optimiser {
         let kernel = self.device.kernel_variant(width)?;
         // SAFETY: `out` is of the table's size; all arrays live until `read` has waited.
         unsafe { self.device.launch(&kernel, shape, params)? };
-        Ok(unpad(out.read()?, stride, table.dim()))
+        Ok(unpad(out.read()?, table.parts()))
     }
 }
 

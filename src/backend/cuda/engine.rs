@@ -4,22 +4,28 @@ use super::{
     Device, Graph,
     adam::{Optimiser, StepRules},
     all_pairs::{AllPairs, Inputs, Outputs},
-    apply::{self, Apply},
+    apply::{self, Apply, Before},
     batch::Batch,
+    bias::Bias,
     branch::Branch,
     gather::{self, Gather, Gathered},
-    params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
+    params::{APPLY_WINDOW, LONGEST_GAP, PENALTY_BLOCKS, STEP_BLOCKS, STEP_THREADS},
+    penalty::Penalty,
     propagation::{self, Propagation},
-    sample::Samples,
-    step::{Pairs, Scalars, Step},
-    table::{Table, stride, width},
+    sample::{Groups, Samples},
+    step::{self, Pairs, Scalars, Step},
+    table::{MOST_COLUMNS, Table, parts},
 };
 use crate::{
-    backend::{Backend, Losses, Operations, Parameters, Sequence, Settings, cpu, streams},
+    backend::{
+        Backend, Losses, Operations, Parameters, Sequence, Settings,
+        cpu::{self, table::Parts},
+        streams,
+    },
     data::graph::Graph as Bipartite,
     error::{Error, Result},
     model,
-    objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
+    objective::{BranchKind, ItemHead, Layout, Objective, ObjectiveConfig, PARTS},
     sampling::{Sampler, negatives::NegativeSampler},
 };
 
@@ -46,16 +52,26 @@ pub struct Cuda<'a> {
     items: Table,
     user_branch: Option<Branch>,
     item_branch: Option<Branch>,
+    item_bias: Option<Bias>,
+    layout: Layout,
     /// LightGCN.
     propagation: Option<Propagation>,
     gathered_users: Gathered,
     gathered_items: Gathered,
     scalars: Scalars,
     gather: Gather,
+    /// Of objectives with two groups of rows.
+    groups: Option<Groups>,
     score: Step,
     /// Of objectives that pair all rows.
     all_pairs: Option<AllPairs>,
+    penalty: Option<Penalty>,
     apply: Apply,
+}
+
+/// How the rows of users and items are divided.
+fn divided(objective: &dyn Objective, settings: &Settings) -> [Parts; 2] {
+    objective.layout().shapes(settings.dim, settings.lightgcn.is_some()).map(parts)
 }
 
 /// Steps of a chunk for batches of up to `batch` rows.
@@ -68,11 +84,17 @@ fn slots(batch: u32, [users, items]: [u32; 2]) -> [usize; 2] {
     [batch.min(users) as usize, (2 * u64::from(batch)).min(u64::from(items)) as usize]
 }
 
-/// Bytes of device memory that a training with `sampler` on `users` x `items` takes: tables, interactions, batches,
-/// and the largest copy that an evaluation makes.
-pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settings) -> u64 {
-    let (b, s, w) =
-        (u64::from(sampler.batch()), u64::from(chunk(sampler.batch())), stride(settings.dim) as u64);
+/// Bytes of device memory that a training of `objective` with `sampler` on `users` x `items` takes: tables, interactions,
+/// batches, and the largest copy that an evaluation makes.
+pub fn memory(
+    sampler: &Sampler<'_>,
+    [users, items]: [u32; 2],
+    objective: &dyn Objective,
+    settings: &Settings,
+) -> u64 {
+    let (b, s) = (u64::from(sampler.batch()), u64::from(chunk(sampler.batch())));
+    let parts = divided(objective, settings);
+    let [user_w, item_w] = parts.map(|parts| parts.stride() as u64);
     let [user_slots, item_slots] = slots(sampler.batch(), [users, items]).map(|n| n as u64);
     let (users, items) = (u64::from(users), u64::from(items));
     let host = sampler.tables();
@@ -80,19 +102,43 @@ pub fn memory(sampler: &Sampler<'_>, [users, items]: [u32; 2], settings: &Settin
         + 4 * (host.train.indices.len() + host.eligible.len() + host.block_user.len()) as u64
         + 8 * host.before.len() as u64
         + 20 * items;
-    let tables = (users + items) * (12 * w + 8) + 4 * w * users.max(items);
+    let margin = match host.negatives {
+        NegativeSampler::Margin(pools) => 4 * (pools.before.len() as u64 + 2 * items),
+        _ => 0,
+    };
+    let tables = users * (12 * user_w + 8) + items * (12 * item_w + 8) + 4 * (users * user_w).max(items * item_w);
+    let constants = objective.item_constants().map_or(0, |constants| 4 * constants.len() as u64);
+    let biases = if objective.item_head() == ItemHead::Bias { 12 * items } else { 0 };
     // Beyond this, some devices group the samples in device memory.
     let scratch = if b > 8192 { 32 * b } else { 0 };
     let batches = s * (12 * b + 2 * 4 * 8 * b + scratch + 16 * (u64::from(LONGEST_GAP) + 1) + 64);
-    let gathered = (user_slots + item_slots) * (4 * w + 4 + 8);
+    let gathered = user_slots * (4 * user_w + 12) + item_slots * (4 * item_w + 12);
     let step_blocks = b.div_ceil(u64::from(STEP_THREADS / 32)).min(u64::from(STEP_BLOCKS));
-    let scalars = 4 * b * (2 + 2 + 1 + 8) + step_blocks * (8 * w + 8 * PARTS as u64);
-    let windows = 2 * (2 * b).div_ceil(u64::from(APPLY_WINDOW)) * (8 * w + 12);
+    let second = if objective.layout().is_divided() { 2 } else { 0 };
+    let groups = if objective.grouped() { s * (b / 8 + 16) } else { 0 };
+    let scalars = 4 * b * (2 + 2 + 1 + 8 + second) + step_blocks * (8 * item_w + 8 * PARTS as u64) + groups;
+    let windows = (2 * b).div_ceil(u64::from(APPLY_WINDOW)) * (8 * (user_w + item_w) + 24);
+    let penalty = match objective.penalty() {
+        Some(_) => 2 * u64::from(PENALTY_BLOCKS) * (16 * item_w + 24) + 32 * item_w,
+        None => 0,
+    };
     let propagation = settings.lightgcn.map_or(0, |lightgcn| {
-        propagation::memory(&Bipartite::new(sampler.data()), lightgcn, w as usize)
-            + (user_slots + item_slots) * 4 * w
+        // Rows of both sides have as many columns.
+        propagation::memory(&Bipartite::new(sampler.data()), lightgcn, item_w as usize)
+            + (user_slots + item_slots) * 4 * item_w
     });
-    interactions + tables + batches + gathered + scalars + windows + propagation + (1 << 20)
+    interactions
+        + margin
+        + tables
+        + constants
+        + biases
+        + batches
+        + gathered
+        + scalars
+        + windows
+        + penalty
+        + propagation
+        + (1 << 20)
 }
 
 /// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`].
@@ -106,21 +152,22 @@ pub fn check(
     objective: &dyn Objective,
     settings: &Settings,
 ) -> Result<u64> {
-    width(settings.dim)?;
-    let refuse = |key, value: &dyn std::fmt::Display, remedy| {
-        Err(Error::config(key, value, "no GPU can do this yet", remedy))
-    };
-    if !objective.has_kernel() {
-        return refuse("objective", &objective.name(), "use --device cpu");
-    }
-    if let NegativeSampler::Margin(_) = sampler.tables().negatives {
-        return refuse("negatives", &"margin", "use --device cpu");
+    let [_, row] = divided(objective, settings);
+    if row.stride() > MOST_COLUMNS {
+        return Err(Error::config(
+            "dim",
+            settings.dim,
+            "the GPU's kernels are not made for so many columns",
+            format!("use at most {}, or --device cpu", settings.dim * MOST_COLUMNS / row.stride()),
+        ));
     }
     let branched = objective.user_branch() || objective.item_branch();
     if branched && settings.branch != BranchKind::Linear {
-        return refuse("branch", &settings.branch, "use --device cpu, or --branch linear");
+        let remedy = "use --device cpu, or --branch linear";
+        return Err(Error::config("branch", settings.branch, "no GPU can do this yet", remedy));
     }
-    let (asked, free) = (memory(sampler, [users, items], settings), device.free_memory()? as u64);
+    let asked = memory(sampler, [users, items], objective, settings);
+    let free = device.free_memory()? as u64;
     if asked > free {
         return Err(Error::DeviceMemory {
             what: "this training",
@@ -157,11 +204,14 @@ impl<'a> Cuda<'a> {
             Some(model::Branch::Linear { weight }) => Branch::new(device, &weight).map(Some),
             _ => Ok(None),
         };
-        let score = Step::new(device, objective, config, batch, dim)?;
-        let user_table = Table::xavier(device, users as usize, dim, seed, streams::USERS)?;
-        let item_table = Table::xavier(device, items as usize, dim, seed, streams::ITEMS)?;
-        let mut gather = Gather::new(device, dim, slots)?;
-        let mut apply = Apply::new(device, dim, batch, slots, sampler.users_are_distinct())?;
+        let parts = divided(objective, &settings);
+        let columns = parts.map(Parts::stride);
+        let score = Step::new(device, objective, config, batch, parts, sampler.steps_per_epoch())?;
+        let user_table = Table::xavier(device, users as usize, dim, parts[0], seed, streams::USERS)?;
+        let item_table = Table::xavier(device, items as usize, dim, parts[1], seed, streams::ITEMS)?;
+        let mut gather = Gather::new(device, columns, slots)?;
+        let mut apply =
+            Apply::new(device, objective, parts, batch, slots, sampler.users_are_distinct())?;
         let mut propagation = None;
         if let Some(lightgcn) = settings.lightgcn {
             let (graph, tables) = (Bipartite::new(sampler.data()), [&user_table, &item_table]);
@@ -179,12 +229,24 @@ impl<'a> Cuda<'a> {
             items: item_table,
             user_branch: new_branch(objective.user_branch(), streams::USER_BRANCH)?,
             item_branch: new_branch(objective.item_branch(), streams::ITEM_BRANCH)?,
-            gathered_users: Gathered::new(device, slots[0], dim)?,
-            gathered_items: Gathered::new(device, slots[1], dim)?,
+            item_bias: (objective.item_head() == ItemHead::Bias)
+                .then(|| Bias::new(device, items as usize))
+                .transpose()?,
+            layout: objective.layout(),
+            gathered_users: Gathered::new(device, slots[0], columns[0])?,
+            gathered_items: Gathered::new(device, slots[1], columns[1])?,
             scalars: score.scalars()?,
             propagation,
             gather,
+            groups: objective
+                .grouped()
+                .then(|| Groups::new(device, chunk, sampler.batch()))
+                .transpose()?,
             score,
+            penalty: objective
+                .penalty()
+                .map(|penalty| Penalty::new(device, penalty, parts, slots))
+                .transpose()?,
             all_pairs: objective
                 .all_pairs()
                 .map(|form| AllPairs::new(device, form, sampler.batch()))
@@ -204,6 +266,11 @@ impl<'a> Cuda<'a> {
     /// The branches of users and items, where there are any.
     pub fn branches(&self) -> [Option<&Branch>; 2] {
         [self.user_branch.as_ref(), self.item_branch.as_ref()]
+    }
+
+    /// The items' biases, where there are any.
+    pub fn item_bias(&self) -> Option<&Bias> {
+        self.item_bias.as_ref()
     }
 
     /// The recorded chunk of `steps` steps.
@@ -241,10 +308,7 @@ impl Backend for Cuda<'_> {
         }
         self.step += steps;
         let mut losses = Losses::default();
-        let read = self.apply.losses.read()?;
-        let (parts, l2) = read.split_at(PARTS);
-        losses[..PARTS].copy_from_slice(parts);
-        losses[PARTS + 1] = l2[0];
+        losses.copy_from_slice(&self.apply.losses.read()?);
         Ok(losses)
     }
 
@@ -256,17 +320,28 @@ impl Backend for Cuda<'_> {
         let tables = [&self.users, &self.items];
         let own =
             [self.optimiser.export(&self.users, self.step)?, self.optimiser.export(&self.items, self.step)?];
-        let ([users, items], ego) = match &mut self.propagation {
+        let ([mut users, mut items], mut ego) = match &mut self.propagation {
             None => (own, None),
             Some(propagation) => (propagation.export(tables)?, Some(own)),
         };
+        let item_bias = self.item_bias.as_ref().map(|bias| bias.values.read()).transpose()?;
+        let mut kept = model::Kept { item_bias, ..model::Kept::default() };
+        if self.layout == Layout::Twins {
+            // What is ranked by is the first vectors.
+            let [of_users, of_items] = [self.users.parts(), self.items.parts()];
+            kept.second_user_embedding = of_users.split_off(&mut users);
+            kept.second_item_embedding = of_items.split_off(&mut items);
+            for (values, parts) in ego.iter_mut().flatten().zip([of_users, of_items]) {
+                parts.split_off(values);
+            }
+        }
         Ok(Parameters {
             users,
             items,
             user_branch: branch(&self.user_branch)?,
             item_branch: branch(&self.item_branch)?,
             ego,
-            kept: model::Kept::default(),
+            kept,
         })
     }
 }
@@ -284,8 +359,11 @@ impl Operations for Recorder<'_, '_> {
         if self.k > 0 {
             return Ok(());
         }
-        let Cuda { samples, optimiser, rules, propagation, .. } = &mut *self.engine;
+        let Cuda { samples, optimiser, rules, propagation, groups, score, .. } = &mut *self.engine;
         samples.draw(self.steps)?;
+        if let (Some(groups), Some(constants)) = (groups, score.constants()) {
+            groups.launch(samples, constants, self.steps)?;
+        }
         if propagation.is_some() {
             // Every step moves all rows.
             return Ok(());
@@ -317,7 +395,12 @@ impl Operations for Recorder<'_, '_> {
     fn step(&mut self) -> Result<()> {
         let e = &mut *self.engine;
         let batch = Batch::of(&e.samples, self.k as usize);
-        e.score.launch(batch, [&e.gathered_users, &e.gathered_items], &mut e.scalars)
+        let inputs = step::Inputs {
+            bias: e.item_bias.as_ref(),
+            groups: e.groups.as_ref(),
+            ..step::Inputs::new([&e.gathered_users, &e.gathered_items], &e.samples)
+        };
+        e.score.launch(batch, inputs, &mut e.scalars)
     }
 
     fn all_pairs(&mut self) -> Result<()> {
@@ -329,17 +412,31 @@ impl Operations for Recorder<'_, '_> {
         let inputs = Inputs { score, gate, rows: &e.samples.rows, step: self.k as usize };
         sums.launch(inputs, Outputs { loss, score_gradient, gate_gradient })?;
         let batch = Batch::of(&e.samples, self.k as usize);
-        e.score.stage(batch, [&e.gathered_users, &e.gathered_items], &mut e.scalars)
+        let inputs = step::Inputs::new([&e.gathered_users, &e.gathered_items], &e.samples);
+        e.score.stage(batch, inputs, &mut e.scalars)
     }
 
     fn apply(&mut self) -> Result<()> {
         let e = &mut *self.engine;
         let batch = Batch::of(&e.samples, self.k as usize);
-        let users =
-            apply::Side { table: &mut e.users, branch: e.user_branch.as_mut(), own: &e.gathered_users };
-        let items =
-            apply::Side { table: &mut e.items, branch: e.item_branch.as_mut(), own: &e.gathered_items };
-        let before = (&e.gather, &e.score, &e.scalars);
+        if let Some(penalty) = &mut e.penalty {
+            let gathered = [&e.gathered_users, &e.gathered_items];
+            penalty.launch(batch, gathered, e.score.constants(), &mut e.apply.losses)?;
+        }
+        let users = apply::Side {
+            table: &mut e.users,
+            branch: e.user_branch.as_mut(),
+            bias: None,
+            own: &e.gathered_users,
+        };
+        let items = apply::Side {
+            table: &mut e.items,
+            branch: e.item_branch.as_mut(),
+            bias: e.item_bias.as_mut(),
+            own: &e.gathered_items,
+        };
+        let before =
+            Before { gather: &e.gather, step: &e.score, scalars: &e.scalars, penalty: e.penalty.as_ref() };
         e.apply.launch(batch, &e.optimiser, e.settings.l2, before, [users, items])
     }
 

@@ -25,7 +25,6 @@ use crate::{
 pub struct Propagation {
     device: Device,
     layers: usize,
-    dim: usize,
     /// Most users and items of a batch.
     slots: [usize; 2],
     edges: [Edges; 2],
@@ -79,7 +78,7 @@ impl Propagation {
         slots: [usize; 2],
     ) -> Result<Self> {
         let [users, items] = tables.map(Table::rows);
-        let (dim, stride) = (tables[USERS].dim(), tables[USERS].stride());
+        let stride = tables[USERS].stride();
         let edges = [
             Edges::new(device, graph.by_user, items, &graph.user_scale)?,
             Edges::new(device, graph.by_item, users, &graph.item_scale)?,
@@ -102,14 +101,14 @@ impl Propagation {
             Form::Gram => {
                 let product = Team::enter(|team| gram::product(team, graph));
                 Some(Product {
-                    gram: Gram::new(device, &product, items, dim)?,
+                    gram: Gram::new(device, &product, items, stride)?,
                     items: device.alloc(GRAPH, items * stride)?,
                     scaled: device.alloc(GRAPH, items * stride)?,
                 })
             }
         };
         Ok(Propagation {
-            spmm: Spmm::new(device, dim, [&edges[USERS], &edges[ITEMS]])?,
+            spmm: Spmm::new(device, stride, [&edges[USERS], &edges[ITEMS]])?,
             edges,
             gram,
             slot: [
@@ -119,7 +118,6 @@ impl Propagation {
             ego: [ego(USERS)?, ego(ITEMS)?],
             layer: [room(first)?, room(second)?],
             layers,
-            dim,
             slots,
             device: device.clone(),
         })
@@ -194,7 +192,7 @@ impl Propagation {
         }
     }
 
-    /// The final embeddings of all rows, `[U, D]` and `[I, D]`.
+    /// The final embeddings of all rows, `[U, columns]` and `[I, columns]`.
     ///
     /// # Errors
     /// [`crate::Error::DeviceMemory`] if they do not fit.
@@ -204,7 +202,7 @@ impl Propagation {
         let mut users = self.device.alloc(GRAPH, users)?;
         let mut items = self.device.alloc(GRAPH, items)?;
         self.last_layer(None, tables, [&mut users, &mut items])?;
-        let read = |rows: &Buffer<f32>| Ok(unpad(rows.read()?, tables[USERS].stride(), self.dim));
+        let read = |rows: &Buffer<f32>| Ok(unpad(rows.read()?, tables[USERS].parts()));
         Ok([read(&users)?, read(&items)?])
     }
 

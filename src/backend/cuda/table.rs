@@ -4,43 +4,49 @@ use rayon::prelude::*;
 
 use super::{Buffer, Device, Purpose, params::Rows};
 use crate::{
-    backend::cpu::table::fill_uniform,
+    backend::cpu::table::{Parts, fill_uniform},
     error::{Error, Result},
+    objective::Shape,
 };
 
-/// Largest embedding size that the kernels are compiled for.
-pub const MOST_DIM: usize = 1024;
+/// Most columns of a row that the kernels are compiled for.
+pub const MOST_COLUMNS: usize = 1024;
 
 /// What runs short when a table does not fit.
 pub const TABLES: Purpose =
     Purpose { what: "the tables of users and items with their moments", lower: "--dim" };
 
-/// The columns that the kernels for embedding size `dim` are compiled for: `KERNEL_W`.
+/// The columns that the kernels for rows of so many are compiled for: `KERNEL_W`.
 ///
 /// # Errors
-/// [`Error::Config`] beyond [`MOST_DIM`].
-pub fn width(dim: usize) -> Result<usize> {
-    if dim > MOST_DIM {
+/// [`Error::Config`] beyond [`MOST_COLUMNS`].
+pub fn width(columns: usize) -> Result<usize> {
+    if columns > MOST_COLUMNS {
         return Err(Error::config(
             "dim",
-            dim,
-            "the GPU's kernels are not made for so many columns",
-            format!("use at most {MOST_DIM}, or --device cpu"),
+            columns,
+            "the GPU's kernels are not made for so many columns, both vectors of a row together where there are two",
+            format!("use at most {MOST_COLUMNS}, or --device cpu"),
         ));
     }
-    Ok(dim.next_power_of_two().max(16))
+    Ok(columns.next_power_of_two().max(16))
 }
 
-/// `dim` rounded up to 128 bits: the distance of two rows.
-pub fn stride(dim: usize) -> usize {
-    dim.next_multiple_of(4)
+/// `columns` rounded up to 128 bits: the distance of two vectors.
+pub fn stride(columns: usize) -> usize {
+    columns.next_multiple_of(4)
 }
 
-/// `[rows, stride]` each of parameters, first and second moments. Columns beyond D are zero and stay so.
+/// How rows of this shape lie on the device.
+pub fn parts(Shape { parts, width }: Shape) -> Parts {
+    Parts { count: parts, width, stride: stride(width) }
+}
+
+/// `[rows, stride]` each of parameters, first and second moments. Padding is zero and stays so.
 #[derive(Debug)]
 pub struct Table {
     rows: usize,
-    dim: usize,
+    parts: Parts,
     /// Parameters.
     pub p: Buffer<f32>,
     /// First moments.
@@ -52,21 +58,30 @@ pub struct Table {
 }
 
 impl Table {
-    /// The numbers of [`crate::backend::cpu::table::Table::xavier`], bit for bit.
+    /// The numbers of [`crate::backend::cpu::table::Table::xavier`] for embeddings of size D = `dim`, bit for bit.
     ///
     /// # Errors
     /// [`Error::DeviceMemory`] if it does not fit.
-    pub fn xavier(device: &Device, rows: usize, dim: usize, seed: u64, stream: u32) -> Result<Self> {
-        let (stride, bound) = (stride(dim), (6.0 / (rows + dim) as f64).sqrt());
+    pub fn xavier(
+        device: &Device,
+        rows: usize,
+        dim: usize,
+        parts: Parts,
+        seed: u64,
+        stream: u32,
+    ) -> Result<Self> {
+        let (stride, bound) = (parts.stride(), (6.0 / (rows + dim) as f64).sqrt());
         let (p, m, v) = (
             device.alloc(TABLES, rows * stride)?,
             device.zeros(TABLES, rows * stride)?,
             device.zeros(TABLES, rows * stride)?,
         );
-        let mut table = Table { rows, dim, p, m, v, last: device.zeros(TABLES, rows)? };
+        let mut table = Table { rows, parts, p, m, v, last: device.zeros(TABLES, rows)? };
         let mut values = vec![0f32; rows * stride];
-        values.par_chunks_exact_mut(stride).enumerate().for_each(|(row, values)| {
-            fill_uniform(&mut values[..dim], bound, seed, stream, row as u64);
+        let drawn = || vec![0f32; parts.columns()];
+        values.par_chunks_exact_mut(stride).enumerate().for_each_init(drawn, |drawn, (row, values)| {
+            fill_uniform(drawn, bound, seed, stream, row as u64);
+            parts.pad(drawn, values);
         });
         table.p.write(&values)?;
         Ok(table)
@@ -79,12 +94,12 @@ impl Table {
     ///
     /// # Panics
     /// If the lengths do not agree.
-    pub fn upload(device: &Device, dim: usize, values: [&[f32]; 3], last: &[u64]) -> Result<Self> {
-        assert!(values.iter().all(|values| values.len() == last.len() * stride(dim)), "other lengths");
+    pub fn upload(device: &Device, parts: Parts, values: [&[f32]; 3], last: &[u64]) -> Result<Self> {
+        assert!(values.iter().all(|values| values.len() == last.len() * parts.stride()), "other lengths");
         let [p, m, v] = values;
         Ok(Table {
             rows: last.len(),
-            dim,
+            parts,
             p: device.upload(TABLES, p)?,
             m: device.upload(TABLES, m)?,
             v: device.upload(TABLES, v)?,
@@ -97,14 +112,14 @@ impl Table {
         self.rows
     }
 
-    /// Embedding size D.
-    pub fn dim(&self) -> usize {
-        self.dim
+    /// How its rows are divided.
+    pub fn parts(&self) -> Parts {
+        self.parts
     }
 
     /// Distance of two rows.
     pub fn stride(&self) -> usize {
-        stride(self.dim)
+        self.parts.stride()
     }
 
     /// For a kernel that reads it.
@@ -123,10 +138,13 @@ impl Table {
     }
 }
 
-/// The first `dim` columns of rows that lie `stride` apart.
-pub(super) fn unpad(values: Vec<f32>, stride: usize, dim: usize) -> Vec<f32> {
-    if stride == dim {
+/// Rows `[., stride]` without padding, `[., columns]`.
+pub(super) fn unpad(values: Vec<f32>, parts: Parts) -> Vec<f32> {
+    if parts.stride() == parts.columns() {
         return values;
     }
-    values.chunks_exact(stride).flat_map(|row| &row[..dim]).copied().collect()
+    let mut rows = vec![0f32; values.len() / parts.stride() * parts.columns()];
+    let padded = values.chunks_exact(parts.stride());
+    padded.zip(rows.chunks_exact_mut(parts.columns())).for_each(|(row, out)| parts.unpad(row, out));
+    rows
 }
