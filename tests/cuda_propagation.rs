@@ -18,6 +18,7 @@ use macr::{
         cuda::{Cuda, Device, memory},
     },
     device::Resolved,
+    model::Kept,
     objective::{self, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
@@ -63,7 +64,16 @@ impl Training {
     }
 
     fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing: self.pairing, ..ObjectiveConfig::default() }
+        ObjectiveConfig {
+            alpha: 1e-2,
+            beta: 1e-3,
+            mu: 0.1,
+            nu: 0.1,
+            lambda_int: 0.4,
+            lambda_pop: 0.2,
+            pairing: self.pairing,
+            ..ObjectiveConfig::default()
+        }
     }
 
     fn settings(&self) -> Settings {
@@ -101,7 +111,7 @@ fn trainings() -> Vec<Training> {
         dim: 12,
         steps: 100,
     };
-    vec![
+    let mut all = vec![
         base,
         Training { objective: "bce", layers: 1, dim: 5, ..base },
         Training { objective: "bpr", kind: SamplerKind::Interaction, layers: 3, dim: 17, batch: 77, ..base },
@@ -109,7 +119,12 @@ fn trainings() -> Vec<Training> {
         Training { form: Form::Gram, objective: "bpr", batch: 40, dim: 7, ..base },
         Training { pairing: Pairing::AllPairs, dim: 9, steps: 20, ..base },
         Training { layers: 4, batch: 40, dim: 130, steps: 5, ..base },
-    ]
+    ];
+    for (objective, ..) in objective::REGISTRY {
+        let form = if all.len() % 2 == 0 { Form::Layers } else { Form::Gram };
+        all.push(Training { objective, form, batch: 50, dim: 10, ..base });
+    }
+    all
 }
 
 /// Every parameter, the branches last.
@@ -120,6 +135,9 @@ fn flat(parameters: &Parameters) -> Vec<f32> {
         let Branch::Linear { weight } = branch else { panic!("{branch:?}") };
         all.extend_from_slice(weight);
     }
+    let Kept { item_bias, second_user_embedding, second_item_embedding } = &parameters.kept;
+    let kept = [item_bias, second_user_embedding, second_item_embedding];
+    all.extend(kept.into_iter().flatten().flatten());
     all
 }
 
@@ -249,7 +267,9 @@ fn what_it_takes_is_known_before() {
         engine.repeat(2, &propagated_minibatch).unwrap();
         let copies = 4 * (training.dim.next_multiple_of(4) * (2 * USERS + ITEMS) as usize) as u64;
         let taken = (before - device.free_memory().unwrap()) as u64 + copies;
-        let known = memory(&training.sampler(&data), [USERS, ITEMS], &training.settings());
+        let sampler = training.sampler(&data);
+        let objective = objective::build(training.objective, &training.config(), &sampler).unwrap();
+        let known = memory(&sampler, [USERS, ITEMS], objective.as_ref(), &training.settings());
         assert!(
             taken <= known && known < taken + (4 << 20),
             "{training:?}: {taken} bytes taken, {known} foretold"

@@ -158,7 +158,7 @@ pub fn check(
             "dim",
             settings.dim,
             "the GPU's kernels are not made for so many columns",
-            format!("use at most {}, or --device cpu", settings.dim * MOST_COLUMNS / row.stride()),
+            format!("use at most {}, or --device cpu", settings.dim * MOST_COLUMNS / row.columns()),
         ));
     }
     let branched = objective.user_branch() || objective.item_branch();
