@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Result},
     model::Ranking,
     objective::{
-        BranchKind, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig, Pairing, RegForm, RegNorm,
+        self, BranchKind, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig, Pairing, RegForm, RegNorm,
     },
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
@@ -212,6 +212,7 @@ impl Config {
                 Err(Error::config(key, x, "it must not be negative", "use 0 or more"))
             }
         };
+        objective::check(&self.objective)?;
         positive("learning-rate", self.learning_rate)?;
         weight("l2", self.l2)?;
         for (key, x) in [

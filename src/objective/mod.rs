@@ -267,9 +267,17 @@ pub const REGISTRY: &[(&str, &str, Build)] = &[
 /// # Errors
 /// [`Error::Unknown`] naming the nearest objective.
 pub fn build(name: &str, config: &ObjectiveConfig, sampler: &Sampler<'_>) -> Result<Box<dyn Objective>> {
-    REGISTRY
-        .iter()
-        .find(|(known, ..)| *known == name)
-        .map(|(.., build)| build(config, sampler))
+    find(name).map(|build| build(config, sampler))
+}
+
+/// Refuses the name of an objective that does not exist.
+pub(crate) fn check(name: &str) -> Result<()> {
+    find(name).map(|_| ())
+}
+
+fn find(name: &str) -> Result<Build> {
+    let known = REGISTRY.iter().find(|(known, ..)| *known == name);
+    known
+        .map(|&(.., build)| build)
         .ok_or_else(|| Error::unknown("objective", name, REGISTRY.iter().map(|(known, ..)| known)))
 }
