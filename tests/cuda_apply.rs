@@ -173,7 +173,7 @@ fn check(device: &Device, case: Case, form: Form) {
     if let Some(penalty) = &mut penalty {
         for (side, pull) in penalty.sides.iter_mut().zip(&pulls) {
             side.pull.write(&pull.coefficient).unwrap();
-            if side.points.len() > 0 {
+            if !side.points.is_empty() {
                 side.points.write(&pull.points).unwrap();
             }
         }
@@ -319,7 +319,7 @@ fn check(device: &Device, case: Case, form: Form) {
         }
         let values = branches[k].values.read().unwrap();
         let (first, second) = values.split_at(values.len() / 2);
-        let (present, next) = if case.now % 2 == 0 { (first, second) } else { (second, first) };
+        let (present, next) = if case.now.is_multiple_of(2) { (first, second) } else { (second, first) };
         assert_eq!(&present[..dim], world.branches[k], "{what}: the half that others read");
         if !branched {
             continue;

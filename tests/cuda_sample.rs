@@ -174,8 +174,7 @@ fn rows_are_treatment_as_on_the_cpu() {
     let Some(device) = emulator::device() else { return };
     let data = world(500, 400, |u| 2 + u % 90);
     for (batch, seed) in [(1, 0), (32, 1), (77, u64::MAX), (450, 3)] {
-        let sampler =
-            Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, batch, seed).unwrap();
+        let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, batch, seed).unwrap();
         let cause = objective::build("cause", &ObjectiveConfig::default(), &sampler).unwrap();
         let constants = cause.item_constants().unwrap();
         let on_device = device.upload(TEST, constants).unwrap();

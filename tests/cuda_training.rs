@@ -294,7 +294,8 @@ fn what_it_takes_is_known_before() {
         engine.repeat(2, &minibatch).unwrap();
         let copies = 4 * (training.dim.next_multiple_of(4) * USERS as usize) as u64;
         let taken = (before - device.free_memory().unwrap()) as u64 + copies;
-        let objective = objective::build(training.objective, &training.config(), &training.sampler()).unwrap();
+        let objective =
+            objective::build(training.objective, &training.config(), &training.sampler()).unwrap();
         let known = memory(&training.sampler(), [USERS, ITEMS], objective.as_ref(), &training.settings());
         assert!(taken <= known && known < taken + (4 << 20), "{taken} bytes taken, {known} foretold");
     }

@@ -93,14 +93,7 @@ impl Chain {
                 .all_pairs()
                 .map(|form| AllPairs::new(device, form, workload.batch))
                 .transpose()?,
-            apply: Apply::new(
-                device,
-                objective.as_ref(),
-                parts,
-                batch,
-                slots,
-                sampler.users_are_distinct(),
-            )?,
+            apply: Apply::new(device, objective.as_ref(), parts, batch, slots, sampler.users_are_distinct())?,
             step,
             l2: settings.l2,
             device: device.clone(),

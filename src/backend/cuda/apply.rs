@@ -166,7 +166,11 @@ impl Apply {
         let (stride, table_rows) = (strides[1], [users.table.rows(), items.table.rows()]);
         let biases = items.bias.as_ref().map_or(0, |bias| bias.values.len());
         let mut general = [0, 1].map(|k| params::GeneralSide {
-            constants: if k == 1 { step.constants().map_or(std::ptr::null(), Buffer::ptr) } else { std::ptr::null() },
+            constants: if k == 1 {
+                step.constants().map_or(std::ptr::null(), Buffer::ptr)
+            } else {
+                std::ptr::null()
+            },
             pull: penalty.map_or(std::ptr::null(), |penalty| penalty.sides[k].pull.ptr()),
             points: penalty.map_or(std::ptr::null(), |penalty| penalty.sides[k].points.ptr()),
             bias: std::ptr::null_mut(),

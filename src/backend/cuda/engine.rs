@@ -106,7 +106,8 @@ pub fn memory(
         NegativeSampler::Margin(pools) => 4 * (pools.before.len() as u64 + 2 * items),
         _ => 0,
     };
-    let tables = users * (12 * user_w + 8) + items * (12 * item_w + 8) + 4 * (users * user_w).max(items * item_w);
+    let tables =
+        users * (12 * user_w + 8) + items * (12 * item_w + 8) + 4 * (users * user_w).max(items * item_w);
     let constants = objective.item_constants().map_or(0, |constants| 4 * constants.len() as u64);
     let biases = if objective.item_head() == ItemHead::Bias { 12 * items } else { 0 };
     // Beyond this, some devices group the samples in device memory.
@@ -210,8 +211,7 @@ impl<'a> Cuda<'a> {
         let user_table = Table::xavier(device, users as usize, dim, parts[0], seed, streams::USERS)?;
         let item_table = Table::xavier(device, items as usize, dim, parts[1], seed, streams::ITEMS)?;
         let mut gather = Gather::new(device, columns, slots)?;
-        let mut apply =
-            Apply::new(device, objective, parts, batch, slots, sampler.users_are_distinct())?;
+        let mut apply = Apply::new(device, objective, parts, batch, slots, sampler.users_are_distinct())?;
         let mut propagation = None;
         if let Some(lightgcn) = settings.lightgcn {
             let (graph, tables) = (Bipartite::new(sampler.data()), [&user_table, &item_table]);
@@ -238,10 +238,7 @@ impl<'a> Cuda<'a> {
             scalars: score.scalars()?,
             propagation,
             gather,
-            groups: objective
-                .grouped()
-                .then(|| Groups::new(device, chunk, sampler.batch()))
-                .transpose()?,
+            groups: objective.grouped().then(|| Groups::new(device, chunk, sampler.batch())).transpose()?,
             score,
             penalty: objective
                 .penalty()

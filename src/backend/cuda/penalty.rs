@@ -116,33 +116,31 @@ impl Penalty {
     ) -> Result<()> {
         assert!(constants.is_some() || self.form == PENALTY_HALVES, "a penalty by item constants has none");
         let blocks = self.sides[0].blocks + self.sides[1].blocks;
-        let side = |side: &mut Side, touched: &Touched, gathered: &Gathered, constants: Option<&Buffer<f32>>| {
-            assert!(gathered.rows.len() == gathered.slots() * side.stride, "another stride");
-            let at = batch.side(touched);
-            params::PenaltySide {
-                touched: at.touched,
-                starts: at.starts,
-                count: at.count,
-                rows: gathered.rows.ptr(),
-                constants: constants.map_or(std::ptr::null(), Buffer::ptr),
-                pull: side.pull.ptr_mut(),
-                points: side.points.ptr_mut(),
-                partial: side.partial.ptr_mut(),
-                row_partial: side.row_partial.ptr_mut(),
-                count_partial: side.count_partial.ptr_mut(),
-                stride: side.stride as u32,
-                blocks: side.blocks,
-            }
-        };
+        let side =
+            |side: &mut Side, touched: &Touched, gathered: &Gathered, constants: Option<&Buffer<f32>>| {
+                assert!(gathered.rows.len() == gathered.slots() * side.stride, "another stride");
+                let at = batch.side(touched);
+                params::PenaltySide {
+                    touched: at.touched,
+                    starts: at.starts,
+                    count: at.count,
+                    rows: gathered.rows.ptr(),
+                    constants: constants.map_or(std::ptr::null(), Buffer::ptr),
+                    pull: side.pull.ptr_mut(),
+                    points: side.points.ptr_mut(),
+                    partial: side.partial.ptr_mut(),
+                    row_partial: side.row_partial.ptr_mut(),
+                    count_partial: side.count_partial.ptr_mut(),
+                    stride: side.stride as u32,
+                    blocks: side.blocks,
+                }
+            };
         let [user_side, item_side] = &mut self.sides;
         let params = params::Penalty {
             batch_rows: batch.rows_ptr(),
             arrived: self.arrived.ptr_mut(),
             losses: losses.ptr_mut(),
-            side: [
-                side(user_side, batch.users, users, None),
-                side(item_side, batch.items, items, constants),
-            ],
+            side: [side(user_side, batch.users, users, None), side(item_side, batch.items, items, constants)],
             strength: self.strength,
             form: self.form,
             part: self.parts.stride as u32,
