@@ -3,7 +3,7 @@
 mod emulator;
 mod parameters;
 
-use std::{env, hash::Hasher, process::Command};
+use std::hash::Hasher;
 
 use macr::{
     Config, Edges, Interactions, InteractionsBuilder, Split, Trainer,
@@ -20,7 +20,7 @@ use macr::{
     storage::Storage,
     train::sequence::propagated_minibatch,
 };
-use parameters::{distance, flat};
+use parameters::{close, distance, flat, one_unit};
 
 const USERS: u32 = 700;
 const ITEMS: u32 = 211;
@@ -55,7 +55,16 @@ impl Training {
     }
 
     fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing: self.pairing, ..ObjectiveConfig::default() }
+        ObjectiveConfig {
+            alpha: 1e-2,
+            beta: 1e-3,
+            mu: 0.1,
+            nu: 0.1,
+            lambda_int: 0.4,
+            lambda_pop: 0.2,
+            pairing: self.pairing,
+            ..ObjectiveConfig::default()
+        }
     }
 
     fn settings(&self) -> Settings {
@@ -95,7 +104,7 @@ fn trainings() -> Vec<Training> {
         storage: Storage::F32,
         steps: 100,
     };
-    vec![
+    let mut all = vec![
         base,
         Training { objective: "bce", layers: 1, dim: 5, ..base },
         Training { objective: "bpr", kind: SamplerKind::Interaction, layers: 3, dim: 17, batch: 77, ..base },
@@ -115,30 +124,15 @@ fn trainings() -> Vec<Training> {
         Training { storage: Storage::F16, form: Form::Gram, dim: 9, steps: 10, ..base },
         Training { storage: Storage::Bf16, steps: 20, ..base },
         Training { storage: Storage::Bf16, form: Form::Gram, batch: 40, dim: 7, steps: 20, ..base },
-    ]
-}
-
-/// Distance of two neighbours of the largest number.
-fn one_unit(storage: Storage, values: &[f32]) -> f32 {
-    let largest = values.iter().fold(0f32, |a, x| a.max(x.abs()));
-    match storage {
-        Storage::F32 => 0.0,
-        Storage::F16 => largest * 2f32.powi(-10),
-        Storage::Bf16 => largest * 2f32.powi(-7),
+    ];
+    for (k, (objective, ..)) in objective::REGISTRY.iter().enumerate() {
+        let base = Training { objective, batch: 50, dim: 10, ..base };
+        let [form, other] = if k % 2 == 0 { [Form::Layers, Form::Gram] } else { [Form::Gram, Form::Layers] };
+        let storage = [Storage::F16, Storage::Bf16][k / 2 % 2];
+        all.push(Training { form, ..base });
+        all.push(Training { form: other, storage, steps: 20, ..base });
     }
-}
-
-/// Fails unless two lists are as near as `tolerance`. In 16 bits, sums that differ by the last bits of f32 are now and then
-/// rounded to different neighbours, and training goes on from there: few numbers are further off, by units.
-fn close(storage: Storage, a: &[f32], b: &[f32], tolerance: f32, what: &str) {
-    let far = distance(a, b);
-    if storage == Storage::F32 {
-        return assert!(far < tolerance, "{what}: {far}");
-    }
-    let off = a.iter().zip(b).filter(|(a, b)| (*a - *b).abs() >= tolerance).count();
-    let allowed = 3.0 * one_unit(storage, a);
-    assert!(far < allowed, "{what}: {far} where {allowed} is allowed");
-    assert!(off * 50 < a.len(), "{what}: {off} of {} numbers are off", a.len());
+    all
 }
 
 #[test]
@@ -230,22 +224,7 @@ fn prints_the_bits_of_trainings() {
 
 #[test]
 fn any_order_of_blocks_and_threads_gives_the_same_bits() {
-    if emulator::device().is_none() {
-        return;
-    }
-    let run = |order: &str| {
-        let output = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "prints_the_bits_of_trainings", "--nocapture"])
-            .env("MACR_EMULATOR_ORDER", order)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.split("bits ").nth(1).unwrap_or_else(|| panic!("{text}"))[..16].to_owned()
-    };
-    let forward = run("forward");
-    for order in ["forward", "reversed", "1", "2"] {
-        assert_eq!(forward, run(order), "{order}");
-    }
+    emulator::same_bits_in_any_order("prints_the_bits_of_trainings");
 }
 
 #[test]
@@ -260,10 +239,9 @@ fn what_it_takes_is_known_before() {
         engine.repeat(2, &propagated_minibatch).unwrap();
         let copies = 4 * (training.dim.next_multiple_of(4) * (2 * USERS + ITEMS) as usize) as u64;
         let taken = (before - device.free_memory().unwrap()) as u64 + copies;
-        let objective =
-            objective::build(training.objective, &training.config(), &training.sampler(&data)).unwrap();
-        let known =
-            memory(&training.sampler(&data), [USERS, ITEMS], objective.as_ref(), &training.settings());
+        let sampler = training.sampler(&data);
+        let objective = objective::build(training.objective, &training.config(), &sampler).unwrap();
+        let known = memory(&sampler, [USERS, ITEMS], objective.as_ref(), &training.settings());
         assert!(
             taken <= known && known < taken + (4 << 20),
             "{training:?}: {taken} bytes taken, {known} foretold"
