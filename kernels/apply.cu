@@ -8,7 +8,8 @@
 //
 // apply_general_W is for objectives that have more: rows of two vectors (parts.cuh), each in its own score, or a user's
 // one vector in both; a penalty, which pulls each row towards a target (penalty.cu); item biases, which Adam moves all in
-// every step. apply_W knows nothing of these.
+// every step. apply_W knows nothing of these. It is one kernel for all forms of parameters, which only the store depends
+// on: to compile it three times would cost more than to ask for the form once a row.
 //
 // LightGCN: g without L2 is the gradient of the final embeddings and is written as it is, [slots, W].
 //
@@ -144,6 +145,14 @@ DEVICE void pull(const Apply &p, unsigned which, uint32_t slot, const Touched<WI
     for (unsigned j = 0; j < R::N; j++) gradient.x[j] = fmaf(coefficient, row.own.x[j] - target.x[j], gradient.x[j]);
 }
 
+// Rounds the parameters of a row to the form of T, and stores them `at` numbers from the table's first.
+template <class T, unsigned WIDTH>
+DEVICE void store(const Rows &table, uint64_t at, uint32_t stride, const Noise &noise, Row<WIDTH> row) {
+    row.template round<T>(noise);
+    row.store(static_cast<T *>(table.p) + at, stride);
+}
+
+// T is void where the form is known at run time: where GENERAL.
 template <class T, unsigned WIDTH, bool GENERAL>
 DEVICE void finish(const Apply &p, unsigned which, uint32_t rows, uint32_t slot, Touched<WIDTH, GENERAL> row,
                    uint32_t samples, Gradient<WIDTH> gradient) {
@@ -172,8 +181,11 @@ DEVICE void finish(const Apply &p, unsigned which, uint32_t rows, uint32_t slot,
         adam::step(p.adam, rate, gradient.row.x[j], row.own.x[j], row.m.x[j], row.v.x[j]);
     }
     const uint64_t at = uint64_t(row.id) * stride;
-    row.own.template round<T>(Noise(side.table, now + 1, row.id));
-    row.own.store(static_cast<T *>(side.table.p) + at, stride);
+    const Noise noise(side.table, now + 1, row.id);
+    if constexpr (!GENERAL) store<T>(side.table, at, stride, noise, row.own);
+    else if (p.form == FORM_F32) store<float>(side.table, at, stride, noise, row.own);
+    else if (p.form == FORM_F16) store<F16>(side.table, at, stride, noise, row.own);
+    else store<Bf16>(side.table, at, stride, noise, row.own);
     row.m.store(side.table.m + at, stride);
     row.v.store(side.table.v + at, stride);
     // All lanes have read it.
@@ -342,11 +354,11 @@ template <class T, unsigned WIDTH, bool GENERAL> DEVICE void run(const Apply &p,
 EVERY_TABLE(APPLY)
 #undef APPLY
 
-#define APPLY_GENERAL(NAME, T, W)                                                                                  \
-    KERNEL_RESIDENT(apply_general_##NAME##W, Apply p, APPLY_THREADS, (W < 512 ? 3 : W < 1024 ? 2 : 1)) {           \
-        __shared__ double partial[apply::WARPS];                                                                   \
-        __shared__ bool touched[APPLY_THREADS];                                                                    \
-        apply::run<T, W, true>(p, partial, touched);                                                               \
+#define APPLY_GENERAL(W)                                                                                  \
+    KERNEL_RESIDENT(apply_general_##W, Apply p, APPLY_THREADS, (W < 512 ? 3 : W < 1024 ? 2 : 1)) {        \
+        __shared__ double partial[apply::WARPS];                                                          \
+        __shared__ bool touched[APPLY_THREADS];                                                           \
+        apply::run<void, W, true>(p, partial, touched);                                                   \
     }
-EVERY_TABLE(APPLY_GENERAL)
+EVERY_WIDTH(APPLY_GENERAL)
 #undef APPLY_GENERAL

@@ -11,6 +11,11 @@
 #define PENALTY_ACROSS 3  // the mean of the other kind of rows
 #define PENALTY_WITHIN 4  // the mean of its own kind
 
+// Forms of parameters, where a kernel is not named after one.
+#define FORM_F32 0
+#define FORM_F16 1
+#define FORM_BF16 2
+
 // IPW: whose weight a sample has.
 #define SCOPE_PAIR 0
 #define SCOPE_POSITIVE 1
@@ -452,7 +457,7 @@ typedef struct {
     const float *second_gradient;  // [2, B] dL/da of the second scores; null: rows have one vector
     GeneralSide general[2];
     uint32_t part;  // columns of the first of two vectors, or all
-    uint32_t unused;
+    uint32_t form;  // of the parameters
 } Apply;
 
 // all_pairs_ranges, all_pairs_moments and all_pairs_evaluate, or all_pairs_eps alone. Rows of a [2, B] array are labels:

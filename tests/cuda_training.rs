@@ -303,29 +303,32 @@ fn a_trainer_trains_on_the_device() {
         .split(Split::Test, Edges::from_pairs(test))
         .build()
         .unwrap();
-    let config = Config {
-        objective: "macr".into(),
-        c: vec![0.0, 20.0],
-        batch_size: 100,
-        dim: 12,
-        epochs: 4,
-        eval_every: 2,
-        select: Split::Test,
-        ..Config::default()
-    };
-    let fit = |device| Trainer::on(device, &data, config.clone()).unwrap().fit(&mut ()).unwrap();
-    let (cpu, on_cpu) = fit(&Resolved::Cpu);
-    let (cuda, on_cuda) = fit(&Resolved::Cuda(device));
-    assert_eq!(on_cpu.best_epoch, on_cuda.best_epoch);
-    assert!((on_cpu.best.hit_rate - on_cuda.best.hit_rate).abs() < 0.01);
-    assert!(distance(&cpu.user_embedding, &cuda.user_embedding) < 2e-5);
-    assert!(distance(&cpu.item_embedding, &cuda.item_embedding) < 2e-5);
-    // What was found on the device is what the CPU finds for the model that was copied from it.
-    let evaluator = Evaluator::new(&data, Split::Test).rankings(&[cuda.metadata.ranking]).ks(&[config.k]);
-    let found = &evaluator.evaluate(&cuda).unwrap().results[0].metrics;
-    let best = &on_cuda.best;
-    let expected = [best.hit_rate, best.recall, best.ndcg].map(Some);
-    assert_eq!(["hit_rate", "recall", "ndcg"].map(|metric| found.get(metric)), expected);
+    for (objective, ..) in objective::REGISTRY {
+        let config = Config {
+            objective: (*objective).into(),
+            c: vec![0.0, 20.0],
+            batch_size: 100,
+            // Halves of six columns are padded.
+            dim: 12,
+            epochs: 4,
+            eval_every: 2,
+            select: Split::Test,
+            ..Config::default()
+        };
+        let fit = |device| Trainer::on(device, &data, config.clone()).unwrap().fit(&mut ()).unwrap();
+        let (cpu, on_cpu) = fit(&Resolved::Cpu);
+        let (cuda, on_cuda) = fit(&Resolved::Cuda(device.clone()));
+        assert_eq!(on_cpu.best_epoch, on_cuda.best_epoch, "{objective}");
+        assert!((on_cpu.best.hit_rate - on_cuda.best.hit_rate).abs() < 0.01, "{objective}");
+        assert!(distance(&cpu.user_embedding, &cuda.user_embedding) < 2e-5, "{objective}");
+        assert!(distance(&cpu.item_embedding, &cuda.item_embedding) < 2e-5, "{objective}");
+        // What was found on the device is what the CPU finds for the model that was copied from it.
+        let evaluator = Evaluator::new(&data, Split::Test).rankings(&[cuda.metadata.ranking]).ks(&[config.k]);
+        let found = &evaluator.evaluate(&cuda).unwrap().results[0].metrics;
+        let best = &on_cuda.best;
+        let expected = [best.hit_rate, best.recall, best.ndcg].map(Some);
+        assert_eq!(["hit_rate", "recall", "ndcg"].map(|metric| found.get(metric)), expected, "{objective}");
+    }
 }
 
 #[test]

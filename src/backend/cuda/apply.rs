@@ -7,7 +7,7 @@ use super::{
     bias::Bias,
     branch::Branch,
     gather::{Gather, Gathered},
-    params::{self, APPLY_THREADS, APPLY_WINDOW, LOSS_PARTS, PENALTY_NONE},
+    params::{self, APPLY_THREADS, APPLY_WINDOW, FORM_BF16, FORM_F16, FORM_F32, LOSS_PARTS, PENALTY_NONE},
     penalty::Penalty,
     sample::Touched,
     step::{Scalars, Step},
@@ -119,7 +119,7 @@ impl Apply {
         let short = [distinct_users, 2 * batch <= APPLY_WINDOW as usize];
         Ok(Apply {
             kernel: if general {
-                device.kernel_variant(format_args!("general_{}", variant(storage, width)))?
+                device.kernel_variant(format_args!("general_{width}"))?
             } else {
                 device.kernel_variant(variant(storage, width))?
             },
@@ -267,7 +267,11 @@ impl Apply {
             second_gradient: scalars.second_gradient.as_ref().map_or(std::ptr::null(), Buffer::ptr),
             general,
             part: self.parts[1].stride as u32,
-            unused: 0,
+            form: match self.storage {
+                Storage::F32 => FORM_F32,
+                Storage::F16 => FORM_F16,
+                Storage::Bf16 => FORM_BF16,
+            },
         };
         let shape = Shape {
             grid: [first_bias + (biases as u32).div_ceil(APPLY_THREADS), 1, 1],

@@ -6,6 +6,9 @@ pub const PENALTY_HALVES: u32 = 1;
 pub const PENALTY_DECAY: u32 = 2;
 pub const PENALTY_ACROSS: u32 = 3;
 pub const PENALTY_WITHIN: u32 = 4;
+pub const FORM_F32: u32 = 0;
+pub const FORM_F16: u32 = 1;
+pub const FORM_BF16: u32 = 2;
 pub const SCOPE_PAIR: u32 = 0;
 pub const SCOPE_POSITIVE: u32 = 1;
 pub const SCOPE_OWN: u32 = 2;
@@ -821,7 +824,7 @@ pub struct Apply {
     pub second_gradient: *const f32,
     pub general: [GeneralSide; 2usize],
     pub part: u32,
-    pub unused: u32,
+    pub form: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -847,7 +850,7 @@ const _: () = {
     ["Offset of field: Apply::second_gradient"][::core::mem::offset_of!(Apply, second_gradient) - 504usize];
     ["Offset of field: Apply::general"][::core::mem::offset_of!(Apply, general) - 512usize];
     ["Offset of field: Apply::part"][::core::mem::offset_of!(Apply, part) - 640usize];
-    ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 644usize];
+    ["Offset of field: Apply::form"][::core::mem::offset_of!(Apply, form) - 644usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
