@@ -25,6 +25,7 @@ fn model(users: &[f32], items: &[f32], popularity: &[u32], gate: Option<f32>) ->
             backbone: "mf".into(),
             objective: "macr".into(),
             pairing: Some("rows".into()),
+            branch_input: Default::default(),
             ranking: Ranking { c: 0.1, tau: 0.0 },
             data: "0".repeat(32),
             carved: None,
