@@ -44,6 +44,7 @@ fn train(c: &mut Criterion) {
                 adam: Adam::default(),
                 catch_up: CatchUp::Quadrature,
                 branch: BranchKind::Linear,
+                branch_input: Default::default(),
                 l2: 1e-5,
                 seed: 1,
             };
