@@ -303,7 +303,7 @@ fn a_trainer_trains_lightgcn_on_the_device() {
         epochs: 4,
         eval_every: 2,
         select: Split::Test,
-        // Of the gates' own weight in the ranking, most is left by a large c.
+        // With a large c the gates decide much of the ranking.
         c: vec![20.0],
         learning_rate: 0.01,
         ..Config::default()
