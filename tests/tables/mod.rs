@@ -113,6 +113,7 @@ pub fn model(case: &Case, item_branch: Option<Branch>) -> Model {
             backbone: "mf".into(),
             objective: "macr".into(),
             pairing: None,
+            branch_input: Default::default(),
             ranking: Ranking { c: 0.4, tau: 0.0 },
             data: String::new(),
             carved: None,
