@@ -48,7 +48,7 @@ pub struct Cuda<'a> {
     items: Table,
     user_branch: Option<Branch>,
     item_branch: Option<Branch>,
-    /// In their place where they have a hidden layer.
+    /// In their place where they have a hidden layer, or score other rows than match scores come from.
     mlps: Option<Mlps>,
     item_bias: Option<Bias>,
     layout: Layout,
@@ -114,16 +114,18 @@ impl<'a> Cuda<'a> {
             initial(objective.user_branch(), streams::USER_BRANCH),
             initial(objective.item_branch(), streams::ITEM_BRANCH),
         ];
+        let ego = settings.has_ego_branches(objective);
         let linear = |branch: &Option<model::Branch>| match branch {
-            Some(model::Branch::Linear { weight }) => Branch::new(device, weight).map(Some),
+            Some(model::Branch::Linear { weight }) if !ego => Branch::new(device, weight).map(Some),
             _ => Ok(None),
         };
-        let mlps = match branch {
-            BranchKind::Mlp(_) if initial.iter().any(Option::is_some) => {
-                Some(Mlps::new(device, initial.each_ref().map(Option::as_ref), dim, slots)?)
-            }
+        let apart = ego || branch != BranchKind::Linear;
+        let mlps = match initial.each_ref().map(Option::as_ref) {
+            [None, None] => None,
+            branches if apart => Some(Mlps::new(device, branches, dim, slots)?),
             _ => None,
         };
+        let gathered = if ego { Gathered::with_ego } else { Gathered::new };
         let parts = divided(objective, &settings);
         let columns = parts.map(Parts::stride);
         let score = Step::new(device, objective, config, batch, parts, sampler.steps_per_epoch())?;
@@ -154,8 +156,8 @@ impl<'a> Cuda<'a> {
                 .then(|| Bias::new(device, items as usize))
                 .transpose()?,
             layout: objective.layout(),
-            gathered_users: Gathered::new(device, slots[0], columns[0])?,
-            gathered_items: Gathered::new(device, slots[1], columns[1])?,
+            gathered_users: gathered(device, slots[0], columns[0])?,
+            gathered_items: gathered(device, slots[1], columns[1])?,
             scalars: score.scalars()?,
             propagation,
             gather,
@@ -286,7 +288,11 @@ impl Backend for Cuda<'_> {
             Some(propagation) => propagation.export(tables)?,
         };
         let branches = self.each_branch(|branch| branch.read(self.step), Mlp::read)?;
-        Ok(Box::new(Exported { engine: self, embeddings, branches }))
+        let ego_items = match (&self.gathered_items.ego, &branches) {
+            (Some(_), [_, Some(_)]) => Some(self.optimiser.export(tables[1], self.step)?),
+            _ => None,
+        };
+        Ok(Box::new(Exported { engine: self, embeddings, ego_items, branches }))
     }
 }
 
@@ -296,6 +302,8 @@ struct Exported<'e, 'a> {
     engine: &'e mut Cuda<'a>,
     /// `[U, stride]` and `[I, stride]`.
     embeddings: [Buffer<f32>; 2],
+    /// `[I, stride]`: the parameters, where the item branch scores these.
+    ego_items: Option<Buffer<f32>>,
     branches: [Option<model::Branch>; 2],
 }
 
@@ -307,6 +315,7 @@ impl Snapshot for Exported<'_, '_> {
         k: usize,
     ) -> Result<Box<dyn Ranks + 's>> {
         let [users, items] = &self.embeddings;
+        let scored = self.ego_items.as_ref().unwrap_or(items);
         let parts = self.engine.tables().map(Table::parts);
         let tables = DeviceTables {
             // Padding between two vectors is zero, and adds nothing to a score.
@@ -314,7 +323,7 @@ impl Snapshot for Exported<'_, '_> {
             strides: parts.map(Parts::stride),
             users,
             items,
-            item_branch: self.branches[1].as_ref(),
+            item_branch: self.branches[1].as_ref().map(|branch| (branch, scored)),
             popularity,
         };
         Ok(Box::new(Ranker::on_device(&self.engine.device, &tables, rankings, k)?))
@@ -326,7 +335,7 @@ impl Snapshot for Exported<'_, '_> {
     }
 
     fn into_parameters(self: Box<Self>) -> Result<Parameters> {
-        let Exported { engine, embeddings, branches: [user_branch, item_branch] } = *self;
+        let Exported { engine, embeddings, branches: [user_branch, item_branch], .. } = *self;
         let Cuda { device, host, propagation, users, items, item_bias, layout, .. } = engine;
         let parts = [users.parts(), items.parts()];
         // With propagation every step moves all rows: parameters are as they stand in the tables.
@@ -418,7 +427,10 @@ impl Operations for Recorder<'_, '_> {
         let mut dx = [None, None];
         if let Some(mlps) = &mut e.mlps {
             mlps.backward(batch, &e.optimiser, [&mut e.gathered_users, &mut e.gathered_items], &e.scalars)?;
-            dx = mlps.sides.each_ref().map(|mlp| mlp.as_ref().map(|mlp| &mlp.dx));
+            // Of the parameters it is no part of the gradients that are propagated.
+            if e.gathered_users.ego.is_none() {
+                dx = mlps.dx();
+            }
         }
         if let Some(penalty) = &mut e.penalty {
             let gathered = [&e.gathered_users, &e.gathered_items];
@@ -450,6 +462,8 @@ impl Operations for Recorder<'_, '_> {
             return Ok(());
         };
         let tables = [&mut e.users, &mut e.items];
-        propagation.backward(batch, tables, gradients.each_ref(), e.settings.l2, &e.optimiser)
+        let ego = e.mlps.as_ref().filter(|_| e.gathered_users.ego.is_some());
+        let ego = ego.map_or([None, None], Mlps::dx);
+        propagation.backward(batch, tables, gradients.each_ref(), ego, e.settings.l2, &e.optimiser)
     }
 }

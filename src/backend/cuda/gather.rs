@@ -19,8 +19,10 @@ unsafe impl Params for params::Gather {
 /// The touched rows of one table, by slot.
 #[derive(Debug)]
 pub struct Gathered {
-    /// `[slots, stride]`: parameters before the step.
+    /// `[slots, stride]`: final embeddings before the step.
     pub rows: Buffer<f32>,
+    /// `[slots, stride]`: the parameters, where branches score these rather than `rows`.
+    pub ego: Option<Buffer<f32>>,
     /// `[slots]`: branch logit; never written without a branch.
     pub logit: Buffer<f32>,
 }
@@ -33,8 +35,23 @@ impl Gathered {
     pub fn new(device: &Device, slots: usize, columns: usize) -> Result<Self> {
         Ok(Gathered {
             rows: device.alloc(BATCHES, slots * stride(columns))?,
+            ego: None,
             logit: device.alloc(BATCHES, slots)?,
         })
+    }
+
+    /// The same, with room for the parameters that branches score.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceMemory`] if they do not fit.
+    pub fn with_ego(device: &Device, slots: usize, columns: usize) -> Result<Self> {
+        let ego = Some(device.alloc(BATCHES, slots * stride(columns))?);
+        Ok(Gathered { ego, ..Gathered::new(device, slots, columns)? })
+    }
+
+    /// `[slots, stride]`: what branches score.
+    pub fn scored(&self) -> &Buffer<f32> {
+        self.ego.as_ref().unwrap_or(&self.rows)
     }
 
     /// Most rows.
@@ -102,8 +119,8 @@ impl Gather {
         })
     }
 
-    /// For LightGCN: the gathered rows are final embeddings that the propagation has written, and the tables are up to
-    /// date.
+    /// For LightGCN: the gathered rows are final embeddings that the propagation has written, so that at most parameters
+    /// are gathered beside them, and the tables are up to date.
     pub fn propagated(self) -> Self {
         Gather { propagated: true, ..self }
     }
@@ -124,6 +141,8 @@ impl Gather {
         l2: f32,
         [users, items]: [Side<'_>; 2],
     ) -> Result<()> {
+        let ego = users.out.ego.is_some();
+        assert_eq!(items.out.ego.is_some(), ego, "the sides' branches score other rows");
         for (side, rows) in [&users, &items].into_iter().zip(&self.rows) {
             assert!(
                 side.out.slots().div_ceil(rows.slots as usize) == rows.blocks as usize,
@@ -140,7 +159,7 @@ impl Gather {
                 starts: at.starts,
                 count: at.count,
                 branch: side.branch.map_or(std::ptr::null(), |b| b.values.ptr()),
-                rows: side.out.rows.ptr_mut(),
+                rows: side.out.ego.as_mut().unwrap_or(&mut side.out.rows).ptr_mut(),
                 logit: side.out.logit.ptr_mut(),
             }
         };
@@ -155,8 +174,8 @@ impl Gather {
             stride: self.rows[0].stride as u32,
             item_block: self.rows[0].blocks,
             batch: batch.size as u32,
-            propagated: u32::from(self.propagated),
-            unused: 0,
+            current: u32::from(self.propagated),
+            filled: u32::from(self.propagated && !ego),
         };
         let [of_users, of_items] = &self.rows;
         let queue = |rows: &Rows, blocks, params| {

@@ -66,6 +66,9 @@ pub fn memory(
     let groups = if objective.grouped() { b / 8 + 16 } else { 0 };
     let batches = s * (12 * b + 2 * 4 * 8 * b + scratch + groups + 16 * (u64::from(LONGEST_GAP) + 1) + 64);
     let gathered = user_slots * (4 * user_w + 12) + item_slots * (4 * item_w + 12);
+    let ego = settings.has_ego_branches(objective);
+    // Beside the batch's rows and, in an evaluation, beside the final embeddings.
+    let ego_rows = if ego { user_slots * 4 * user_w + (item_slots + items) * 4 * item_w } else { 0 };
     let step_blocks = b.div_ceil(u64::from(STEP_THREADS / 32)).min(u64::from(STEP_BLOCKS));
     let second = if objective.layout().is_divided() { 2 } else { 0 };
     let scalars = 4 * b * (2 + 2 + 1 + 8 + second) + step_blocks * (8 * item_w + 8 * PARTS as u64);
@@ -80,12 +83,13 @@ pub fn memory(
             + (user_slots + item_slots) * 4 * item_w
     });
     let mlp = |wanted: bool, slots| match settings.branch {
-        BranchKind::Mlp(hidden) if wanted => Mlp::memory(hidden, item_w, slots),
+        BranchKind::Linear if !ego => 0,
+        kind if wanted => Mlp::memory(kind.hidden(), item_w, slots),
         _ => 0,
     };
     let mlps = mlp(objective.user_branch(), user_slots) + mlp(objective.item_branch(), item_slots);
     let of_data = interactions + margin + constants;
-    let of_steps = batches + gathered + scalars + windows + penalty;
+    let of_steps = batches + gathered + ego_rows + scalars + windows + penalty;
     of_data + tables + biases + of_steps + propagation + mlps + (1 << 20)
 }
 
