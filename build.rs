@@ -25,7 +25,8 @@ fn main() {
     }
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=.cuda/installed");
-    // Not the folder, whose README changes too. A new kernel changes params.h.
+    println!("cargo:rerun-if-changed=kernels/objectives");
+    // Not the folder itself, whose README changes too. A new kernel changes params.h.
     for path in files(&["cu", "cuh", "h"]) {
         println!("cargo:rerun-if-changed={}", path.display());
     }

@@ -13,16 +13,6 @@ DEVICE uint64_t missed(uint64_t last, uint64_t now) { return last == 0 ? 0 : now
 
 DEVICE float rate(const Optimiser &o, uint64_t step) { return float(o.rate[min(step, o.settled)]); }
 
-// base^exponent by repeated squaring.
-DEVICE double power(double base, uint64_t exponent) {
-    double result = 1.0;
-    for (; exponent > 0; exponent >>= 1) {
-        if (exponent & 1) result *= base;
-        base *= base;
-    }
-    return result;
-}
-
 // Turns the parameters of a row into those of the state after step `now`.
 template <unsigned WIDTH>
 DEVICE void catch_up(const Optimiser &o, const float *weights, uint64_t last, uint64_t now, Row<WIDTH> &p,

@@ -163,6 +163,16 @@ DEVICE float sigmoid(float x) {
 // log(1 + e^x) = -log sigmoid(-x)
 DEVICE float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }
 
+// base^exponent by repeated squaring, as src/optim.rs has it.
+DEVICE double power(double base, uint64_t exponent) {
+    double result = 1.0;
+    for (; exponent > 0; exponent >>= 1) {
+        if (exponent & 1) result *= base;
+        base *= base;
+    }
+    return result;
+}
+
 // ---- random numbers: the functions of src/sampling, bit for bit
 
 // Philox4x32-10: four uniform words from a 128-bit counter and a 64-bit key.

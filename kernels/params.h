@@ -4,6 +4,23 @@
 #pragma once
 #include <stdint.h>
 
+// Forms of penalties, with the strength of each; of `points`, what a sample's row is pulled to.
+#define PENALTY_NONE 0
+#define PENALTY_HALVES 1  // the row's other vector
+#define PENALTY_DECAY 2   // zero, in proportion to the row's constant
+#define PENALTY_ACROSS 3  // the mean of the other kind of rows
+#define PENALTY_WITHIN 4  // the mean of its own kind
+
+// Forms of parameters, where a kernel is not named after one.
+#define FORM_F32 0
+#define FORM_F16 1
+#define FORM_BF16 2
+
+// IPW: whose weight a sample has.
+#define SCOPE_PAIR 0
+#define SCOPE_POSITIVE 1
+#define SCOPE_OWN 2
+
 // Kinds of samplers.
 #define SAMPLER_USER_UNIFORM 0
 #define SAMPLER_INTERACTION 1
@@ -22,6 +39,7 @@
 
 // Threads of a block, and shared memory apart from the samples' numbers.
 #define SAMPLE_DRAW_THREADS 256
+#define SAMPLE_GROUPS_THREADS 256
 #define SAMPLE_GROUP_THREADS 1024
 #define SAMPLE_GROUP_SHARED 32896
 
@@ -56,6 +74,9 @@ typedef struct {
     const uint64_t *threshold;   // [I] alias table of the negatives; null: uniform
     const uint32_t *alias;       // [I]
     const double *weight;        // [I]
+    const uint32_t *count;       // [I] interactions of each item; by margin only, as are the next two
+    const uint32_t *order;       // [I] items by `count`, ascending; null: not by margin
+    const uint32_t *fewer;       // [largest count + 2] items with fewer than so many interactions
     uint64_t *step;              // [S] out: number of each step
     uint32_t *rows;              // [S] out: rows of each step's batch, at most B
     uint32_t *users;             // [S, B] out
@@ -68,6 +89,10 @@ typedef struct {
     uint32_t items;
     uint32_t batch;
     uint32_t kind;
+    uint32_t per_positive;  // rows that share a positive, one after the other; B is a multiple
+    uint32_t margin;        // in the first epoch
+    uint32_t fewer_last;    // largest count + 1
+    uint32_t unused;
 } SampleDraw;
 
 // Where the samples of one side, users or items, are put together by row of that side's table.
@@ -92,6 +117,19 @@ typedef struct {
     uint32_t batch;
     uint32_t unused;
 } SampleGroup;
+
+// sample_groups: which rows of the batches belong to the second group.
+typedef struct {
+    const uint32_t *rows;      // [S]
+    const uint32_t *users;     // [S, B]
+    const uint32_t *positives; // [S, B]
+    const float *constants;    // [I]
+    uint32_t *second;          // [S, ceil(B / 32)] out: a bit a row
+    float *weight;             // [S, 2] out: 1 / rows of the first and the second group, 0 where there are none
+    uint64_t seed;
+    uint32_t batch;
+    uint32_t unused;
+} SampleGroups;
 
 // rank_logits: what an item branch gives each item.
 typedef struct {
@@ -174,6 +212,9 @@ typedef struct {
 #define GATHER_THREADS 256
 #define STEP_THREADS 256
 #define APPLY_THREADS 256
+#define PENALTY_THREADS 256
+// Most blocks of penalty on either side: each has its own partial sums.
+#define PENALTY_BLOCKS 64
 // Gaps up to this have their own rule; beyond, the weights have ended.
 #define LONGEST_GAP 256
 // Most blocks of step: each has its own partial sums.
@@ -271,7 +312,20 @@ typedef struct {
     uint32_t batch;   // B
     uint32_t stride;  // W
     uint32_t eps_compat;
-    uint32_t unused;
+    // What follows is for the objectives that have it.
+    uint32_t part;                // columns of the first of two vectors
+    uint32_t user_stride;         // W, or that of the one vector of a user's row
+    uint32_t scope;               // IPW
+    const uint32_t *items[2];     // [B] each: positives and negatives
+    const float *item_constants;  // [I]
+    const float *item_bias;       // [I]
+    const uint32_t *second;       // [ceil(B / 32)] a bit a row: in the second group
+    const float *group_weight;    // [2]
+    float *second_gradient;       // [2, B] out: dL/da of the second scores
+    const uint64_t *step;         // [1] steps done
+    uint64_t steps_per_epoch;
+    float lambda_int;
+    float lambda_pop;
 } Step;
 
 // round_f16, round_bf16
@@ -316,6 +370,34 @@ typedef struct {
 } Branch;
 
 typedef struct {
+    const uint32_t *touched;  // [2B], of which `count`
+    const uint32_t *starts;   // [2B + 1], of which `count` + 1
+    const uint32_t *count;    // [1]
+    const float *rows;        // [count, stride] final embeddings
+    const float *constants;   // [rows of the table]; null: none
+    float *pull;              // [2] out: coefficient of a row, or sample, whose constant is 0 and 1
+    float *points;            // [2, stride] out: what it is pulled to; across and within only
+    double *partial;          // [blocks, 2] sums of squares
+    double *row_partial;      // [blocks, 2, stride] sums of rows; across and within only
+    uint32_t *count_partial;  // [blocks, 2] samples
+    uint32_t stride;
+    uint32_t blocks;  // 0: no penalty on this side
+} PenaltySide;
+
+// penalty_W
+typedef struct {
+    const uint32_t *batch_rows;  // [1] rows of the batch
+    uint32_t *arrived;           // [1] zero before and after
+    double *losses;              // [LOSS_PARTS + 2] added to
+    PenaltySide side[2];         // users, items
+    float strength[2];
+    uint32_t form;
+    uint32_t part;   // columns of the first of two vectors
+    uint32_t width;  // of which components
+    uint32_t unused;
+} Penalty;
+
+typedef struct {
     Rows table;
     const uint32_t *touched;       // [2B], of which `count`
     const uint32_t *starts;        // [2B + 1], of which `count` + 1
@@ -338,7 +420,21 @@ typedef struct {
     float l2;                      // L2 coefficient of a row with one sample, times the rows of the batch
 } ApplySide;
 
-// apply_W
+// What apply_general_W has besides of one side.
+typedef struct {
+    const float *constants;   // [rows of the table]; null: none
+    const float *pull;        // [2] of penalty
+    const float *points;      // [2, stride] of penalty
+    float *bias;              // [rows of the table]; null: none
+    float *bias_m;            // [rows of the table]
+    float *bias_v;            // [rows of the table]
+    uint32_t stride;          // of this side's rows
+    uint32_t partner_stride;  // of the other side's
+    uint32_t penalty;         // its form
+    uint32_t rows;            // of the table
+} GeneralSide;
+
+// apply_W and apply_general_W
 typedef struct {
     const uint64_t *step;          // [1] steps done
     const uint32_t *rows;          // [1] rows of the batch, n
@@ -346,7 +442,7 @@ typedef struct {
     const float *branch_partial;   // [step_blocks, 2, W]
     const double *loss_partial;    // [step_blocks, LOSS_PARTS]
     const double *l2_loss;         // [gather_blocks]
-    double *losses;                // [LOSS_PARTS + 1] added to
+    double *losses;                // [LOSS_PARTS + 2] added to: parts, penalty, L2
     ApplySide side[2];             // users, items
     Optimiser adam;
     uint32_t batch;   // B
@@ -357,7 +453,12 @@ typedef struct {
     uint32_t user_windows;
     uint32_t item_slots;
     uint32_t user_slots;
-    uint32_t unused;
+    // What follows is apply_general_W's.
+    uint32_t bias_block;           // first block of the biases, after all others
+    const float *second_gradient;  // [2, B] dL/da of the second scores; null: rows have one vector
+    GeneralSide general[2];
+    uint32_t part;  // columns of the first of two vectors, or all
+    uint32_t form;  // of the parameters
 } Apply;
 
 // all_pairs_ranges, all_pairs_moments and all_pairs_evaluate, or all_pairs_eps alone. Rows of a [2, B] array are labels:
@@ -617,20 +718,24 @@ static_assert(sizeof(RankLists) == 200, "RankLists");
 static_assert(sizeof(RankMerge) == 48, "RankMerge");
 static_assert(sizeof(CeilingCopy) == 24, "CeilingCopy");
 static_assert(sizeof(CeilingGather) == 32, "CeilingGather");
-static_assert(sizeof(SampleDraw) == 152, "SampleDraw");
+static_assert(sizeof(SampleDraw) == 192, "SampleDraw");
 static_assert(sizeof(SampleSide) == 64, "SampleSide");
 static_assert(sizeof(SampleGroup) == 160, "SampleGroup");
+static_assert(sizeof(SampleGroups) == 64, "SampleGroups");
+static_assert(sizeof(PenaltySide) == 88, "PenaltySide");
+static_assert(sizeof(Penalty) == 224, "Penalty");
+static_assert(sizeof(GeneralSide) == 64, "GeneralSide");
 static_assert(sizeof(Optimiser) == 48, "Optimiser");
 static_assert(sizeof(Rows) == 40, "Rows");
 static_assert(sizeof(Rules) == 64, "Rules");
 static_assert(sizeof(Export) == 120, "Export");
 static_assert(sizeof(GatherSide) == 88, "GatherSide");
 static_assert(sizeof(Gather) == 280, "Gather");
-static_assert(sizeof(Step) == 152, "Step");
+static_assert(sizeof(Step) == 240, "Step");
 static_assert(sizeof(BranchSide) == 96, "BranchSide");
 static_assert(sizeof(Branch) == 272, "Branch");
 static_assert(sizeof(ApplySide) == 184, "ApplySide");
-static_assert(sizeof(Apply) == 504, "Apply");
+static_assert(sizeof(Apply) == 648, "Apply");
 static_assert(sizeof(Finish) == 184, "Finish");
 static_assert(sizeof(Round) == 16, "Round");
 static_assert(sizeof(MarkSide) == 24, "MarkSide");

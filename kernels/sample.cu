@@ -2,7 +2,8 @@
 //
 // sample_draw    users, positives and negatives [S, B]: the integers of src/sampling, which are pure functions of
 //                (seed, step, row). One thread a row; blockIdx.y is the step. Reads about 2 log2(degree) words of the
-//                user's row besides the tables, writes 12 B a row.
+//                user's row besides the tables, writes 12 B a row. Negatives by margin: the counts of all items of the
+//                user too.
 // sample_group   for each step and side (users, items), the samples put together by row. A batch of n rows has 2n
 //                samples: sample s < n is row s with its positive, sample n + s is row s with its negative. One block
 //                a (step, side): blockIdx.x is the side, blockIdx.y the step. A stable radix sort of the samples by
@@ -10,8 +11,12 @@
 //                shared memory allows) or in `scratch` (sample_group_large), the rows themselves are read where they
 //                lie, 8 KB to 128 KB that stay in the cache. Writes 16 B a sample and 4 B a distinct row.
 //
+// sample_groups  CausE: which rows are treatment, and how many of each batch are not. One block a step; reads 12 B and
+//                writes a bit a row.
+//
 // Deterministic: no atomics; every place is computed from counts, and equal rows keep the order of their samples.
 #include "common.cuh"
+#include "objectives/cause.cuh"
 
 namespace sample {
 
@@ -83,6 +88,45 @@ NOINLINE uint32_t draw_exactly(const SampleDraw &p, Seen seen, uint32_t word) {
     return last;
 }
 
+// Fewest unseen items of a pool that is drawn from while the other one has as many.
+constexpr uint32_t POOL = 40;
+// The margin's factor from epoch to epoch.
+constexpr double MARGIN_DECAY = 0.9;
+
+// An unseen item with more interactions than the positive by the epoch's margin (up), or fewer than half (down): see
+// src/sampling/margin.rs. The sample is that of `row` in `step`.
+NOINLINE uint32_t draw_by_margin(const SampleDraw &p, Seen seen, uint32_t positive, uint32_t row, uint64_t step) {
+    const uint32_t margin = uint32_t(double(p.margin) * power(MARGIN_DECAY, step / p.steps_per_epoch));
+    const uint64_t n = p.count[positive], enough = n + margin + 1, few = (n + 1) / 2;
+    // Up is the suffix of `order` from `up` on, down the prefix before `down`.
+    const uint32_t up = p.fewer[min(enough, uint64_t(p.fewer_last))], down = p.fewer[min(few, uint64_t(p.fewer_last))];
+    uint32_t more = p.items - up, less = down;
+    for (uint32_t i = 0; i < seen.length; i++) {
+        const uint32_t count = p.count[seen.items[i]];
+        more -= count >= enough;
+        less -= count < few;
+    }
+    const uint2 key = halves(p.seed);
+    const uint4 words = philox(make_uint4(row, uint32_t(step), uint32_t(step >> 32), 0), key);
+    if (more == 0 && less == 0) return seen.other(below(words.y, p.items - seen.length));
+    const bool coin = words.z >> 31;
+    const bool is_down = less > 0 && (more < POOL || (coin && less >= POOL));
+    const uint32_t *pool = is_down ? p.order : p.order + up;
+    const uint32_t size = is_down ? down : p.items - up;
+    uint32_t word = words.y;
+    for (uint32_t attempt = 1; attempt <= ATTEMPTS; attempt++) {
+        const uint32_t item = pool[below(word, size)];
+        if (!seen.contains(item)) return item;
+        word = philox(make_uint4(row, uint32_t(step), uint32_t(step >> 32), attempt), key).x;
+    }
+    // One pass over the pool.
+    uint32_t left = below(word, is_down ? less : more);
+    for (uint32_t i = 0; i < size; i++) {
+        if (!seen.contains(pool[i]) && left-- == 0) return pool[i];
+    }
+    return pool[0];
+}
+
 DEVICE uint32_t draw_negative(const SampleDraw &p, Seen seen, uint4 words, uint4 counter, uint2 key) {
     if (p.threshold == nullptr) return seen.other(below(words.y, p.items - seen.length));
     uint32_t column_word = words.y, coin = words.z;
@@ -102,8 +146,9 @@ KERNEL(sample_draw, SampleDraw p, SAMPLE_DRAW_THREADS) {
     using namespace sample;
     const uint64_t step = *p.first_step + blockIdx.y, epoch = step / p.steps_per_epoch;
     const bool by_user = p.kind == SAMPLER_USER_UNIFORM;
-    const uint64_t first = by_user ? 0 : (step - epoch * p.steps_per_epoch) * p.batch;
-    const uint64_t rows = by_user ? p.batch : min(uint64_t(p.batch), p.interactions - first);
+    const uint32_t positives = p.batch / p.per_positive;
+    const uint64_t first = by_user ? 0 : (step - epoch * p.steps_per_epoch) * positives;
+    const uint64_t rows = (by_user ? positives : min(uint64_t(positives), p.interactions - first)) * p.per_positive;
     const uint32_t row = blockIdx.x * SAMPLE_DRAW_THREADS + threadIdx.x;
     if (row == 0) {
         p.step[blockIdx.y] = step;
@@ -117,7 +162,8 @@ KERNEL(sample_draw, SampleDraw p, SAMPLE_DRAW_THREADS) {
     // A permutation of the users for each step, or one of the interactions for each epoch.
     const Permutation permutation(by_user ? p.users_eligible : uint32_t(p.interactions), p.seed,
                                   by_user ? step : epoch);
-    uint32_t k = permutation(uint32_t(first) + row), place = 0;
+    const uint32_t shared = row / p.per_positive, lead = shared * p.per_positive;
+    uint32_t k = permutation(uint32_t(first) + shared), place = 0;
     if (!by_user) {
         const uint64_t interaction = k;
         k = p.block_user[interaction / BLOCK];
@@ -127,12 +173,42 @@ KERNEL(sample_draw, SampleDraw p, SAMPLE_DRAW_THREADS) {
     const uint32_t user = p.eligible[k];
     const uint64_t begin = p.offsets[user];
     const Seen seen = {p.seen + begin, uint32_t(p.offsets[user + 1] - begin)};
-    if (by_user) place = below(words.x, seen.length);
+    if (by_user) {
+        // The positive is that of the first row that shares it.
+        const uint4 of_lead = make_uint4(lead, counter.y, counter.z, 0);
+        place = below(lead == row ? words.x : philox(of_lead, key).x, seen.length);
+    }
 
     const uint64_t out = uint64_t(blockIdx.y) * p.batch + row;
     p.users[out] = user;
     p.positives[out] = seen.items[place];
-    p.negatives[out] = draw_negative(p, seen, words, counter, key);
+    p.negatives[out] = p.order != nullptr ? draw_by_margin(p, seen, seen.items[place], row, step)
+                                          : draw_negative(p, seen, words, counter, key);
+}
+
+KERNEL(sample_groups, SampleGroups p, SAMPLE_GROUPS_THREADS) {
+    constexpr unsigned WARPS = SAMPLE_GROUPS_THREADS / WARP;
+    __shared__ uint32_t partial[WARPS];
+    const uint32_t n = p.rows[blockIdx.x];
+    const uint64_t first = uint64_t(blockIdx.x) * p.batch, words = (p.batch + WARP - 1) / WARP;
+    const uint2 key = halves(p.seed);
+    uint32_t count = 0;
+    for (uint32_t base = warp_id() * WARP; base < n; base += SAMPLE_GROUPS_THREADS) {
+        const uint32_t row = base + lane_id();
+        bool second = false;
+        if (row < n) {
+            const uint32_t positive = p.positives[first + row];
+            second = Cause::treatment(p.users[first + row], positive, p.constants[positive], key);
+        }
+        const uint32_t bits = __ballot_sync(ALL_LANES, second);
+        if (lane_id() == 0) p.second[blockIdx.x * words + base / WARP] = bits;
+        count += second;
+    }
+    count = block_sum<WARPS>(count, partial);
+    if (threadIdx.x < 2) {
+        const uint32_t rows = threadIdx.x == 0 ? n - count : count;
+        p.weight[2 * blockIdx.x + threadIdx.x] = rows > 0 ? 1.0f / float(rows) : 0.0f;
+    }
 }
 
 namespace sample {

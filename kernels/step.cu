@@ -2,6 +2,7 @@
 //
 //   a+_r = p_u . q_i,  a-_r = p_u . q_j     for row r = (u, i, j), from the gathered rows by slot
 //   loss, dL/da, dL/dy_u, dL/dy_i           from kernels/objectives
+//   divided rows: a second pair of scores, from the second vectors, and its dL/da    (parts.cuh)
 //   branch_partial[block] = (sum dL/dy_u p_u,  sum dL/dy_i q_i) over the block's rows
 //
 // step_OBJECTIVE_W     all of this.
@@ -16,8 +17,12 @@
 // order, and each block has its own partial.
 #include "objectives/bce.cuh"
 #include "objectives/bpr.cuh"
+#include "objectives/bs.cuh"
+#include "objectives/cause.cuh"
+#include "objectives/dice.cuh"
+#include "objectives/ipw.cuh"
 #include "objectives/macr.cuh"
-#include "rows.cuh"
+#include "parts.cuh"
 
 namespace step {
 
@@ -65,12 +70,28 @@ DEVICE void run(const Step &p, double (*loss_shared)[WARPS]) {
             if (p.user_logit != nullptr) s.user_logit = p.user_logit[user];
             if (p.item_logit != nullptr) s.item_logit[0] = p.item_logit[item[0]], s.item_logit[1] = p.item_logit[item[1]];
         }
+        if constexpr (Objective::CONSTANTS || Objective::BIAS) {
+            UNROLL
+            for (unsigned k = 0; k < 2; k++) {
+                const uint32_t id = p.items[k][mine ? row : 0];
+                if constexpr (Objective::CONSTANTS) s.item_constant[k] = p.item_constants[id];
+                if constexpr (Objective::BIAS) s.item_logit[k] = p.item_bias[id];
+            }
+        }
+        if constexpr (Objective::GROUPED) {
+            s.second_group = (p.second[mine ? row / WARP : 0] >> row % WARP & 1) != 0;
+            s.group_weight = p.group_weight[s.second_group];
+        }
         R users[AT_ONCE], items[AT_ONCE][2];
         UNROLL
         for (unsigned i = 0; i < AT_ONCE; i++) {
             const int source = i * R::GROUPS + lane / R::G;
             const uint64_t u = __shfl_sync(ALL_LANES, user, source);
-            users[i] = R::load(p.user_rows + u * p.stride, p.stride);
+            if constexpr (Objective::DIVIDED) {
+                users[i] = load_repeated<WIDTH>(p.user_rows + u * p.user_stride, p.stride, p.user_stride);
+            } else {
+                users[i] = R::load(p.user_rows + u * p.stride, p.stride);
+            }
             UNROLL
             for (unsigned k = 0; k < 2; k++) {
                 const uint64_t q = __shfl_sync(ALL_LANES, item[k], source);
@@ -85,8 +106,16 @@ DEVICE void run(const Step &p, double (*loss_shared)[WARPS]) {
                 UNROLL
                 for (unsigned k = 0; k < 2; k++) {
                     // Row g of the i-th turn is in group g, and is wanted in lane i GROUPS + g.
-                    const float a = __shfl_sync(ALL_LANES, dot(users[i], items[i][k]), lane % R::GROUPS * R::G);
-                    if (lane / R::GROUPS == i) s.score[k] = a;
+                    const unsigned source = lane % R::GROUPS * R::G;
+                    if constexpr (Objective::DIVIDED) {
+                        const float2 both = dot_parts(users[i], items[i][k], p.part);
+                        const float a = __shfl_sync(ALL_LANES, both.x, source);
+                        const float b = __shfl_sync(ALL_LANES, both.y, source);
+                        if (lane / R::GROUPS == i) s.score[k] = a, s.second_score[k] = b;
+                    } else {
+                        const float a = __shfl_sync(ALL_LANES, dot(users[i], items[i][k]), source);
+                        if (lane / R::GROUPS == i) s.score[k] = a;
+                    }
                 }
             }
         }
@@ -110,6 +139,8 @@ DEVICE void run(const Step &p, double (*loss_shared)[WARPS]) {
                 UNROLL
                 for (unsigned k = 0; k < 2; k++) {
                     if constexpr (PART == WHOLE) p.score_gradient[out[k]] = s.score_gradient[k];
+                    if constexpr (Objective::DIVIDED) p.second_gradient[out[k]] = s.second_gradient[k];
+                    if constexpr (Objective::BIAS) p.item_gradient[out[k]] = s.item_gradient[k];
                     if (Objective::BRANCHES && p.item_logit != nullptr) p.item_gradient[out[k]] = s.item_gradient[k];
                 }
                 if (Objective::BRANCHES && p.user_logit != nullptr) p.user_gradient[row] = s.user_gradient;
@@ -159,6 +190,17 @@ DEVICE void run(const Step &p, double (*loss_shared)[WARPS]) {
     STEP(macr, Macr<false>, WHOLE, W)              \
     STEP(macr_scores, Macr<true>, SCORES, W)       \
     STEP(macr_sums, Macr<true>, SUMS, W)
+EVERY_WIDTH(STEPS)
+#undef STEPS
+#undef STEP
+
+// With more scalars a row than these: without a word the compiler gives up registers that it needs.
+#define STEP(name, Objective, W)                                                      \
+    KERNEL_RESIDENT(step_##name##_##W, Step p, STEP_THREADS, (W < 1024 ? 3 : 2)) {   \
+        __shared__ double loss[LOSS_PARTS][step::WARPS];                              \
+        step::run<Objective, step::WHOLE, W>(p, loss);                                \
+    }
+#define STEPS(W) STEP(bs, Bs, W) STEP(ipw, Ipw, W) STEP(cause, Cause, W) STEP(dice, Dice, W)
 EVERY_WIDTH(STEPS)
 #undef STEPS
 #undef STEP

@@ -3,17 +3,23 @@
 mod batches;
 mod emulator;
 
-use batches::{Case, Ids, Random, TEST, World, cases, guard, near, near_stored};
+use batches::{Case, Ids, Random, TEST, World, cases, columns, guard, near, near_stored};
 use macr::{
-    backend::cuda::{
-        Device,
-        adam::{Optimiser, StepRules},
-        apply::{self, Apply},
-        branch::Branch,
-        gather::{self, Gather, Gathered},
-        step::Step,
+    backend::{
+        cpu::table::Parts,
+        cuda::{
+            Device,
+            adam::{Optimiser, StepRules},
+            apply::{self, Apply, Before},
+            bias::Bias,
+            branch::Branch,
+            gather::{self, Gather, Gathered},
+            penalty::Penalty,
+            step::Step,
+            table,
+        },
     },
-    objective::ObjectiveConfig,
+    objective::{self, ItemHead, ObjectiveConfig, RegForm},
     optim::{Adam, CatchUp},
     storage::Storage,
 };
@@ -49,26 +55,84 @@ fn check_state(
     near_stored(storage, word, got[0], p, moved + 1.2e-7 * p.abs(), format_args!("{what}, p"));
 }
 
-fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, catch_up: CatchUp) {
-    let (case, adam) = (world.case, Adam::default());
-    let what = format!("{case:?}, branches {branched}, {catch_up}");
-    let (n, b, dim) = (case.rows, case.size, case.dim);
+/// What is applied, besides the batch.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    objective: &'static str,
+    reg_form: RegForm,
+    distinct_users: bool,
+    catch_up: CatchUp,
+    /// Gradients are written, and no row moves.
+    propagated: bool,
+}
+
+const PLAIN: Form = Form {
+    objective: "bce",
+    reg_form: RegForm::Cross,
+    distinct_users: false,
+    catch_up: CatchUp::Quadrature,
+    propagated: false,
+};
+
+/// What the rows of a side are pulled to, by any penalty: coefficients and points of two kinds.
+struct Pull {
+    coefficient: [f32; 2],
+    points: Vec<f32>,
+}
+
+/// Coefficient and target of a row that is pulled.
+fn pulled(
+    penalty: objective::Penalty,
+    pull: &Pull,
+    own: &[f32],
+    parts: Parts,
+    samples: usize,
+    constant: f32,
+) -> (f64, Vec<f32>) {
+    let kind = usize::from(constant > 0.5);
+    let each = samples as f64;
+    match penalty {
+        objective::Penalty::Halves(_) => {
+            let (first, second) = own.split_at(parts.stride);
+            (f64::from(pull.coefficient[0]), [second, first].concat())
+        }
+        objective::Penalty::Decay(_) => {
+            (each * f64::from(pull.coefficient[0]) * f64::from(constant), vec![0.0; own.len()])
+        }
+        objective::Penalty::Across(_) | objective::Penalty::Within(_) => {
+            (each * f64::from(pull.coefficient[kind]), pull.points[kind * own.len()..][..own.len()].to_vec())
+        }
+    }
+}
+
+fn check(device: &Device, case: Case, form: Form) {
+    let adam = Adam::default();
+    let Form { catch_up, distinct_users, propagated, .. } = form;
+    let what = format!("{case:?}, {form:?}");
+    let branched = form.objective == "macr";
     let config = ObjectiveConfig {
         alpha: 0.0,
         beta: 0.0,
         user_branch: branched,
         item_branch: branched,
+        reg_form: form.reg_form,
         ..ObjectiveConfig::default()
     };
-    let objective = batches::objective(if branched { "macr" } else { "bce" }, &config);
+    let objective = batches::objective(form.objective, &config);
+    let layout = objective.layout();
+    let dim = if layout.is_divided() { case.dim.next_multiple_of(2).min(512) } else { case.dim };
+    let case = Case { dim, ..case };
+    let parts = table::parts(layout, dim, propagated);
+    let world = &World::divided(case, parts);
+    let (n, b) = (case.rows, case.size);
     let mut uploaded = world.upload(device);
     let optimiser = Optimiser::new(device, adam, catch_up).unwrap();
     let mut rules = StepRules::new(device, 2).unwrap();
     optimiser.rules(&device.upload(TEST, &[1, case.now]).unwrap(), 2, &mut rules).unwrap();
     let slots = world.slots();
     let mut branches = world.branches.clone().map(|weight| Branch::new(device, &weight).unwrap());
-    let mut gathered = slots.map(|slots| Gathered::new(device, slots, dim).unwrap());
-    let mut gather = Gather::new(device, dim, case.storage, slots).unwrap();
+    let mut gathered = [0, 1].map(|k| Gathered::new(device, slots[k], parts[k].stride()).unwrap());
+    let mut gather = Gather::new(device, parts.map(Parts::stride), case.storage, slots).unwrap();
     {
         let [users, items] = &mut gathered;
         let side = |k: usize, out| gather::Side {
@@ -83,24 +147,57 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
     // Any gradients will do.
     let mut random = Random::new(11);
     let mut array = |len: usize| -> Vec<f32> { (0..len).map(|_| random.signed() / n as f32).collect() };
-    let step = Step::new(device, objective.as_ref(), &config, b, dim).unwrap();
+    let step = Step::new(device, objective.as_ref(), &config, b, parts, 1).unwrap();
     let mut scalars = step.scalars().unwrap();
     let (score_gradient, item_gradient, user_gradient) = (array(2 * b), array(2 * b), array(b));
-    let stride = world.tables[0].stride();
+    let second_gradient = array(2 * b);
     let mut branch_partial = array(scalars.branch_partial.len());
-    for row in branch_partial.chunks_exact_mut(stride) {
-        row[dim..].fill(0.0);
+    for row in branch_partial.chunks_exact_mut(parts[1].stride()) {
+        (0..row.len()).filter(|&c| columns(parts[1]).all(|x| x != c)).for_each(|c| row[c] = 0.0);
     }
     let loss_partial: Vec<f64> = array(scalars.loss_partial.len()).into_iter().map(f64::from).collect();
     scalars.score_gradient.write(&score_gradient).unwrap();
+    if let Some(second) = &mut scalars.second_gradient {
+        second.write(&second_gradient).unwrap();
+    }
     scalars.item_gradient.write(&item_gradient).unwrap();
     scalars.user_gradient.write(&user_gradient).unwrap();
     scalars.branch_partial.write(&branch_partial).unwrap();
     scalars.loss_partial.write(&loss_partial).unwrap();
 
-    let mut apply = Apply::new(device, dim, case.storage, b, slots, distinct_users).unwrap();
-    apply.losses.write(&[1.0, 2.0, 3.0, 4.0]).unwrap();
+    let mut penalty = objective.penalty().map(|of| Penalty::new(device, of, parts, slots).unwrap());
+    let pulls = parts.map(|parts| {
+        let mut points = vec![0f32; 2 * parts.stride()];
+        for row in points.chunks_exact_mut(parts.stride()) {
+            columns(parts).for_each(|c| row[c] = array(1)[0]);
+        }
+        Pull { coefficient: [0.3 * array(1)[0], 0.3 * array(1)[0]], points }
+    });
+    if let Some(penalty) = &mut penalty {
+        for (side, pull) in penalty.sides.iter_mut().zip(&pulls) {
+            side.pull.write(&pull.coefficient).unwrap();
+            if !side.points.is_empty() {
+                side.points.write(&pull.points).unwrap();
+            }
+        }
+    }
+    let start: [Vec<f32>; 3] = [array(60), array(60), array(60).into_iter().map(f32::abs).collect()];
+    let mut bias = (objective.item_head() == ItemHead::Bias).then(|| {
+        let mut bias = Bias::new(device, 60).unwrap();
+        for (buffer, values) in [&mut bias.values, &mut bias.m, &mut bias.v].into_iter().zip(&start) {
+            buffer.write(values).unwrap();
+        }
+        bias
+    });
+
+    let mut apply =
+        Apply::new(device, objective.as_ref(), parts, case.storage, b, slots, distinct_users).unwrap();
+    if propagated {
+        apply = apply.propagated().unwrap();
+    }
+    apply.losses.write(&[1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
     for branch in &mut branches {
+        let stride = branch.values.len() / 2;
         let half = branch.values.read().unwrap()[..stride].to_vec();
         guard(&mut branch.values);
         branch.values.write(&half).unwrap();
@@ -125,19 +222,28 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
                 table: user_table,
                 branch: branched.then_some(user_branch),
                 dx: None,
+                bias: None,
                 own: &gathered[0],
             },
             apply::Side {
                 table: item_table,
                 branch: branched.then_some(item_branch),
                 dx: None,
+                bias: bias.as_mut(),
                 own: &gathered[1],
             },
         ];
-        apply.launch(batch, &optimiser, L2, (&gather, &step, &scalars), sides).unwrap();
+        let before = Before { gather: &gather, step: &step, scalars: &scalars, penalty: penalty.as_ref() };
+        apply.launch(batch, &optimiser, L2, before, sides).unwrap();
     }
 
+    let place = |sample: u32| {
+        let sample = sample as usize;
+        if sample < n { sample } else { b + sample - n }
+    };
     for k in 0..2 {
+        let stride = parts[k].stride();
+        let gradients = apply.gradients.as_ref().map(|gradients| gradients[k].read().unwrap());
         let (table, side, partners) = (&world.tables[k], &world.sides[k], &world.sides[1 - k]);
         let p = uploaded.tables[k].p.read().unwrap();
         let [m, v] = [&uploaded.tables[k].m, &uploaded.tables[k].v].map(|x| x.read().unwrap());
@@ -145,7 +251,8 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
         let share = if k == 0 { 0.5 } else { 1.0 };
         for row in 0..table.rows {
             let at = row * stride..(row + 1) * stride;
-            let Ok(slot) = side.rows.binary_search(&(row as u32)) else {
+            let touched = side.rows.binary_search(&(row as u32));
+            if touched.is_err() || propagated {
                 assert!(
                     p[at.clone()] == table.p[at.clone()]
                         && m[at.clone()] == table.m[at.clone()]
@@ -153,39 +260,56 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
                         && last[row] == table.last[row],
                     "{what}, row {row} of side {k} was not touched"
                 );
-                continue;
-            };
-            assert_eq!(last[row], case.now + 1, "{what}, row {row} of side {k}");
+            }
+            let Ok(slot) = touched else { continue };
+            assert!(propagated || last[row] == case.now + 1, "{what}, row {row} of side {k}");
             let mine = &own[k][slot * stride..][..stride];
             let samples = side.samples(slot);
             let (mut gradient, mut size, mut upstream) = (vec![0.0; stride], 0.0, 0.0);
             for &sample in samples {
-                let sample = sample as usize;
-                let place = if sample < n { sample } else { b + sample - n };
-                let coefficient = f64::from(score_gradient[place]);
-                let partner = partners.slot[sample] as usize;
-                let partner = &own[1 - k][partner * stride..][..stride];
-                for (g, &x) in gradient.iter_mut().zip(partner) {
-                    *g += coefficient * f64::from(x);
+                let place = place(sample);
+                let partner = partners.slot[sample as usize] as usize * parts[1 - k].stride();
+                for part in 0..if layout.is_divided() { 2 } else { 1 } {
+                    let coefficient = f64::from([&score_gradient, &second_gradient][part][place]);
+                    let partner = &own[1 - k][partner + parts[1 - k].start(part)..][..parts[k].stride];
+                    for (g, &x) in gradient[parts[k].start(part)..].iter_mut().zip(partner) {
+                        *g += coefficient * f64::from(x);
+                    }
+                    size += coefficient.abs() * 0.25;
                 }
-                size += coefficient.abs() * 0.25;
                 if branched {
                     upstream += match k {
-                        0 if sample < n => f64::from(user_gradient[sample]),
+                        0 if (sample as usize) < n => f64::from(user_gradient[sample as usize]),
                         0 => 0.0,
                         _ => f64::from(item_gradient[place]),
                     };
                 }
             }
             let l2 = f64::from(L2) * share / n as f64 * samples.len() as f64;
+            let l2 = if propagated { 0.0 } else { l2 };
             size += l2 + 0.3 * samples.len() as f64 / n as f64 * f64::from(u8::from(branched));
+            let of_side = if layout.is_divided() { parts[k].count > 1 } else { k == 1 };
+            if let Some(penalty) = objective.penalty().filter(|_| of_side) {
+                let constant = objective.item_constants().filter(|_| k == 1).map_or(0.0, |c| c[row]);
+                let (coefficient, target) =
+                    pulled(penalty, &pulls[k], mine, parts[k], samples.len(), constant);
+                for ((g, &x), &y) in gradient.iter_mut().zip(mine).zip(&target) {
+                    *g += coefficient * (f64::from(x) - f64::from(y));
+                }
+                size += coefficient.abs();
+            }
             let idle = if table.last[row] == 0 { 0 } else { case.now - table.last[row] };
             let decay = [adam.beta1, adam.beta2].map(|beta| f64::from(beta).powf(idle as f64));
             for c in 0..stride {
                 let x = f64::from(mine[c]);
                 let mut g = gradient[c] + l2 * x;
-                if c < dim {
+                if branched && c < dim {
                     g += upstream * f64::from(world.branches[k][c]);
+                }
+                if let Some(gradients) = &gradients {
+                    let what = format_args!("{what}, side {k}, row {row}, gradient {c}");
+                    near(gradients[slot * stride + c], g, 4e-6 * size, what);
+                    continue;
                 }
                 let at = row * stride + c;
                 let before = [x, f64::from(table.m[at]) * decay[0], f64::from(table.v[at]) * decay[1]];
@@ -201,8 +325,8 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
             }
         }
         let values = branches[k].values.read().unwrap();
-        let (first, second) = values.split_at(stride);
-        let (present, next) = if case.now % 2 == 0 { (first, second) } else { (second, first) };
+        let (first, second) = values.split_at(values.len() / 2);
+        let (present, next) = if case.now.is_multiple_of(2) { (first, second) } else { (second, first) };
         assert_eq!(&present[..dim], world.branches[k], "{what}: the half that others read");
         if !branched {
             continue;
@@ -224,10 +348,29 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
         }
     }
 
+    if let Some(bias) = &bias {
+        let [values, m, v] = [&bias.values, &bias.m, &bias.v].map(|x| x.read().unwrap());
+        for item in 0..60 {
+            let samples = (0..2 * n as u32).filter(|&s| world.sides[1].ids[s as usize] == item as u32);
+            let terms: Vec<f64> = samples.map(|s| f64::from(item_gradient[place(s)])).collect();
+            let size: f64 = terms.iter().map(|g| g.abs()).sum();
+            let before = start.each_ref().map(|x| f64::from(x[item]));
+            let expected = adam_step(&adam, case.now + 1, before, terms.iter().sum());
+            let what = format_args!("{what}, bias of item {item}");
+            let got = [values[item], m[item], v[item]];
+            check_state((Storage::F32, 0), got, expected, before, size, what);
+        }
+    }
+
     let losses = apply.losses.read().unwrap();
     let l2: f64 = gather.l2_loss.read().unwrap().iter().sum();
-    for part in 0..4 {
-        let sum = if part < 3 { loss_partial.iter().skip(part).step_by(3).sum() } else { l2 };
+    for part in 0..5 {
+        let sum = match part {
+            0..3 => loss_partial.iter().skip(part).step_by(3).sum(),
+            // The penalty is added before.
+            3 => 0.0,
+            _ => l2,
+        };
         let expected = (part + 1) as f64 + sum;
         assert!(
             (losses[part] - expected).abs() < 1e-12,
@@ -241,9 +384,31 @@ fn check(device: &Device, world: &World, branched: bool, distinct_users: bool, c
 fn rows_follow_their_gradient() {
     let Some(device) = emulator::device() else { return };
     for (k, case) in cases().into_iter().enumerate() {
-        let world = World::new(case);
-        let distinct = world.sides[0].rows.len() == case.rows;
-        check(&device, &world, k % 3 != 1, distinct && k % 2 == 0, CatchUp::Quadrature);
+        let distinct_users = World::new(case).sides[0].rows.len() == case.rows && k % 2 == 0;
+        let objective = if k % 3 == 1 { "bce" } else { "macr" };
+        check(&device, case, Form { objective, distinct_users, ..PLAIN });
+    }
+}
+
+#[test]
+fn divided_rows_penalties_and_biases_follow_their_gradient() {
+    let Some(device) = emulator::device() else { return };
+    let forms = [
+        ("bs", RegForm::Cross),
+        ("reg", RegForm::Cross),
+        ("reg", RegForm::Same),
+        ("reg", RegForm::Decay),
+        ("cause", RegForm::Cross),
+        ("dice", RegForm::Cross),
+    ];
+    for (k, case) in cases().into_iter().enumerate() {
+        for (j, (objective, reg_form)) in forms.into_iter().enumerate() {
+            // The wide ones in turn.
+            if case.dim > 128 && (k + j) % 3 > 0 {
+                continue;
+            }
+            check(&device, case, Form { objective, reg_form, propagated: (k + j) % 2 == 1, ..PLAIN });
+        }
     }
 }
 
@@ -254,6 +419,8 @@ fn replayed_rows_follow_their_gradient() {
         [(Ids::Zipf, 5101, Storage::F32), (Ids::OneItem, 1000, Storage::F32), (Ids::Zipf, 5101, Storage::F16)]
     {
         let case = Case { rows: 70, size: 75, dim: 6, storage, ids, now };
-        check(&device, &World::new(case), true, false, CatchUp::Replay);
+        for objective in ["macr", "dice"] {
+            check(&device, case, Form { objective, catch_up: CatchUp::Replay, ..PLAIN });
+        }
     }
 }

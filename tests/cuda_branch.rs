@@ -13,6 +13,7 @@ use macr::{
         branch::Mlps,
         gather::Gathered,
         step::{Scalars, Step},
+        table,
     },
     objective::ObjectiveConfig,
     optim::{Adam, CatchUp},
@@ -69,7 +70,8 @@ fn of_row(branch: &Branch, x: &[f32]) -> (f64, Vec<f64>, Vec<f64>) {
 fn scalars(device: &Device, case: Case) -> Scalars {
     let config = ObjectiveConfig::default();
     let objective = batches::objective("macr", &config);
-    Step::new(device, objective.as_ref(), &config, case.size, case.dim).unwrap().scalars().unwrap()
+    let parts = table::parts(objective.layout(), case.dim, false);
+    Step::new(device, objective.as_ref(), &config, case.size, parts, 1).unwrap().scalars().unwrap()
 }
 
 fn check(device: &Device, case: Case, hidden: usize, wanted: [bool; 2]) {

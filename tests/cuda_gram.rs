@@ -3,7 +3,7 @@
 mod batches;
 mod emulator;
 
-use std::{env, hash::Hasher, process::Command};
+use std::hash::Hasher;
 
 use batches::{Random, TEST, guard, near, near_stored, untouched};
 use macr::{
@@ -18,7 +18,7 @@ use macr::{
             params::NO_SLOT,
             sample::Touched,
             spmm::{Base, Finish, Input, Move, Output},
-            table::{Table, stride},
+            table::{Table, stride, whole},
         },
     },
     data::graph::Graph,
@@ -212,14 +212,9 @@ fn items_move_by_adam_with_l2_on_those_of_the_batch() {
         // From zero moments, m is (1 - beta1) g.
         let zeros = vec![0f32; world.x.len()];
         let noise = Noise::new(4, 1);
-        let mut table = Table::upload(
-            &device,
-            world.dim,
-            (storage, noise),
-            [&world.x, &zeros, &zeros],
-            &vec![0; world.items],
-        )
-        .unwrap();
+        let row = whole(world.dim);
+        let values = [world.x.as_slice(), &zeros, &zeros];
+        let mut table = Table::upload(&device, row, (storage, noise), values, &vec![0; world.items]).unwrap();
         let mut scaled = Stored::alloc(&device, TEST, storage, zeros.len()).unwrap();
         // What the batch's rows have besides, by slot.
         let besides: Vec<f32> =
@@ -319,20 +314,5 @@ fn prints_the_bits_of_products() {
 
 #[test]
 fn any_order_of_blocks_and_threads_gives_the_same_bits() {
-    if emulator::device().is_none() {
-        return;
-    }
-    let run = |order: &str| {
-        let output = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "prints_the_bits_of_products", "--nocapture"])
-            .env("MACR_EMULATOR_ORDER", order)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.split("bits ").nth(1).unwrap_or_else(|| panic!("{text}"))[..16].to_owned()
-    };
-    let forward = run("forward");
-    for order in ["forward", "reversed", "1", "2"] {
-        assert_eq!(forward, run(order), "{order}");
-    }
+    emulator::same_bits_in_any_order("prints_the_bits_of_products");
 }

@@ -220,7 +220,7 @@ fn tables_on_the_device_are_ranked_where_they_are() {
         let items = device.upload(PURPOSE, &pad(&case.items)).unwrap();
         let tables = DeviceTables {
             dim,
-            stride,
+            strides: [stride; 2],
             users: &users,
             items: &items,
             item_branch: branch.as_ref().map(|branch| (branch, &items)),

@@ -6,11 +6,14 @@ mod emulator;
 use macr::{
     Edges, Interactions, InteractionsBuilder, Split,
     backend::cuda::{
-        Device,
-        sample::{Samples, Touched},
+        Device, Purpose,
+        sample::{Groups, Samples, Touched},
     },
+    objective::{self, ObjectiveConfig, POSITIVE, TILE, Tile},
     sampling::{Negatives, Sampler, SamplerKind},
 };
+
+const TEST: Purpose = Purpose { what: "a test", lower: "nothing" };
 
 /// Datasets by (users, items). User 3 has nothing.
 fn world(users: u32, items: u32, degree: impl Fn(u32) -> u32) -> Interactions {
@@ -142,6 +145,69 @@ fn draws_and_groups_as_the_cpu() {
                 let case = format!("{kind}, {negatives}, batch {batch}, seed {seed}");
                 check(&device, &sampler, data.users(), 3, &[0, (1 << 32) - 1, 1 << 40, end], &case);
             }
+        }
+    }
+}
+
+#[test]
+fn margins_are_drawn_as_on_the_cpu() {
+    let Some(device) = emulator::device() else { return };
+    // Pools of some hundred items, and pools that are too small or empty or seen.
+    let wide = world(500, 400, |u| 2 + u % 90);
+    for (data, margins) in [(&wide, [0, 2, 40]), (&crowded(), [0, 3, 500])] {
+        for kind in KINDS {
+            for margin in margins {
+                for (per_positive, batch) in [(1, 33), (1, 256), (4, 100), (7, 448)] {
+                    let negatives = Negatives::Margin { margin, per_positive };
+                    let sampler = Sampler::new(data, kind, negatives, batch, 5).unwrap();
+                    let end = sampler.steps_per_epoch().max(2) - 2;
+                    let case = format!("{kind}, {negatives}, batch {batch}");
+                    check(&device, &sampler, data.users(), 3, &[0, 5 * end, 1 << 40, end], &case);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_are_treatment_as_on_the_cpu() {
+    let Some(device) = emulator::device() else { return };
+    let data = world(500, 400, |u| 2 + u % 90);
+    for (batch, seed) in [(1, 0), (32, 1), (77, u64::MAX), (450, 3)] {
+        let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, batch, seed).unwrap();
+        let cause = objective::build("cause", &ObjectiveConfig::default(), &sampler).unwrap();
+        let constants = cause.item_constants().unwrap();
+        let on_device = device.upload(TEST, constants).unwrap();
+        let mut samples = Samples::new(&device, &sampler, data.users(), 3).unwrap();
+        let mut groups = Groups::new(&device, 3, batch).unwrap();
+        samples.draw(3).unwrap();
+        groups.launch(&samples, &on_device, 3).unwrap();
+        let (bits, weights) = (groups.second.read().unwrap(), groups.weight.read().unwrap());
+        let words = batch.div_ceil(32) as usize;
+        for step in 0..3 {
+            let mut drawn = [Vec::new(), Vec::new(), Vec::new()];
+            let [users, positives, negatives] = &mut drawn;
+            sampler.draw(step as u64, users, positives, negatives);
+            let mut second = Vec::new();
+            for first in (0..batch as usize).step_by(TILE) {
+                let mut tile = Tile::default();
+                let rows = first..(first + TILE).min(batch as usize);
+                for (ids, drawn) in tile.ids.iter_mut().zip(&drawn) {
+                    ids[..rows.len()].copy_from_slice(&drawn[rows.clone()]);
+                }
+                for (constant, &item) in tile.item_constant[POSITIVE].iter_mut().zip(&drawn[1][rows.clone()])
+                {
+                    *constant = constants[item as usize];
+                }
+                second.extend_from_slice(&cause.second_group(&tile)[..rows.len()]);
+            }
+            for (row, &second) in second.iter().enumerate() {
+                let bit = bits[step * words + row / 32] >> (row % 32) & 1 == 1;
+                assert_eq!(bit, second, "batch {batch}, step {step}, row {row}");
+            }
+            let n = second.iter().filter(|&&x| x).count();
+            let expected = [batch as usize - n, n].map(|n| if n > 0 { 1.0 / n as f32 } else { 0.0 });
+            assert_eq!(weights[2 * step..2 * step + 2], expected, "batch {batch}, step {step}");
         }
     }
 }

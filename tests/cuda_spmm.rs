@@ -3,7 +3,7 @@
 mod batches;
 mod emulator;
 
-use std::{env, hash::Hasher, process::Command};
+use std::hash::Hasher;
 
 use batches::{GUARD, Random, TEST, guard, near, near_stored, unit, untouched};
 use macr::{
@@ -14,7 +14,7 @@ use macr::{
         params::NO_SLOT,
         sample::Touched,
         spmm::{Base, Edges, Finish, Half, Input, Move, Output, Spmm},
-        table::{Table, stride},
+        table::{Table, stride, whole},
     },
     data::Csr,
     optim::{Adam, CatchUp},
@@ -338,7 +338,8 @@ fn rows_move_by_adam_with_l2_on_the_rows_of_the_batch() {
         case.storage.round(&mut p);
         let noise = Noise::new(5, 1);
         let v: Vec<f32> = rows(0.1).into_iter().map(|x| x * x).collect();
-        let mut table = Table::upload(&device, dim, (case.storage, noise), [&p, &m, &v], &[0; ROWS]).unwrap();
+        let (row, last) = (whole(dim), [0; ROWS]);
+        let mut table = Table::upload(&device, row, (case.storage, noise), [&p, &m, &v], &last).unwrap();
         let mut spmm = Spmm::new(&device, dim, case.storage, [&up.edges, &up.edges]).unwrap();
         let mut scaled = Stored::alloc(&device, TEST, case.storage, p.len()).unwrap();
         let besides: Vec<f32> = (0..2 * SIZE * stride)
@@ -437,20 +438,5 @@ fn prints_the_bits_of_sums() {
 
 #[test]
 fn any_order_of_blocks_and_threads_gives_the_same_bits() {
-    if emulator::device().is_none() {
-        return;
-    }
-    let run = |order: &str| {
-        let output = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "prints_the_bits_of_sums", "--nocapture"])
-            .env("MACR_EMULATOR_ORDER", order)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.split("bits ").nth(1).unwrap_or_else(|| panic!("{text}"))[..16].to_owned()
-    };
-    let forward = run("forward");
-    for order in ["forward", "reversed", "1", "2"] {
-        assert_eq!(forward, run(order), "{order}");
-    }
+    emulator::same_bits_in_any_order("prints_the_bits_of_sums");
 }

@@ -3,42 +3,56 @@
 mod batches;
 mod emulator;
 
-use batches::{Random, World, cases, guard, near, untouched};
+use batches::{Random, World, cases, columns, guard, near, untouched};
 use macr::{
-    backend::cuda::{
-        Device,
-        gather::Gathered,
-        step::{Scalars, Step},
+    backend::{
+        cpu::table::Parts,
+        cuda::{
+            Device,
+            bias::Bias,
+            gather::Gathered,
+            sample::Groups,
+            step::{Inputs, Scalars, Step},
+            table,
+        },
     },
-    objective::{self, ObjectiveConfig, Pairing},
+    objective::{self, IpwScope, IpwVariant, ItemHead, Layout, ObjectiveConfig, Pairing},
 };
+
+/// Steps of an epoch.
+const EPOCH: u64 = 1000;
 
 /// Gathered rows and logits on host and device. The logits are any numbers: step takes them as they are.
 struct Rows {
     rows: Vec<f32>,
     logit: Vec<f32>,
-    stride: usize,
+    parts: Parts,
     device: Gathered,
 }
 
 impl Rows {
-    fn new(device: &Device, world: &World, side: usize) -> Self {
+    fn new(device: &Device, world: &World, side: usize, parts: Parts) -> Self {
         let mut random = Random::new(7 + side as u64);
-        let (slots, dim) = (world.slots()[side], world.case.dim);
-        let stride = dim.next_multiple_of(4);
+        let (slots, stride) = (world.slots()[side], parts.stride());
         let mut rows = vec![0f32; slots * stride];
         for row in rows.chunks_exact_mut(stride) {
-            row[..dim].iter_mut().for_each(|x| *x = 2.0 * random.signed() / (dim as f32).sqrt());
+            columns(parts).for_each(|c| row[c] = 2.0 * random.signed() / (parts.width as f32).sqrt());
         }
         let logit: Vec<f32> = (0..slots).map(|_| 3.0 * random.signed()).collect();
-        let mut gathered = Gathered::new(device, slots, dim).unwrap();
+        let mut gathered = Gathered::new(device, slots, stride).unwrap();
         gathered.rows.write(&rows).unwrap();
         gathered.logit.write(&logit).unwrap();
-        Rows { rows, logit, stride, device: gathered }
+        Rows { rows, logit, parts, device: gathered }
     }
 
     fn row(&self, slot: u32) -> Vec<f64> {
-        self.rows[slot as usize * self.stride..][..self.stride].iter().map(|&x| f64::from(x)).collect()
+        let stride = self.parts.stride();
+        self.rows[slot as usize * stride..][..stride].iter().map(|&x| f64::from(x)).collect()
+    }
+
+    /// The vector of a row that is in the `part`-th scores.
+    fn vector(&self, slot: u32, part: usize) -> Vec<f64> {
+        self.row(slot)[self.parts.start(part)..][..self.parts.stride].to_vec()
     }
 }
 
@@ -53,35 +67,83 @@ fn cross_entropy(z: f64, label: usize, e: f64) -> (f64, f64) {
     (-(s + e).ln(), -sign * s * (1.0 - s) / (s + e))
 }
 
+/// What the stage of a row sees.
+struct Row {
+    /// By part and sample; of undivided rows, the same twice.
+    score: [[f64; 2]; 2],
+    item_logit: [f64; 2],
+    user_logit: f64,
+    constant: [f64; 2],
+    second_group: bool,
+    group_weight: f64,
+    epoch: u64,
+}
+
 /// Per row of the batch: loss parts, dL/da, dL/dy_i, dL/dy_u, and scores and gates.
 #[derive(Default)]
 struct Expected {
     loss: [f64; 3],
     score_gradient: [f64; 2],
+    second_gradient: [f64; 2],
     item_gradient: [f64; 2],
     user_gradient: f64,
     score: [f64; 2],
     gate: [f64; 2],
 }
 
-fn expected(
-    name: &str,
-    c: &ObjectiveConfig,
-    n: usize,
-    a: [f64; 2],
-    y_i: [f64; 2],
-    y_u: f64,
-    sums: Option<[f64; 4]>,
-) -> Expected {
+fn expected(name: &str, c: &ObjectiveConfig, n: usize, row: &Row, sums: Option<[f64; 4]>) -> Expected {
+    let Row { score: [a, second], item_logit: y_i, user_logit: y_u, constant, .. } = *row;
     let (w, mut out) = (1.0 / n as f64, Expected { score: a, ..Expected::default() });
     let e = |e: f64| if c.eps_compat { e } else { 0.0 };
     match name {
-        "bce" => {
+        "bce" | "reg" => {
             for k in 0..2 {
                 let (loss, slope) = cross_entropy(a[k], 1 - k, e(1e-9));
                 out.loss[0] += loss * w;
                 out.score_gradient[k] = slope * w;
             }
+        }
+        "bs" => {
+            for k in 0..2 {
+                let (loss, slope) = cross_entropy(a[k] + y_i[k], 1 - k, e(1e-9));
+                out.loss[0] += loss * w;
+                out.score_gradient[k] = slope * w;
+                out.item_gradient[k] = slope * w;
+            }
+        }
+        "ipw" => {
+            let negative = match c.ipw_scope {
+                IpwScope::Pair => constant[0],
+                IpwScope::Positive => 1.0,
+                IpwScope::Own => constant[1],
+            };
+            for (k, weight) in [constant[0], negative].into_iter().enumerate() {
+                let (loss, slope) = cross_entropy(a[k], 1 - k, e(1e-9));
+                out.loss[0] += weight * loss * w;
+                out.score_gradient[k] = weight * slope * w;
+            }
+        }
+        "cause" => {
+            let part = usize::from(row.second_group);
+            for k in 0..2 {
+                let (loss, slope) = cross_entropy(row.score[part][k], 1 - k, e(1e-9));
+                out.loss[part] += loss * row.group_weight;
+                [&mut out.score_gradient, &mut out.second_gradient][part][k] = slope * row.group_weight;
+            }
+        }
+        "dice" => {
+            let decay = 0.9f64.powf(row.epoch as f64);
+            let (interest, conformity) = (f64::from(c.lambda_int) * decay, f64::from(c.lambda_pop) * decay);
+            let m = constant[1] > constant[0];
+            let (x, y) = (a[0] - a[1], second[0] - second[1]);
+            let main = cross_entropy(x + y, 1, 0.0);
+            let of_interest = cross_entropy(x, 1, 0.0);
+            let of_conformity = cross_entropy(y, usize::from(!m), 0.0);
+            let interest = if m { interest } else { 0.0 };
+            out.loss = [main.0 * w, interest * of_interest.0 * w, conformity * of_conformity.0 * w];
+            let d_x = (main.1 + interest * of_interest.1) * w;
+            let d_y = (main.1 + conformity * of_conformity.1) * w;
+            (out.score_gradient, out.second_gradient) = ([d_x, -d_x], [d_y, -d_y]);
         }
         "bpr" => {
             let (loss, slope) = cross_entropy(a[0] - a[1], 1, 0.0);
@@ -130,6 +192,9 @@ fn guarded(step: &Step) -> Scalars {
     ] {
         guard(buffer);
     }
+    if let Some(second) = &mut scalars.second_gradient {
+        guard(second);
+    }
     if let Some(pairs) = &mut scalars.pairs {
         guard(&mut pairs.score);
         guard(&mut pairs.gate);
@@ -137,16 +202,42 @@ fn guarded(step: &Step) -> Scalars {
     scalars
 }
 
-fn check(device: &Device, world: &World, name: &str, config: &ObjectiveConfig) {
-    let (case, what) = (world.case, format!("{:?}, {name}, {config:?}", world.case));
+fn check(device: &Device, world: &World, name: &str, config: &ObjectiveConfig, propagated: bool) {
+    let (case, what) = (world.case, format!("{:?}, {name}, {config:?}, {propagated}", world.case));
     let (n, b) = (case.rows, case.size);
     let objective = batches::objective(name, config);
-    let [users, items] = [0, 1].map(|side| Rows::new(device, world, side));
+    let layout = objective.layout();
+    let dim = if layout.is_divided() { case.dim.next_multiple_of(2).min(512) } else { case.dim };
+    let parts = table::parts(layout, dim, propagated);
+    let [users, items] = [0, 1].map(|side| Rows::new(device, world, side, parts[side]));
     let uploaded = world.upload(device);
-    let step = Step::new(device, objective.as_ref(), config, b, case.dim).unwrap();
+    let step = Step::new(device, objective.as_ref(), config, b, parts, EPOCH).unwrap();
     let mut scalars = guarded(&step);
-    let gathered = [&users.device, &items.device];
-    step.launch(uploaded.batch(), gathered, &mut scalars).unwrap();
+    let mut random = Random::new(5);
+    // Any biases and groups.
+    let biases: Vec<f32> = (0..world.tables[1].rows).map(|_| 2.0 * random.signed()).collect();
+    let bias = (objective.item_head() == ItemHead::Bias).then(|| {
+        let mut bias = Bias::new(device, biases.len()).unwrap();
+        bias.values.write(&biases).unwrap();
+        bias
+    });
+    let second: Vec<bool> = (0..b).map(|_| random.uniform() < 0.3).collect();
+    let group_weight = [0.7 / n as f32, 1.9 / n as f32];
+    let groups = objective.grouped().then(|| {
+        let mut groups = Groups::new(device, 2, b as u32).unwrap();
+        let bits = |rows: &[bool]| rows.iter().zip(0..).fold(0u32, |word, (&x, k)| word | u32::from(x) << k);
+        let words: Vec<u32> = second.chunks(32).map(bits).collect();
+        groups.second.write(&[vec![0x5555_5555; words.len()], words].concat()).unwrap();
+        groups.weight.write(&[f32::NAN, f32::NAN, group_weight[0], group_weight[1]]).unwrap();
+        groups
+    });
+    let inputs = Inputs {
+        gathered: [&users.device, &items.device],
+        items: uploaded.items.each_ref(),
+        bias: bias.as_ref(),
+        groups: groups.as_ref(),
+    };
+    step.launch(uploaded.batch(), inputs, &mut scalars).unwrap();
     // All pairs: any numbers for the sums, which come from elsewhere.
     let mut random = Random::new(3);
     let mut sums = vec![[0f32; 4]; b];
@@ -155,29 +246,53 @@ fn check(device: &Device, world: &World, name: &str, config: &ObjectiveConfig) {
         let array = |first: usize| -> Vec<f32> { (0..2 * b).map(|s| sums[s % b][first + s / b]).collect() };
         pairs.loss.write(&array(0)).unwrap();
         pairs.gate_gradient.write(&array(2)).unwrap();
-        step.stage(uploaded.batch(), gathered, &mut scalars).unwrap();
+        step.stage(uploaded.batch(), inputs, &mut scalars).unwrap();
     }
 
     let read = |buffer: &macr::backend::cuda::Buffer<f32>| buffer.read().unwrap();
     let (score_gradient, item_gradient, user_gradient) =
         (read(&scalars.score_gradient), read(&scalars.item_gradient), read(&scalars.user_gradient));
     let pairs = scalars.pairs.as_ref().map(|pairs| (read(&pairs.score), read(&pairs.gate)));
+    let second_gradient = scalars.second_gradient.as_ref().map(read);
     let (mut loss, mut size) = ([0.0; 3], [0.0; 3]);
-    let stride = users.stride;
+    let stride = users.parts.stride();
     let mut of_branch = [vec![0.0; stride], vec![0.0; stride]];
     let mut branch_size = [0f64; 2];
-    // Scalars are sums of D products and a few operations; 1/n is the largest that a derivative is.
+    // Scalars are sums of D products and a few operations; 1/n is the largest that a derivative is, but for weights.
     let small = 2e-6 * (1.0 + case.dim as f64 / 300.0);
-    let tolerance = small / n as f64;
+    let constants = objective.item_constants();
+    let largest = match name {
+        "ipw" => constants.unwrap().iter().fold(1f64, |a, &w| a.max(f64::from(w))),
+        "cause" | "dice" => 2.0,
+        _ => 1.0,
+    };
+    let tolerance = largest * small / n as f64;
     for r in 0..n {
         let user = world.sides[0].slot[r];
         let item = [world.sides[1].slot[r], world.sides[1].slot[n + r]];
         let (p, q) = (users.row(user), item.map(|slot| items.row(slot)));
-        let a = [0, 1].map(|k| p.iter().zip(&q[k]).map(|(p, q)| p * q).sum());
-        let y_i = item.map(|slot| f64::from(items.logit[slot as usize]));
-        let y_u = f64::from(users.logit[user as usize]);
+        let score = [0, 1].map(|part| {
+            item.map(|slot| {
+                let (p, q) = (users.vector(user, part), items.vector(slot, part));
+                p.iter().zip(&q).map(|(p, q)| p * q).sum()
+            })
+        });
+        let ids = [world.sides[1].ids[r], world.sides[1].ids[n + r]].map(|id| id as usize);
+        let row = Row {
+            score,
+            item_logit: if bias.is_some() {
+                ids.map(|id| f64::from(biases[id]))
+            } else {
+                item.map(|slot| f64::from(items.logit[slot as usize]))
+            },
+            user_logit: f64::from(users.logit[user as usize]),
+            constant: ids.map(|id| constants.map_or(0.0, |constants| f64::from(constants[id]))),
+            second_group: second[r],
+            group_weight: f64::from(group_weight[usize::from(second[r])]),
+            epoch: case.now / EPOCH,
+        };
         let given = pairs.is_some().then(|| sums[r].map(f64::from));
-        let e = expected(name, config, n, a, y_i, y_u, given);
+        let e = expected(name, config, n, &row, given);
         for k in 0..2 {
             let at = k * b + r;
             match &pairs {
@@ -192,7 +307,11 @@ fn check(device: &Device, world: &World, name: &str, config: &ObjectiveConfig) {
                     format_args!("{what}, dL/da {k} of row {r}"),
                 ),
             }
-            if config.item_branch && name == "macr" {
+            if let Some(second) = &second_gradient {
+                let what = format_args!("{what}, dL/da {k} of row {r}, second score");
+                near(second[at], e.second_gradient[k], tolerance, what);
+            }
+            if bias.is_some() || (config.item_branch && name == "macr") {
                 near(
                     item_gradient[at],
                     e.item_gradient[k],
@@ -229,6 +348,9 @@ fn check(device: &Device, world: &World, name: &str, config: &ObjectiveConfig) {
                 && untouched(&item_gradient[..(k + 1) * b], k * b + n),
             "{what}"
         );
+        if let Some(second) = &second_gradient {
+            assert!(untouched(&second[..(k + 1) * b], k * b + n), "{what}");
+        }
         if let Some((score, gate)) = &pairs {
             assert!(
                 untouched(&score[..(k + 1) * b], k * b + n) && untouched(&gate[..(k + 1) * b], k * b + n),
@@ -274,16 +396,23 @@ fn scalars_follow_the_formulas() {
                 let config = ObjectiveConfig {
                     alpha: 0.3,
                     beta: 0.2,
+                    ipw_variant: [IpwVariant::Ips, IpwVariant::Cn][ablation % 2],
+                    ipw_scope: [IpwScope::Pair, IpwScope::Positive, IpwScope::Own][k % 3],
+                    lambda_int: 0.9,
+                    lambda_pop: 0.6,
                     pairing,
                     user_branch: ablation % 4 != 1,
                     item_branch: ablation % 5 != 1,
                     eps_compat: ablation % 3 == 1,
                     ..ObjectiveConfig::default()
                 };
-                if !batches::objective(name, &config).has_kernel() {
+                if pairing == Pairing::AllPairs && *name != "macr" {
                     continue;
                 }
-                check(&device, &world, name, &config);
+                check(&device, &world, name, &config, false);
+                if batches::objective(name, &config).layout() == Layout::Twins {
+                    check(&device, &world, name, &config, true);
+                }
             }
         }
     }

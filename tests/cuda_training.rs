@@ -3,7 +3,7 @@
 mod emulator;
 mod parameters;
 
-use std::{env, hash::Hasher, process::Command};
+use std::{hash::Hasher, process::Command};
 
 use macr::{
     Config, Edges, Error, Evaluator, Interactions, InteractionsBuilder, Split, Trainer,
@@ -13,13 +13,13 @@ use macr::{
         cuda::{Cuda, Device, memory},
     },
     device::Resolved,
-    objective::{self, BranchKind, ObjectiveConfig, Pairing},
+    objective::{self, BranchKind, ObjectiveConfig, Pairing, RegForm},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
     train::sequence::minibatch,
 };
-use parameters::{bits, distance, flat};
+use parameters::{bits, close, distance, flat};
 
 const USERS: u32 = 700;
 const ITEMS: u32 = 211;
@@ -37,11 +37,13 @@ struct Training<'a> {
     objective: &'a str,
     pairing: Pairing,
     kind: SamplerKind,
+    negatives: Negatives,
     batch: u32,
     dim: usize,
     storage: Storage,
     catch_up: CatchUp,
     branch: BranchKind,
+    reg_form: RegForm,
 }
 
 impl<'a> Training<'a> {
@@ -51,20 +53,32 @@ impl<'a> Training<'a> {
             objective: "macr",
             pairing: Pairing::Rows,
             kind: SamplerKind::UserUniform,
+            negatives: Negatives::Popularity(0.5),
             batch: 130,
             dim: 24,
             storage: Storage::F32,
             catch_up: CatchUp::Quadrature,
             branch: BranchKind::Linear,
+            reg_form: RegForm::Cross,
         }
     }
 
     fn sampler(&self) -> Sampler<'a> {
-        Sampler::new(self.data, self.kind, Negatives::Popularity(0.5), self.batch, 3).unwrap()
+        Sampler::new(self.data, self.kind, self.negatives, self.batch, 3).unwrap()
     }
 
     fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing: self.pairing, ..ObjectiveConfig::default() }
+        ObjectiveConfig {
+            alpha: 1e-2,
+            beta: 1e-3,
+            mu: 0.1,
+            nu: 0.1,
+            lambda_int: 0.4,
+            lambda_pop: 0.2,
+            reg_form: self.reg_form,
+            pairing: self.pairing,
+            ..ObjectiveConfig::default()
+        }
     }
 
     fn settings(&self) -> Settings {
@@ -93,33 +107,11 @@ impl<'a> Training<'a> {
     }
 }
 
-/// Distance of two neighbours of the largest number.
-fn one_unit(storage: Storage, values: &[f32]) -> f32 {
-    let largest = values.iter().fold(0f32, |a, x| a.max(x.abs()));
-    match storage {
-        Storage::F32 => 0.0,
-        Storage::F16 => largest * 2f32.powi(-10),
-        Storage::Bf16 => largest * 2f32.powi(-7),
-    }
-}
-
-/// Fails unless two lists are as near as `tolerance`. In 16 bits, sums that differ by the last bits of f32 are now and then
-/// rounded to different neighbours, and training goes on from there: few numbers are further off, by units.
-fn close(storage: Storage, a: &[f32], b: &[f32], tolerance: f32, what: &str) {
-    let far = distance(a, b);
-    if storage == Storage::F32 {
-        return assert!(far < tolerance, "{what}: {far}");
-    }
-    let off = a.iter().zip(b).filter(|(a, b)| (*a - *b).abs() >= tolerance).count();
-    let allowed = 3.0 * one_unit(storage, a);
-    assert!(far < allowed, "{what}: {far} where {allowed} is allowed");
-    assert!(off * 50 < a.len(), "{what}: {off} of {} numbers are off", a.len());
-}
-
 /// All trainings that are compared with the CPU.
 fn trainings(data: &Interactions) -> Vec<Training<'_>> {
     let base = Training::new(data);
-    vec![
+    let margin = Negatives::Margin { margin: 4, per_positive: 5 };
+    let mut all = vec![
         base,
         Training { objective: "bce", dim: 5, ..base },
         Training { objective: "bpr", kind: SamplerKind::Interaction, batch: 77, dim: 64, ..base },
@@ -137,7 +129,17 @@ fn trainings(data: &Interactions) -> Vec<Training<'_>> {
             dim: 20,
             ..base
         },
-    ]
+        Training { objective: "dice", negatives: margin, dim: 24, ..base },
+        Training { objective: "reg", reg_form: RegForm::Same, dim: 17, ..base },
+        Training { objective: "reg", reg_form: RegForm::Decay, dim: 32, ..base },
+    ];
+    for (k, (objective, ..)) in objective::REGISTRY.iter().enumerate() {
+        for storage in [Storage::F32, [Storage::F16, Storage::Bf16][k % 2]] {
+            let kind = SamplerKind::Interaction;
+            all.push(Training { objective, storage, kind, batch: 100, dim: 10, ..base });
+        }
+    }
+    all
 }
 
 #[test]
@@ -158,8 +160,8 @@ fn losses_and_parameters_follow_the_cpu() {
     let Some(device) = emulator::device() else { return };
     let data = world();
     for training in trainings(&data) {
-        let Training { objective, dim, storage, catch_up, .. } = training;
-        let case = format!("{objective} D {dim} {storage} {catch_up}");
+        let Training { objective, reg_form, dim, storage, catch_up, .. } = training;
+        let case = format!("{objective} {reg_form:?} D {dim} {storage} {catch_up}");
         let (mut cpu, mut cuda) = (training.cpu(), training.cuda(&device));
         for step in 0..100 {
             let (expected, got) = (cpu.repeat(1, &minibatch).unwrap(), cuda.repeat(1, &minibatch).unwrap());
@@ -220,17 +222,17 @@ fn quadrature_and_replay_agree() {
     assert!(far < 2e-5, "{far}");
 }
 
-/// Prints a hash of all bits of a training whose popular items have many samples.
+/// Prints a hash of all bits of trainings whose popular items have many samples.
 #[test]
 fn prints_the_bits_of_a_training() {
     let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
     let data = crowded();
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    let trainings = Storage::ALL.map(|storage| (storage, BranchKind::Linear));
-    for (storage, branch) in trainings.into_iter().chain([(Storage::F32, BranchKind::Mlp(6))]) {
-        let kind = SamplerKind::Interaction;
-        let training = Training { batch: 90, dim: 20, storage, kind, branch, ..Training::new(&data) };
+    let base = Training { batch: 90, dim: 20, kind: SamplerKind::Interaction, ..Training::new(&data) };
+    let objectives = objective::REGISTRY.iter().zip(Storage::ALL.into_iter().cycle());
+    let objectives = objectives.map(|((objective, ..), storage)| Training { objective, storage, ..base });
+    for training in objectives.chain([Training { branch: BranchKind::Mlp(6), ..base }]) {
         let (losses, parameters) = train(&device, training, &[9, 4]);
         flat(&parameters).iter().for_each(|x| hash.write_u32(x.to_bits()));
         losses.iter().for_each(|x| hash.write_u64(x.to_bits()));
@@ -246,22 +248,7 @@ fn crowded() -> Interactions {
 
 #[test]
 fn any_order_of_blocks_and_threads_gives_the_same_bits() {
-    if emulator::device().is_none() {
-        return;
-    }
-    let run = |order: &str| {
-        let output = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "prints_the_bits_of_a_training", "--nocapture"])
-            .env("MACR_EMULATOR_ORDER", order)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.split("bits ").nth(1).unwrap_or_else(|| panic!("{text}"))[..16].to_owned()
-    };
-    let forward = run("forward");
-    for order in ["forward", "reversed", "1", "2"] {
-        assert_eq!(forward, run(order), "{order}");
-    }
+    emulator::same_bits_in_any_order("prints_the_bits_of_a_training");
 }
 
 #[test]
@@ -298,26 +285,12 @@ fn what_cannot_be_done_is_said() {
     assert!(error.to_string().contains("--device cpu"), "{error}");
     let error = build(u32::MAX, Settings { dim: 1024, ..training.settings() }).unwrap_err();
     assert!(matches!(error, Error::DeviceMemory { .. }) && error.to_string().contains("--dim"), "{error}");
-    for (name, ..) in objective::REGISTRY {
-        let objective = objective::build(name, &config, &training.sampler()).unwrap();
-        let settings = training.settings();
-        let built = Cuda::new(&device, SIZE, training.sampler(), objective.as_ref(), &config, settings);
-        match built {
-            Ok(_) => assert!(objective.has_kernel(), "{name}"),
-            Err(error) => {
-                assert!(!objective.has_kernel(), "{name}: {error}");
-                assert!(
-                    error.to_string().contains(name) && error.to_string().contains("--device cpu"),
-                    "{error}"
-                );
-            }
-        }
-    }
-    let margin = Negatives::Margin { margin: 40, per_positive: 1 };
-    let sampler = Sampler::new(&data, SamplerKind::UserUniform, margin, 130, 3).unwrap();
+    // Two vectors of 513 columns are more than a row may have.
+    let objective = objective::build("cause", &config, &training.sampler()).unwrap();
+    let settings = Settings { dim: 513, ..training.settings() };
     let error =
-        Cuda::new(&device, SIZE, sampler, objective.as_ref(), &config, training.settings()).unwrap_err();
-    assert!(error.to_string().contains("--device cpu"), "{error}");
+        Cuda::new(&device, SIZE, training.sampler(), objective.as_ref(), &config, settings).unwrap_err();
+    assert!(error.to_string().contains("at most 512"), "{error}");
 }
 
 #[test]
@@ -331,29 +304,32 @@ fn a_trainer_trains_on_the_device() {
         .split(Split::Test, Edges::from_pairs(test))
         .build()
         .unwrap();
-    let config = Config {
-        objective: "macr".into(),
-        c: vec![0.0, 20.0],
-        batch_size: 100,
-        dim: 12,
-        epochs: 4,
-        eval_every: 2,
-        select: Split::Test,
-        ..Config::default()
-    };
-    let fit = |device| Trainer::on(device, &data, config.clone()).unwrap().fit(&mut ()).unwrap();
-    let (cpu, on_cpu) = fit(&Resolved::Cpu);
-    let (cuda, on_cuda) = fit(&Resolved::Cuda(device));
-    assert_eq!(on_cpu.best_epoch, on_cuda.best_epoch);
-    assert!((on_cpu.best.hit_rate - on_cuda.best.hit_rate).abs() < 0.01);
-    assert!(distance(&cpu.user_embedding, &cuda.user_embedding) < 2e-5);
-    assert!(distance(&cpu.item_embedding, &cuda.item_embedding) < 2e-5);
-    // What was found on the device is what the CPU finds for the model that was copied from it.
-    let evaluator = Evaluator::new(&data, Split::Test).rankings(&[cuda.metadata.ranking]).ks(&[config.k]);
-    let found = &evaluator.evaluate(&cuda).unwrap().results[0].metrics;
-    let best = &on_cuda.best;
-    let expected = [best.hit_rate, best.recall, best.ndcg].map(Some);
-    assert_eq!(["hit_rate", "recall", "ndcg"].map(|metric| found.get(metric)), expected);
+    for (objective, ..) in objective::REGISTRY {
+        let config = Config {
+            objective: (*objective).into(),
+            c: vec![0.0, 20.0],
+            batch_size: 100,
+            // Halves of six columns are padded.
+            dim: 12,
+            epochs: 4,
+            eval_every: 2,
+            select: Split::Test,
+            ..Config::default()
+        };
+        let fit = |device| Trainer::on(device, &data, config.clone()).unwrap().fit(&mut ()).unwrap();
+        let (cpu, on_cpu) = fit(&Resolved::Cpu);
+        let (cuda, on_cuda) = fit(&Resolved::Cuda(device.clone()));
+        assert_eq!(on_cpu.best_epoch, on_cuda.best_epoch, "{objective}");
+        assert!((on_cpu.best.hit_rate - on_cuda.best.hit_rate).abs() < 0.01, "{objective}");
+        assert!(distance(&cpu.user_embedding, &cuda.user_embedding) < 2e-5, "{objective}");
+        assert!(distance(&cpu.item_embedding, &cuda.item_embedding) < 2e-5, "{objective}");
+        // What was found on the device is what the CPU finds for the model that was copied from it.
+        let evaluator = Evaluator::new(&data, Split::Test).rankings(&[cuda.metadata.ranking]).ks(&[config.k]);
+        let found = &evaluator.evaluate(&cuda).unwrap().results[0].metrics;
+        let best = &on_cuda.best;
+        let expected = [best.hit_rate, best.recall, best.ndcg].map(Some);
+        assert_eq!(["hit_rate", "recall", "ndcg"].map(|metric| found.get(metric)), expected, "{objective}");
+    }
 }
 
 #[test]

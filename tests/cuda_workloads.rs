@@ -22,7 +22,7 @@ fn trains_like_the_cpu() {
     for workload in Workload::ALL {
         let workload = if emulated { workload.small() } else { workload };
         let data = workload.data(None);
-        for loss in Workload::LOSSES {
+        for loss in Workload::losses() {
             let what = format!("{} {loss:?}", workload.shape());
             let (objective, config) = (workload.objective(&data, loss), workload.config(loss));
             let mut cpu = workload.cpu(&data, loss);

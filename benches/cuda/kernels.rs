@@ -11,14 +11,14 @@ use macr::{
             Buffer, Device, Timer,
             adam::{Optimiser, StepRules},
             all_pairs::{AllPairs, Inputs, Outputs},
-            apply::{self, Apply},
+            apply::{self, Apply, Before},
             batch::Batch,
             branch::Branch,
             ceiling::Ceiling,
             gather::{self, Gather, Gathered},
             sample::Samples,
-            step::{Pairs, Scalars, Step},
-            table::Table,
+            step::{self, Pairs, Scalars, Step},
+            table::{Table, parts},
         },
         streams,
     },
@@ -71,14 +71,16 @@ impl Chain {
             Branch::new(device, &weight).map(Some)
         };
         let gathered = || Ok([Gathered::new(device, slots[0], dim)?, Gathered::new(device, slots[1], dim)?]);
-        let step = Step::new(device, objective.as_ref(), &config, batch, dim)?;
+        let parts = parts(objective.layout(), dim, false);
+        let steps = sampler.steps_per_epoch();
+        let step = Step::new(device, objective.as_ref(), &config, batch, parts, steps)?;
         Ok(Chain {
             samples: Samples::new(device, &sampler, data.users(), chunk)?,
             optimiser: Optimiser::new(device, settings.adam, settings.catch_up)?,
             rules: StepRules::new(device, chunk as usize)?,
             tables: [
-                Table::xavier(device, users, dim, settings.storage, seed, streams::USERS)?,
-                Table::xavier(device, items, dim, settings.storage, seed, streams::ITEMS)?,
+                Table::xavier(device, users, dim, parts[0], settings.storage, seed, streams::USERS)?,
+                Table::xavier(device, items, dim, parts[1], settings.storage, seed, streams::ITEMS)?,
             ],
             branches: [
                 branch(objective.user_branch(), streams::USER_BRANCH)?,
@@ -86,12 +88,20 @@ impl Chain {
             ],
             gathered: (0..HELD).map(|_| gathered()).collect::<Result<_>>()?,
             scalars: (0..HELD).map(|_| step.scalars()).collect::<Result<_>>()?,
-            gather: Gather::new(device, dim, settings.storage, slots)?,
+            gather: Gather::new(device, [dim; 2], settings.storage, slots)?,
             all_pairs: objective
                 .all_pairs()
                 .map(|form| AllPairs::new(device, form, workload.batch))
                 .transpose()?,
-            apply: Apply::new(device, dim, settings.storage, batch, slots, sampler.users_are_distinct())?,
+            apply: Apply::new(
+                device,
+                objective.as_ref(),
+                parts,
+                settings.storage,
+                batch,
+                slots,
+                sampler.users_are_distinct(),
+            )?,
             step,
             l2: settings.l2,
             device: device.clone(),
@@ -119,7 +129,8 @@ impl Chain {
 
     fn step(&mut self, k: usize) -> Result<()> {
         let [users, items] = &self.gathered[k];
-        self.step.launch(Batch::of(&self.samples, k), [users, items], &mut self.scalars[k])
+        let inputs = step::Inputs::new([users, items], &self.samples);
+        self.step.launch(Batch::of(&self.samples, k), inputs, &mut self.scalars[k])
     }
 
     fn sums(&mut self, k: usize) -> Result<()> {
@@ -134,7 +145,8 @@ impl Chain {
 
     fn stage(&mut self, k: usize) -> Result<()> {
         let [users, items] = &self.gathered[k];
-        self.step.stage(Batch::of(&self.samples, k), [users, items], &mut self.scalars[k])
+        let inputs = step::Inputs::new([users, items], &self.samples);
+        self.step.stage(Batch::of(&self.samples, k), inputs, &mut self.scalars[k])
     }
 
     fn apply(&mut self, k: usize) -> Result<()> {
@@ -142,10 +154,11 @@ impl Chain {
         let [user_table, item_table] = &mut self.tables;
         let [users, items] = &self.gathered[k];
         let sides = [
-            apply::Side { table: user_table, branch: user_branch.as_mut(), dx: None, own: users },
-            apply::Side { table: item_table, branch: item_branch.as_mut(), dx: None, own: items },
+            apply::Side { table: user_table, branch: user_branch.as_mut(), dx: None, bias: None, own: users },
+            apply::Side { table: item_table, branch: item_branch.as_mut(), dx: None, bias: None, own: items },
         ];
-        let before = (&self.gather, &self.step, &self.scalars[k]);
+        let before =
+            Before { gather: &self.gather, step: &self.step, scalars: &self.scalars[k], penalty: None };
         self.apply.launch(Batch::of(&self.samples, k), &self.optimiser, self.l2, before, sides)
     }
 

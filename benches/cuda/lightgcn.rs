@@ -6,7 +6,11 @@ use macr::{
     backend::{
         Settings,
         cpu::Cpu,
-        cuda::{Cuda, Device, Timer, propagation::Propagation, table::Table},
+        cuda::{
+            Cuda, Device, Timer,
+            propagation::Propagation,
+            table::{Table, whole},
+        },
         streams,
     },
     data::graph::Graph,
@@ -53,8 +57,10 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
 /// One layer for users and items: every edge in both directions.
 fn propagation(device: &Device, options: &Options, workload: &Workload, data: &Interactions) -> Result<()> {
     let (rows, seed) = ([data.users() as usize, data.items() as usize], 1);
-    let users = Table::xavier(device, rows[0], workload.dim, workload.storage, seed, streams::USERS)?;
-    let items = Table::xavier(device, rows[1], workload.dim, workload.storage, seed, streams::ITEMS)?;
+    let (dim, storage) = (workload.dim, workload.storage);
+    let row = whole(dim);
+    let users = Table::xavier(device, rows[0], dim, row, storage, seed, streams::USERS)?;
+    let items = Table::xavier(device, rows[1], dim, row, storage, seed, streams::ITEMS)?;
     let (tables, slots) = ([&users, &items], [workload.batch as usize; 2]);
     // Of two layers, `forward` computes the first.
     let lightgcn = LightGcn { layers: 2, form: Form::Layers };

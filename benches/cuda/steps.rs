@@ -25,7 +25,7 @@ const EPOCHS: u64 = 1000;
 
 pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &Interactions) -> Result<()> {
     iterations(device, options, workload, data)?;
-    for loss in Workload::LOSSES {
+    for loss in Workload::losses() {
         let size = (data.users(), data.items());
         let objective = workload.objective(data, loss);
         let config = workload.config(loss);

@@ -55,8 +55,15 @@ impl Workload {
     pub const ML10M_F16: Workload = Workload { storage: Storage::F16, ..Workload::ML10M };
     pub const ALL: [Workload; 3] = [Workload::ADRESSA, Workload::ML10M, Workload::ML10M_F16];
 
+    /// Those whose kernels are measured one by one.
     pub const LOSSES: [Loss; 3] =
         [("bce", Pairing::Rows), ("macr", Pairing::Rows), ("macr", Pairing::AllPairs)];
+
+    /// Every objective, and what pairs all rows.
+    pub fn losses() -> Vec<Loss> {
+        let by_rows = objective::REGISTRY.iter().map(|&(name, ..)| (name, Pairing::Rows));
+        by_rows.chain([("macr", Pairing::AllPairs)]).collect()
+    }
 
     /// The same in small, for the emulator.
     pub fn small(self) -> Workload {

@@ -2,15 +2,15 @@
 #pragma once
 #include "scalar.cuh"
 
-struct Bce {
-    static constexpr bool BRANCHES = false;
+struct Bce : Needs {
     bool eps_compat;
 
     DEVICE explicit Bce(const Step &p) : eps_compat(p.eps_compat) {}
 
+    DEVICE LossSlope term(float z, float y) const { return eps_compat ? bce_eps(z, y, 1e-9f) : bce(z, y); }
+
     DEVICE void stage(Scalars &s) const {
-        const LossSlope positive = eps_compat ? bce_eps(s.score[0], 1.0f, 1e-9f) : bce(s.score[0], 1.0f);
-        const LossSlope negative = eps_compat ? bce_eps(s.score[1], 0.0f, 1e-9f) : bce(s.score[1], 0.0f);
+        const LossSlope positive = term(s.score[0], 1.0f), negative = term(s.score[1], 0.0f);
         s.loss[0] = (positive.loss + negative.loss) * s.weight;
         s.score_gradient[0] = positive.slope * s.weight;
         s.score_gradient[1] = negative.slope * s.weight;

@@ -2,9 +2,7 @@
 #pragma once
 #include "scalar.cuh"
 
-struct Bpr {
-    static constexpr bool BRANCHES = false;
-
+struct Bpr : Needs {
     DEVICE explicit Bpr(const Step &) {}
 
     DEVICE void stage(Scalars &s) const {

@@ -4,7 +4,7 @@
 #include "scalar.cuh"
 
 // With ALL_PAIRS the main loss and its derivatives come from sums over all pairs of the batch.
-template <bool ALL_PAIRS> struct Macr {
+template <bool ALL_PAIRS> struct Macr : Needs {
     static constexpr bool BRANCHES = true;
     float alpha, beta;
     bool user_branch, item_branch, eps_compat;

@@ -8,11 +8,25 @@ struct Scalars {
     float score[2];          // in: match scores a = p_u . q_i
     float user_logit;        // in: y_u
     float item_logit[2];     // in: y_i
+    float second_score[2];   // in, divided rows: match scores of the second vectors
+    float item_constant[2];  // in, with constants
+    bool second_group;       // in, grouped
+    float group_weight;      // in, grouped: 1 / rows of the row's group
     float gate_gradient[2];  // in, all pairs: dL/dg
     float score_gradient[2]; // out: dL/da
+    float second_gradient[2];  // out, divided rows: dL/da of the second scores
     float user_gradient;     // out: dL/dy_u, both samples together
     float item_gradient[2];  // out: dL/dy_i
     float loss[LOSS_PARTS];  // out, weighted. All pairs: the main part is set before
+};
+
+// What an objective needs of step, unless it says otherwise.
+struct Needs {
+    static constexpr bool BRANCHES = false;   // linear branches of users and items
+    static constexpr bool BIAS = false;       // item biases, as item logits
+    static constexpr bool CONSTANTS = false;  // item constants
+    static constexpr bool DIVIDED = false;    // rows of two vectors
+    static constexpr bool GROUPED = false;    // two groups of rows
 };
 
 struct LossSlope {

@@ -16,9 +16,10 @@ pub use state::{Exchange, State};
 
 use crate::{
     backbone::LightGcn,
+    backend::cpu::table::Parts,
     error::Result,
     model::{Branch, Kept, Ranking},
-    objective::{BranchInput, BranchKind, Objective, PARTS},
+    objective::{BranchInput, BranchKind, Layout, Objective, PARTS},
     optim::{Adam, CatchUp},
     sampling::Sampler,
     storage::Storage,
@@ -83,6 +84,20 @@ pub struct Parameters {
     pub ego: Option<[Vec<f32>; 2]>,
     /// What ranking does not use.
     pub kept: Kept,
+}
+
+impl Parameters {
+    /// Of tables whose rows are divided into `parts`: embeddings become what is ranked by, and the rest is kept.
+    fn ranked(mut self, layout: Layout, parts: [Parts; 2]) -> Self {
+        if layout.ranked() < parts[1].count {
+            self.kept.second_user_embedding = parts[0].split_off(&mut self.users);
+            self.kept.second_item_embedding = parts[1].split_off(&mut self.items);
+            for (values, parts) in self.ego.iter_mut().flatten().zip(parts) {
+                parts.split_off(values);
+            }
+        }
+        self
+    }
 }
 
 /// Sums over steps of the parts of the loss and, last, of its penalty and its L2 term.

@@ -27,10 +27,6 @@ impl Objective for Bce {
         "bce"
     }
 
-    fn has_kernel(&self) -> bool {
-        true
-    }
-
     fn stage(&self, tile: &mut Tile) {
         stage(self, tile);
     }

@@ -12,10 +12,6 @@ impl Objective for Bpr {
         "bpr"
     }
 
-    fn has_kernel(&self) -> bool {
-        true
-    }
-
     fn stage(&self, tile: &mut Tile) {
         stage(tile);
     }

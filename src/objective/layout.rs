@@ -34,6 +34,14 @@ impl Layout {
         self != Layout::Whole
     }
 
+    /// Vectors of a row that it is ranked by, the first ones.
+    pub fn ranked(self) -> usize {
+        match self {
+            Layout::Whole | Layout::Twins => 1,
+            Layout::Halves => 2,
+        }
+    }
+
     /// Shapes of the rows of users and items for embeddings of size `dim`.
     pub fn shapes(self, dim: usize, propagated: bool) -> [Shape; 2] {
         let shape = |parts, width| Shape { parts, width };

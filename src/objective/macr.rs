@@ -83,10 +83,6 @@ impl Objective for Macr {
         "macr"
     }
 
-    fn has_kernel(&self) -> bool {
-        true
-    }
-
     fn parts(&self) -> &'static [&'static str] {
         &["main", "item", "user"]
     }

@@ -127,9 +127,9 @@ pub trait Objective: std::fmt::Debug + Send + Sync {
         &["main"]
     }
 
-    /// True if there is a CUDA kernel for it.
-    fn has_kernel(&self) -> bool {
-        false
+    /// Name of the CUDA kernel of its stage.
+    fn kernel(&self) -> &'static str {
+        self.name()
     }
 
     /// The vectors of an embedding row.

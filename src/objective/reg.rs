@@ -89,6 +89,11 @@ impl Objective for Reg {
         "reg"
     }
 
+    /// The stage is the cross-entropy's.
+    fn kernel(&self) -> &'static str {
+        self.bce.kernel()
+    }
+
     fn item_constants(&self) -> Option<&[f32]> {
         Some(&self.constants)
     }

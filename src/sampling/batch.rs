@@ -57,6 +57,7 @@ pub(crate) struct SamplerTables<'a> {
     pub block_user: &'a [u32],
     pub interactions: u64,
     pub negatives: &'a NegativeSampler,
+    pub per_positive: u32,
 }
 
 /// The interactions of the eligible users, numbered one after the other: what an epoch passes over.
@@ -186,6 +187,7 @@ impl<'a> Sampler<'a> {
             block_user: &self.positions.block_user,
             interactions: self.positions.count(),
             negatives: &self.negatives,
+            per_positive: self.per_positive,
         }
     }
 

@@ -17,13 +17,14 @@ const ATTEMPTS: u32 = 64;
 /// positive's number: by a fair coin, or from one of them if the other has fewer than [`POOL`] unseen items.
 #[derive(Debug)]
 pub struct Margin {
-    margin: u32,
+    /// In the first epoch.
+    pub margin: u32,
     /// `[I]`: n of each item.
-    count: Vec<u32>,
+    pub count: Vec<u32>,
     /// `[I]`: items by n, ascending: up is a suffix, down a prefix.
-    order: Vec<u32>,
+    pub order: Vec<u32>,
     /// `[largest n + 2]`: items with fewer than n interactions.
-    before: Vec<u32>,
+    pub before: Vec<u32>,
 }
 
 impl Margin {

@@ -3,11 +3,14 @@
 
 use macr::{
     Edges, InteractionsBuilder, Split,
-    backend::cuda::{
-        Buffer, Device, Purpose,
-        batch::Batch,
-        sample::Touched,
-        table::{Table, stride},
+    backend::{
+        cpu::table::Parts,
+        cuda::{
+            Buffer, Device, Purpose,
+            batch::Batch,
+            sample::Touched,
+            table::{Table, whole},
+        },
     },
     objective::{self, Objective, ObjectiveConfig},
     optim::Adam,
@@ -139,11 +142,16 @@ pub fn objective(name: &str, config: &ObjectiveConfig) -> Box<dyn Objective> {
     objective::build(name, config, &sampler).unwrap()
 }
 
-/// A table on the host, `[rows, stride]` with zeros beyond D.
+/// The columns of a padded row that are no padding.
+pub fn columns(parts: Parts) -> impl Iterator<Item = usize> {
+    (0..parts.count).flat_map(move |part| part * parts.stride..part * parts.stride + parts.width)
+}
+
+/// A table on the host, `[rows, stride]` with zeros for padding.
 #[derive(Debug, Clone)]
 pub struct HostTable {
     pub rows: usize,
-    pub dim: usize,
+    pub parts: Parts,
     pub storage: Storage,
     noise: Noise,
     pub p: Vec<f32>,
@@ -153,12 +161,12 @@ pub struct HostTable {
 }
 
 impl HostTable {
-    fn new(rows: usize, (dim, storage): (usize, Storage), now: u64, random: &mut Random) -> Self {
-        let stride = stride(dim);
+    fn new(rows: usize, (parts, storage): (Parts, Storage), now: u64, random: &mut Random) -> Self {
+        let stride = parts.stride();
         let zeros = vec![0f32; rows * stride];
         let mut table = HostTable {
             rows,
-            dim,
+            parts,
             storage,
             noise: Noise::new(9, rows as u32),
             p: zeros.clone(),
@@ -171,7 +179,7 @@ impl HostTable {
                 Some(idle) if idle < now => now - idle,
                 _ => 0,
             };
-            for k in row * stride..row * stride + dim {
+            for k in columns(parts).map(|c| row * stride + c) {
                 table.p[k] = 0.2 * random.signed();
                 if table.last[row] > 0 {
                     table.v[k] = 10f64.powf(-14.0 + 8.0 * random.uniform()) as f32;
@@ -189,17 +197,17 @@ impl HostTable {
     }
 
     pub fn stride(&self) -> usize {
-        stride(self.dim)
+        self.parts.stride()
     }
 
-    /// One row of `values`, without padding.
+    /// One row of `values`.
     pub fn row<'a>(&self, values: &'a [f32], row: usize) -> &'a [f32] {
-        &values[row * self.stride()..][..self.dim]
+        &values[row * self.stride()..][..self.stride()]
     }
 
     pub fn upload(&self, device: &Device) -> Table {
-        Table::upload(device, self.dim, (self.storage, self.noise), [&self.p, &self.m, &self.v], &self.last)
-            .unwrap()
+        let values = [self.p.as_slice(), &self.m, &self.v];
+        Table::upload(device, self.parts, (self.storage, self.noise), values, &self.last).unwrap()
     }
 
     /// A row's parameters in the state after step `now`: the missed steps in f64, one at a time.
@@ -229,7 +237,7 @@ impl HostTable {
 }
 
 impl HostTable {
-    /// Fails unless `got`, `[stride]`, is the row in the state after step `now`.
+    /// Fails unless `got`, `[stride]`, is the row in the state after step `now`; padding is exactly zero.
     pub fn check_row(&self, adam: &Adam, row: usize, now: u64, got: &[f32], what: &str) {
         let expected = self.caught_up(adam, row, now);
         for (k, (&expected, &p)) in expected.iter().zip(self.row(&self.p, row)).enumerate() {
@@ -239,7 +247,6 @@ impl HostTable {
             let last = self.last[row];
             near(got[k], expected, tolerance, format_args!("{what}, row {row} of step {last}, column {k}"));
         }
-        assert!(got[self.dim..].iter().all(|&x| x == 0.0), "{what}, row {row}: padding");
     }
 }
 
@@ -308,10 +315,16 @@ pub const SIDES: usize = 2;
 
 impl World {
     pub fn new(case: Case) -> Self {
+        Self::divided(case, [whole(case.dim); SIDES])
+    }
+
+    /// With rows of users and items that are divided into `parts`.
+    pub fn divided(case: Case, parts: [Parts; SIDES]) -> Self {
         let mut random = Random::new(case.dim as u64 * 1000 + case.rows as u64);
         let (users, items) = (case.size.max(40) + 3, 60);
-        let tables =
-            [users, items].map(|rows| HostTable::new(rows, (case.dim, case.storage), case.now, &mut random));
+        let [of_users, of_items] = parts;
+        let tables = [(users, of_users), (items, of_items)]
+            .map(|(rows, parts)| HostTable::new(rows, (parts, case.storage), case.now, &mut random));
         let mut draw = |side: usize, k: usize, n: usize| match case.ids {
             Ids::OneItem => [k % n, 2][side],
             Ids::Zipf => {
@@ -341,6 +354,12 @@ impl World {
             rows: device.upload(TEST, &[u32::MAX, self.case.rows as u32]).unwrap(),
             touched: [0, 1].map(|side| self.sides[side].upload(device, self.case.size)),
             tables: [0, 1].map(|side| self.tables[side].upload(device)),
+            items: [0, 1].map(|k| {
+                let mut all = vec![u32::MAX; 2 * self.case.size];
+                let drawn = &self.sides[1].ids[k * self.case.rows..][..self.case.rows];
+                all[self.case.size..][..self.case.rows].copy_from_slice(drawn);
+                device.upload(TEST, &all).unwrap()
+            }),
             size: self.case.size,
         }
     }
@@ -352,6 +371,8 @@ pub struct Uploaded {
     pub rows: Buffer<u32>,
     pub touched: [Touched; SIDES],
     pub tables: [Table; SIDES],
+    /// Positives and negatives.
+    pub items: [Buffer<u32>; 2],
     size: usize,
 }
 

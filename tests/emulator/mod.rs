@@ -78,6 +78,23 @@ pub fn equip(command: &mut Command) -> bool {
     true
 }
 
+/// Fails unless `test` of this program, which prints `bits` and a hash, prints the same in any order of blocks and threads.
+pub fn same_bits_in_any_order(test: &str) {
+    if device().is_none() {
+        return;
+    }
+    let run = |order: &str| {
+        let mut program = Command::new(env::current_exe().unwrap());
+        program.args(["--exact", test, "--nocapture"]).env("MACR_EMULATOR_ORDER", order);
+        let text = String::from_utf8(program.output().unwrap().stdout).unwrap();
+        text.split("bits ").nth(1).unwrap_or_else(|| panic!("{text}"))[..16].to_owned()
+    };
+    let forward = run("forward");
+    for order in ["forward", "reversed", "1", "2"] {
+        assert_eq!(forward, run(order), "{order}");
+    }
+}
+
 /// Builds the emulated driver where needed, and opens it.
 fn load() -> Result<libloading::os::unix::Library, String> {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};

@@ -1,7 +1,7 @@
 //! Parameters of a training as one list, and how lists differ.
 #![allow(dead_code)]
 
-use macr::{Branch, backend::Parameters, model::Kept};
+use macr::{Branch, backend::Parameters, model::Kept, storage::Storage};
 
 /// Every parameter, the branches last.
 pub fn flat(parameters: &Parameters) -> Vec<f32> {
@@ -30,4 +30,27 @@ pub fn distance(a: &[f32], b: &[f32]) -> f32 {
         .zip(b)
         .map(|(a, b)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() })
         .fold(0.0, f32::max)
+}
+
+/// Distance of two neighbours of the largest number.
+pub fn one_unit(storage: Storage, values: &[f32]) -> f32 {
+    let largest = values.iter().fold(0f32, |a, x| a.max(x.abs()));
+    match storage {
+        Storage::F32 => 0.0,
+        Storage::F16 => largest * 2f32.powi(-10),
+        Storage::Bf16 => largest * 2f32.powi(-7),
+    }
+}
+
+/// Fails unless two lists are as near as `tolerance`. In 16 bits, sums that differ by the last bits of f32 are now and then
+/// rounded to different neighbours, and training goes on from there: few numbers are further off, by units.
+pub fn close(storage: Storage, a: &[f32], b: &[f32], tolerance: f32, what: &str) {
+    let far = distance(a, b);
+    if storage == Storage::F32 {
+        return assert!(far < tolerance, "{what}: {far}");
+    }
+    let off = a.iter().zip(b).filter(|(a, b)| (*a - *b).abs() >= tolerance).count();
+    let allowed = 3.0 * one_unit(storage, a);
+    assert!(far < allowed, "{what}: {far} where {allowed} is allowed");
+    assert!(off * 50 < a.len(), "{what}: {off} of {} numbers are off", a.len());
 }

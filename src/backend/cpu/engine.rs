@@ -14,7 +14,7 @@ use super::{
     rank::Ranker,
     sample::{Plan, Scratch},
     step::{Rows, Scalars, collect, scores},
-    table::{Parts, Table},
+    table::Table,
     team::Team,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     data::graph::Graph,
     error::Result,
     model::{self, Kept, Ranking, Tables},
-    objective::{BranchInput, ItemHead, Layout, Objective, PARTS},
+    objective::{BranchInput, ItemHead, Objective, PARTS},
     optim::Rules,
     sampling::Sampler,
     storage::Storage,
@@ -32,20 +32,6 @@ use crate::{
 
 /// Steps whose samples are drawn together, in parallel.
 const DRAWN_AHEAD: usize = 16;
-
-/// Leaves the first vectors of the rows in `values`, `[rows, columns]`, and returns the second ones, if there are any.
-fn split_off(values: &mut Vec<f32>, parts: Parts) -> Option<Vec<f32>> {
-    if parts.count < 2 {
-        return None;
-    }
-    let part = |k: usize| {
-        let rows = values.chunks_exact(parts.columns());
-        rows.flat_map(|row| &row[k * parts.width..][..parts.width]).copied().collect()
-    };
-    let (first, second) = (part(0), part(1));
-    *values = first;
-    Some(second)
-}
 
 /// The parameters of a branch, where there is one.
 fn head(branch: &Option<Branch>) -> Option<Head<'_>> {
@@ -195,25 +181,18 @@ impl Backend for Cpu<'_> {
             None => (own, None),
             Some(propagation) => (Team::enter(|team| propagation.export(team, tables)), Some(own)),
         };
-        let mut kept =
-            Kept { item_bias: self.item_bias.as_ref().map(|bias| bias.values().to_vec()), ..Kept::default() };
-        let (mut users, mut items, mut ego) = (users, items, ego);
-        if self.objective.layout() == Layout::Twins {
-            // What is ranked by is the first vectors.
-            kept.second_user_embedding = split_off(&mut users, self.users.parts());
-            kept.second_item_embedding = split_off(&mut items, self.items.parts());
-            for (values, table) in ego.iter_mut().flatten().zip([&self.users, &self.items]) {
-                split_off(values, table.parts());
-            }
-        }
         let parameters = Parameters {
             users,
             items,
             ego,
-            kept,
+            kept: Kept {
+                item_bias: self.item_bias.as_ref().map(|bias| bias.values().to_vec()),
+                ..Kept::default()
+            },
             user_branch: self.user_branch.as_ref().map(Branch::export),
             item_branch: self.item_branch.as_ref().map(Branch::export),
-        };
+        }
+        .ranked(self.objective.layout(), tables.map(Table::parts));
         Ok(Box::new(Exported { dim, storage, branch_input, parameters }))
     }
 }

@@ -54,6 +54,26 @@ impl Parts {
         }
     }
 
+    /// Length of the first `n` vectors of a padded row, with the padding between them.
+    pub fn first(self, n: usize) -> usize {
+        (n - 1) * self.stride + self.width
+    }
+
+    /// Leaves the first vectors of rows without padding in `values`, `[rows, columns]`, and returns the second ones,
+    /// where there are any.
+    pub fn split_off(self, values: &mut Vec<f32>) -> Option<Vec<f32>> {
+        if self.count < 2 {
+            return None;
+        }
+        let part = |k: usize| {
+            let rows = values.chunks_exact(self.columns());
+            rows.flat_map(|row| &row[k * self.width..][..self.width]).copied().collect()
+        };
+        let (first, second) = (part(0), part(1));
+        *values = first;
+        Some(second)
+    }
+
     /// Where the vector begins that is scored as the `part`-th: a row of one vector has it in both scores.
     #[inline(always)]
     pub fn start(self, part: usize) -> usize {

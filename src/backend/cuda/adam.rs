@@ -127,7 +127,7 @@ impl Optimiser {
     /// # Errors
     /// [`crate::Error::DeviceMemory`] if the copy does not fit.
     pub fn export(&self, table: &Table, steps: u64) -> Result<Buffer<f32>> {
-        let (width, stride) = (width(table.dim())?, table.stride());
+        let (width, stride) = (width(table.stride())?, table.stride());
         let step = self.device.upload(RULES, &[steps])?;
         let mut rules = StepRules::new(&self.device, 1)?;
         self.rules(&step, 1, &mut rules)?;

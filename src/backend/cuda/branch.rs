@@ -8,7 +8,7 @@ use super::{
     gather::Gathered,
     params::{self, BRANCH_BLOCKS, BRANCH_THREADS},
     step::Scalars,
-    table::{Padded, stride, width},
+    table::{Padded, stride, whole, width},
 };
 use crate::{
     backend::state::{Exchange, Place, pad, unpadded},
@@ -76,8 +76,8 @@ impl Branch {
     pub fn exchange(&mut self, name: &str, steps: u64, exchange: &mut Exchange<'_>) -> Result<()> {
         let dim = self.dim;
         exchange.tensor(format!("{name}.p"), &[dim], &mut Present { branch: self, steps })?;
-        for (part, buffer) in [("m", &mut self.m), ("v", &mut self.v)] {
-            exchange.tensor(format!("{name}.{part}"), &[dim], &mut Padded { buffer, rows: 1, dim })?;
+        for (kind, buffer) in [("m", &mut self.m), ("v", &mut self.v)] {
+            exchange.tensor(format!("{name}.{kind}"), &[dim], &mut Padded { buffer, parts: whole(dim) })?;
         }
         Ok(())
     }

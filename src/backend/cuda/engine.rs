@@ -4,33 +4,31 @@ use super::{
     Buffer, Device, Graph, Pinned,
     adam::{self, Optimiser, StepRules},
     all_pairs::{AllPairs, Inputs, Outputs},
-    apply::{self, Apply},
+    apply::{self, Apply, Before},
     batch::Batch,
+    bias::Bias,
     branch::{Branch, Mlp, Mlps},
     gather::{self, Gather, Gathered},
-    params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
-    propagation::{self, Propagation},
+    memory::{check, chunk, divided, slots},
+    penalty::Penalty,
+    propagation::Propagation,
     rank::{DeviceTables, Ranker},
-    sample::Samples,
-    step::{Pairs, Scalars, Step},
-    table::{Table, stride, width},
+    sample::{Groups, Samples},
+    step::{self, Pairs, Scalars, Step},
+    table::{Table, without_padding},
 };
 use crate::{
     backend::{
-        Backend, Exchange, Losses, Operations, Parameters, Ranks, Sequence, Settings, Snapshot, cpu,
-        state::unpadded, streams,
+        Backend, Exchange, Losses, Operations, Parameters, Ranks, Sequence, Settings, Snapshot,
+        cpu::{self, table::Parts},
+        streams,
     },
     data::graph::Graph as Bipartite,
-    error::{Error, Result},
-    model::{self, Ranking},
-    objective::{BranchKind, Objective, ObjectiveConfig, PARTS},
-    sampling::{Sampler, negatives::NegativeSampler},
+    error::Result,
+    model::{self, Kept, Ranking},
+    objective::{BranchKind, ItemHead, Layout, Objective, ObjectiveConfig},
+    sampling::Sampler,
 };
-
-/// Most steps of a chunk, and most rows of its batches together: the samples of a chunk are drawn at once, with two
-/// blocks of threads a step, and wait in device memory.
-const CHUNK_STEPS: u32 = 64;
-const CHUNK_ROWS: u32 = 1 << 19;
 
 /// A training on a GPU.
 #[derive(Debug)]
@@ -52,25 +50,30 @@ pub struct Cuda<'a> {
     item_branch: Option<Branch>,
     /// In their place where they have a hidden layer, or score other rows than match scores come from.
     mlps: Option<Mlps>,
+    item_bias: Option<Bias>,
+    layout: Layout,
     /// LightGCN.
     propagation: Option<Propagation>,
     gathered_users: Gathered,
     gathered_items: Gathered,
     scalars: Scalars,
     gather: Gather,
+    /// Of objectives with two groups of rows.
+    groups: Option<Groups>,
     score: Step,
     /// Of objectives that pair all rows.
     all_pairs: Option<AllPairs>,
+    penalty: Option<Penalty>,
     apply: Apply,
     /// Where parameters arrive on the host, from the first time on that they do.
     host: Option<[Pinned<f32>; 2]>,
 }
 
-/// Tables of `dim` columns on the host, without padding.
+/// Tables whose rows are divided into `parts` on the host, without padding.
 fn download(
     device: &Device,
     host: &mut Option<[Pinned<f32>; 2]>,
-    dim: usize,
+    parts: [Parts; 2],
     tables: [&Buffer<f32>; 2],
 ) -> Result<[Vec<f32>; 2]> {
     let host = match host {
@@ -81,94 +84,8 @@ fn download(
     for (table, host) in tables.iter().zip(&mut *host) {
         table.read_pinned(host)?;
     }
-    let [users, items] = host;
-    let rows = |host: &Pinned<f32>| Ok(unpadded(host.as_slice()?, stride(dim), dim));
-    Ok([rows(users)?, rows(items)?])
-}
-
-/// Steps of a chunk for batches of up to `batch` rows.
-fn chunk(batch: u32) -> u32 {
-    (CHUNK_ROWS / batch.max(1)).clamp(1, CHUNK_STEPS)
-}
-
-/// Most distinct users and items of a batch.
-fn slots(batch: u32, [users, items]: [u32; 2]) -> [usize; 2] {
-    [batch.min(users) as usize, (2 * u64::from(batch)).min(u64::from(items)) as usize]
-}
-
-/// Bytes of device memory that a training with `sampler` on `users` x `items` takes: tables, interactions, batches,
-/// and the copy that an evaluation makes.
-pub fn memory(
-    sampler: &Sampler<'_>,
-    [users, items]: [u32; 2],
-    objective: &dyn Objective,
-    settings: &Settings,
-) -> u64 {
-    let (b, s, w) =
-        (u64::from(sampler.batch()), u64::from(chunk(sampler.batch())), stride(settings.dim) as u64);
-    let [user_slots, item_slots] = slots(sampler.batch(), [users, items]).map(|n| n as u64);
-    let (users, items) = (u64::from(users), u64::from(items));
-    let host = sampler.tables();
-    let interactions = 8 * host.train.offsets.len() as u64
-        + 4 * (host.train.indices.len() + host.eligible.len() + host.block_user.len()) as u64
-        + 8 * host.before.len() as u64
-        + 20 * items;
-    let stored = settings.storage.bytes() as u64;
-    let tables = (users + items) * ((stored + 8) * w + 8 + 4 * w);
-    // Beyond this, some devices group the samples in device memory.
-    let scratch = if b > 8192 { 32 * b } else { 0 };
-    let batches = s * (12 * b + 2 * 4 * 8 * b + scratch + 16 * (u64::from(LONGEST_GAP) + 1) + 64);
-    let gathered = (user_slots + item_slots) * (4 * w + 4 + 8);
-    let ego = settings.has_ego_branches(objective);
-    // Beside the batch's rows and, in an evaluation, beside the final embeddings.
-    let ego_rows = if ego { (user_slots + item_slots + items) * 4 * w } else { 0 };
-    let step_blocks = b.div_ceil(u64::from(STEP_THREADS / 32)).min(u64::from(STEP_BLOCKS));
-    let scalars = 4 * b * (2 + 2 + 1 + 8) + step_blocks * (8 * w + 8 * PARTS as u64);
-    let windows = 2 * (2 * b).div_ceil(u64::from(APPLY_WINDOW)) * (8 * w + 12);
-    let propagation = settings.lightgcn.map_or(0, |lightgcn| {
-        propagation::memory(&Bipartite::new(sampler.data()), lightgcn, w as usize, settings.storage)
-            + (user_slots + item_slots) * 4 * w
-    });
-    let mlp = |wanted: bool, slots| match settings.branch {
-        BranchKind::Linear if !ego => 0,
-        kind if wanted => Mlp::memory(kind.hidden(), w, slots),
-        _ => 0,
-    };
-    let mlps = mlp(objective.user_branch(), user_slots) + mlp(objective.item_branch(), item_slots);
-    interactions + tables + batches + gathered + ego_rows + scalars + windows + propagation + mlps + (1 << 20)
-}
-
-/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`].
-///
-/// # Errors
-/// [`Error::Config`] and [`Error::DeviceMemory`].
-pub fn check(
-    device: &Device,
-    (users, items): (u32, u32),
-    sampler: &Sampler<'_>,
-    objective: &dyn Objective,
-    settings: &Settings,
-) -> Result<u64> {
-    width(settings.dim)?;
-    let refuse = |key, value: &dyn std::fmt::Display, remedy| {
-        Err(Error::config(key, value, "no GPU can do this yet", remedy))
-    };
-    if !objective.has_kernel() {
-        return refuse("objective", &objective.name(), "use --device cpu");
-    }
-    if let NegativeSampler::Margin(_) = sampler.tables().negatives {
-        return refuse("negatives", &"margin", "use --device cpu");
-    }
-    let (asked, free) = (memory(sampler, [users, items], objective, settings), device.free_memory()? as u64);
-    if asked > free {
-        return Err(Error::DeviceMemory {
-            what: "this training",
-            asked,
-            free,
-            lower: "--dim or --batch-size",
-        });
-    }
-    Ok(asked)
+    let rows = |k: usize| Ok(without_padding(host[k].as_slice()?, parts[k]));
+    Ok([rows(0)?, rows(1)?])
 }
 
 impl<'a> Cuda<'a> {
@@ -176,8 +93,8 @@ impl<'a> Cuda<'a> {
     /// built from.
     ///
     /// # Errors
-    /// [`Error::Config`] for settings that only the CPU can train with, [`Error::DeviceMemory`] if the training does
-    /// not fit, [`Error::Device`] if the device fails.
+    /// [`crate::Error::Config`] for settings that only the CPU can train with, [`crate::Error::DeviceMemory`] if the training does
+    /// not fit, [`crate::Error::Device`] if the device fails.
     pub fn new(
         device: &Device,
         (users, items): (u32, u32),
@@ -209,11 +126,14 @@ impl<'a> Cuda<'a> {
             _ => None,
         };
         let gathered = if ego { Gathered::with_ego } else { Gathered::new };
-        let score = Step::new(device, objective, config, batch, dim)?;
-        let user_table = Table::xavier(device, users as usize, dim, storage, seed, streams::USERS)?;
-        let item_table = Table::xavier(device, items as usize, dim, storage, seed, streams::ITEMS)?;
-        let mut gather = Gather::new(device, dim, storage, slots)?;
-        let mut apply = Apply::new(device, dim, storage, batch, slots, sampler.users_are_distinct())?;
+        let parts = divided(objective, &settings);
+        let columns = parts.map(Parts::stride);
+        let score = Step::new(device, objective, config, batch, parts, sampler.steps_per_epoch())?;
+        let user_table = Table::xavier(device, users as usize, dim, parts[0], storage, seed, streams::USERS)?;
+        let item_table = Table::xavier(device, items as usize, dim, parts[1], storage, seed, streams::ITEMS)?;
+        let mut gather = Gather::new(device, columns, storage, slots)?;
+        let distinct_users = sampler.users_are_distinct();
+        let mut apply = Apply::new(device, objective, parts, storage, batch, slots, distinct_users)?;
         let mut propagation = None;
         if let Some(lightgcn) = settings.lightgcn {
             let (graph, tables) = (Bipartite::new(sampler.data()), [&user_table, &item_table]);
@@ -232,12 +152,21 @@ impl<'a> Cuda<'a> {
             user_branch: linear(&initial[0])?,
             item_branch: linear(&initial[1])?,
             mlps,
-            gathered_users: gathered(device, slots[0], dim)?,
-            gathered_items: gathered(device, slots[1], dim)?,
+            item_bias: (objective.item_head() == ItemHead::Bias)
+                .then(|| Bias::new(device, items as usize))
+                .transpose()?,
+            layout: objective.layout(),
+            gathered_users: gathered(device, slots[0], columns[0])?,
+            gathered_items: gathered(device, slots[1], columns[1])?,
             scalars: score.scalars()?,
             propagation,
             gather,
+            groups: objective.grouped().then(|| Groups::new(device, chunk, sampler.batch())).transpose()?,
             score,
+            penalty: objective
+                .penalty()
+                .map(|penalty| Penalty::new(device, penalty, parts, slots))
+                .transpose()?,
             all_pairs: objective
                 .all_pairs()
                 .map(|form| AllPairs::new(device, form, sampler.batch()))
@@ -258,9 +187,14 @@ impl<'a> Cuda<'a> {
     /// First moments of the branches of users and items.
     ///
     /// # Errors
-    /// [`Error::Device`] if the device fails.
+    /// [`crate::Error::Device`] if the device fails.
     pub fn branch_moments(&self) -> Result<[Option<model::Branch>; 2]> {
         self.each_branch(Branch::first_moments, Mlp::first_moments)
+    }
+
+    /// The items' biases, where there are any.
+    pub fn item_bias(&self) -> Option<&Bias> {
+        self.item_bias.as_ref()
     }
 
     /// What is read of the branches of users and items.
@@ -303,9 +237,7 @@ impl Backend for Cuda<'_> {
     /// `sequence` is recorded at its first use, for each number of steps that is left over once, and must be the same
     /// for the whole training.
     fn advance(&mut self, steps: u64, sequence: Sequence<'_>, losses: &mut Losses) -> Result<()> {
-        let [parts @ .., _penalty, l2] = *losses;
-        let device_losses = [parts.as_slice(), &[l2]].concat();
-        self.apply.losses.write(&device_losses)?;
+        self.apply.losses.write(losses)?;
         let chunk = u64::from(self.chunk);
         for (length, times) in [(chunk, steps / chunk), (steps % chunk, 1)] {
             if length > 0 && times > 0 {
@@ -313,10 +245,7 @@ impl Backend for Cuda<'_> {
             }
         }
         self.step += steps;
-        let read = self.apply.losses.read()?;
-        let (parts, l2) = read.split_at(PARTS);
-        losses[..PARTS].copy_from_slice(parts);
-        losses[PARTS + 1] = l2[0];
+        losses.copy_from_slice(&self.apply.losses.read()?);
         Ok(())
     }
 
@@ -336,6 +265,9 @@ impl Backend for Cuda<'_> {
             if let Some(mlp) = mlp {
                 mlp.exchange(name, exchange)?;
             }
+        }
+        if let Some(bias) = &mut self.item_bias {
+            bias.exchange("item_bias", exchange)?;
         }
         if exchange.loads() {
             self.samples.seek(self.step)?;
@@ -383,10 +315,17 @@ impl Snapshot for Exported<'_, '_> {
         k: usize,
     ) -> Result<Box<dyn Ranks + 's>> {
         let [users, items] = &self.embeddings;
-        let dim = self.engine.settings.dim;
         let scored = self.ego_items.as_ref().unwrap_or(items);
-        let item_branch = self.branches[1].as_ref().map(|branch| (branch, scored));
-        let tables = DeviceTables { dim, stride: stride(dim), users, items, item_branch, popularity };
+        let parts = self.engine.tables().map(Table::parts);
+        let tables = DeviceTables {
+            // Padding between two vectors is zero, and adds nothing to a score.
+            dim: parts[1].first(self.engine.layout.ranked()),
+            strides: parts.map(Parts::stride),
+            users,
+            items,
+            item_branch: self.branches[1].as_ref().map(|branch| (branch, scored)),
+            popularity,
+        };
         Ok(Box::new(Ranker::on_device(&self.engine.device, &tables, rankings, k)?))
     }
 
@@ -397,13 +336,16 @@ impl Snapshot for Exported<'_, '_> {
 
     fn into_parameters(self: Box<Self>) -> Result<Parameters> {
         let Exported { engine, embeddings, branches: [user_branch, item_branch], .. } = *self;
-        let Cuda { device, host, settings, propagation, users, items, .. } = engine;
-        let dim = settings.dim;
+        let Cuda { device, host, propagation, users, items, item_bias, layout, .. } = engine;
+        let parts = [users.parts(), items.parts()];
         // With propagation every step moves all rows: parameters are as they stand in the tables.
-        let ego = |table: &Table| Ok(unpadded(&table.p.read()?, stride(dim), dim));
+        let ego = |table: &Table| Ok(without_padding(&table.p.read()?, table.parts()));
         let ego = propagation.is_some().then(|| Ok([ego(users)?, ego(items)?])).transpose()?;
-        let [users, items] = download(device, host, dim, embeddings.each_ref())?;
-        Ok(Parameters { users, items, user_branch, item_branch, ego, kept: model::Kept::default() })
+        let item_bias = item_bias.as_ref().map(|bias| bias.values.read()).transpose()?;
+        let kept = Kept { item_bias, ..Kept::default() };
+        let [users, items] = download(device, host, parts, embeddings.each_ref())?;
+        let parameters = Parameters { users, items, user_branch, item_branch, ego, kept };
+        Ok(parameters.ranked(*layout, parts))
     }
 }
 
@@ -420,8 +362,11 @@ impl Operations for Recorder<'_, '_> {
         if self.k > 0 {
             return Ok(());
         }
-        let Cuda { samples, optimiser, rules, propagation, .. } = &mut *self.engine;
+        let Cuda { samples, optimiser, rules, propagation, groups, score, .. } = &mut *self.engine;
         samples.draw(self.steps)?;
+        if let (Some(groups), Some(constants)) = (groups, score.constants()) {
+            groups.launch(samples, constants, self.steps)?;
+        }
         if propagation.is_some() {
             // Every step moves all rows.
             return Ok(());
@@ -455,7 +400,12 @@ impl Operations for Recorder<'_, '_> {
     fn step(&mut self) -> Result<()> {
         let e = &mut *self.engine;
         let batch = Batch::of(&e.samples, self.k as usize);
-        e.score.launch(batch, [&e.gathered_users, &e.gathered_items], &mut e.scalars)
+        let inputs = step::Inputs {
+            bias: e.item_bias.as_ref(),
+            groups: e.groups.as_ref(),
+            ..step::Inputs::new([&e.gathered_users, &e.gathered_items], &e.samples)
+        };
+        e.score.launch(batch, inputs, &mut e.scalars)
     }
 
     fn all_pairs(&mut self) -> Result<()> {
@@ -467,7 +417,8 @@ impl Operations for Recorder<'_, '_> {
         let inputs = Inputs { score, gate, rows: &e.samples.rows, step: self.k as usize };
         sums.launch(inputs, Outputs { loss, score_gradient, gate_gradient })?;
         let batch = Batch::of(&e.samples, self.k as usize);
-        e.score.stage(batch, [&e.gathered_users, &e.gathered_items], &mut e.scalars)
+        let inputs = step::Inputs::new([&e.gathered_users, &e.gathered_items], &e.samples);
+        e.score.stage(batch, inputs, &mut e.scalars)
     }
 
     fn apply(&mut self) -> Result<()> {
@@ -481,19 +432,26 @@ impl Operations for Recorder<'_, '_> {
                 dx = mlps.dx();
             }
         }
+        if let Some(penalty) = &mut e.penalty {
+            let gathered = [&e.gathered_users, &e.gathered_items];
+            penalty.launch(batch, gathered, e.score.constants(), &mut e.apply.losses)?;
+        }
         let users = apply::Side {
             table: &mut e.users,
             branch: e.user_branch.as_mut(),
             dx: dx[0],
+            bias: None,
             own: &e.gathered_users,
         };
         let items = apply::Side {
             table: &mut e.items,
             branch: e.item_branch.as_mut(),
             dx: dx[1],
+            bias: e.item_bias.as_mut(),
             own: &e.gathered_items,
         };
-        let before = (&e.gather, &e.score, &e.scalars);
+        let before =
+            Before { gather: &e.gather, step: &e.score, scalars: &e.scalars, penalty: e.penalty.as_ref() };
         e.apply.launch(batch, &e.optimiser, e.settings.l2, before, [users, items])
     }
 

@@ -462,7 +462,8 @@ impl Snapshot for Exported<'_> {
         k: usize,
     ) -> Result<Box<dyn Ranks + 's>> {
         let ([users, items], dim) = (&self.embeddings, self.engine.settings.dim);
-        let tables = DeviceTables { dim, stride: stride(dim), users, items, item_branch: None, popularity };
+        let strides = [stride(dim); 2];
+        let tables = DeviceTables { dim, strides, users, items, item_branch: None, popularity };
         Ok(Box::new(Ranker::on_device(&self.engine.device, &tables, rankings, k)?))
     }
 

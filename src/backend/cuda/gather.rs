@@ -3,7 +3,7 @@
 use super::{
     Buffer, Device, Kernel, Params, Shape,
     adam::{Optimiser, StepRules, lanes},
-    batch::{BATCHES, Batch},
+    batch::{BATCHES, Batch, at},
     branch::Branch,
     params::{self, GATHER_THREADS},
     sample::Touched,
@@ -28,13 +28,13 @@ pub struct Gathered {
 }
 
 impl Gathered {
-    /// Room for `slots` rows.
+    /// Room for `slots` rows of so many columns.
     ///
     /// # Errors
     /// [`crate::Error::DeviceMemory`] if they do not fit.
-    pub fn new(device: &Device, slots: usize, dim: usize) -> Result<Self> {
+    pub fn new(device: &Device, slots: usize, columns: usize) -> Result<Self> {
         Ok(Gathered {
-            rows: device.alloc(BATCHES, slots * stride(dim))?,
+            rows: device.alloc(BATCHES, slots * stride(columns))?,
             ego: None,
             logit: device.alloc(BATCHES, slots)?,
         })
@@ -44,9 +44,9 @@ impl Gathered {
     ///
     /// # Errors
     /// [`crate::Error::DeviceMemory`] if they do not fit.
-    pub fn with_ego(device: &Device, slots: usize, dim: usize) -> Result<Self> {
-        let ego = Some(device.alloc(BATCHES, slots * stride(dim))?);
-        Ok(Gathered { ego, ..Gathered::new(device, slots, dim)? })
+    pub fn with_ego(device: &Device, slots: usize, columns: usize) -> Result<Self> {
+        let ego = Some(device.alloc(BATCHES, slots * stride(columns))?);
+        Ok(Gathered { ego, ..Gathered::new(device, slots, columns)? })
     }
 
     /// `[slots, stride]`: what branches score.
@@ -71,37 +71,50 @@ pub struct Side<'a> {
     pub out: &'a mut Gathered,
 }
 
+/// How the rows of a side are gathered.
+#[derive(Debug)]
+struct Rows {
+    kernel: Kernel<params::Gather>,
+    stride: usize,
+    /// Slots of a block.
+    slots: u32,
+    blocks: u32,
+}
+
 /// The launcher.
 #[derive(Debug)]
 pub struct Gather {
     device: Device,
-    kernel: Kernel<params::Gather>,
     storage: Storage,
-    /// Slots of a block.
-    slots: u32,
-    /// Blocks of users and of items.
-    blocks: [u32; 2],
+    /// Of users and items.
+    rows: [Rows; 2],
     propagated: bool,
     /// `[blocks]`: each block's part of the L2 loss.
     pub l2_loss: Buffer<f64>,
 }
 
 impl Gather {
-    /// For tables of `dim` columns in one form, and batches with up to `slots` distinct users and items.
+    /// For tables in one form whose rows have so many columns, and batches with up to `slots` distinct users and items.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] if there is no kernel for `dim`.
-    pub fn new(device: &Device, dim: usize, storage: Storage, slots: [usize; 2]) -> Result<Self> {
-        let width = width(dim)?;
-        let of_block = GATHER_THREADS / lanes(width) * if width <= 128 { 2 } else { 1 };
-        let blocks = slots.map(|n| (n as u32).div_ceil(of_block));
+    /// [`crate::Error::Config`] if there is no kernel for as many.
+    pub fn new(device: &Device, columns: [usize; 2], storage: Storage, slots: [usize; 2]) -> Result<Self> {
+        let side = |k: usize| -> Result<_> {
+            let width = width(columns[k])?;
+            let of_block = GATHER_THREADS / lanes(width) * if width <= 128 { 2 } else { 1 };
+            Ok(Rows {
+                kernel: device.kernel_variant(variant(storage, width))?,
+                stride: stride(columns[k]),
+                slots: of_block,
+                blocks: (slots[k] as u32).div_ceil(of_block),
+            })
+        };
+        let rows = [side(0)?, side(1)?];
         Ok(Gather {
-            kernel: device.kernel_variant(variant(storage, width))?,
+            l2_loss: device.alloc(BATCHES, rows.iter().map(|rows| rows.blocks as usize).sum())?,
             storage,
-            slots: of_block,
-            blocks,
+            rows,
             propagated: false,
-            l2_loss: device.alloc(BATCHES, blocks.iter().sum::<u32>() as usize)?,
             device: device.clone(),
         })
     }
@@ -112,7 +125,8 @@ impl Gather {
         Gather { propagated: true, ..self }
     }
 
-    /// Queues the gathering of a batch's rows. `l2` is lambda. Can be captured.
+    /// Queues the gathering of a batch's rows, in one launch if both sides' have as many columns. `l2` is lambda. Can be
+    /// captured.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the launch is refused.
@@ -127,15 +141,15 @@ impl Gather {
         l2: f32,
         [users, items]: [Side<'_>; 2],
     ) -> Result<()> {
-        let stride = users.table.stride();
         let ego = users.out.ego.is_some();
         assert_eq!(items.out.ego.is_some(), ego, "the sides' branches score other rows");
-        for (side, blocks) in [&users, &items].into_iter().zip(self.blocks) {
+        for (side, rows) in [&users, &items].into_iter().zip(&self.rows) {
             assert!(
-                side.out.slots().div_ceil(self.slots as usize) == blocks as usize,
+                side.out.slots().div_ceil(rows.slots as usize) == rows.blocks as usize,
                 "other numbers of slots"
             );
-            assert_eq!((side.table.stride(), side.table.storage()), (stride, self.storage), "another table");
+            let (stride, storage) = (side.table.stride(), side.table.storage());
+            assert_eq!((stride, storage), (rows.stride, self.storage), "another table");
         }
         let side = |side: Side<'_>, touched: &Touched| {
             let at = batch.side(touched);
@@ -157,15 +171,24 @@ impl Gather {
             side: [side(users, batch.users), side(items, batch.items)],
             adam: optimiser.params(),
             l2,
-            stride: stride as u32,
-            item_block: self.blocks[0],
+            stride: self.rows[0].stride as u32,
+            item_block: self.rows[0].blocks,
             batch: batch.size as u32,
             current: u32::from(self.propagated),
             filled: u32::from(self.propagated && !ego),
         };
-        let shape = Shape::linear(self.blocks.iter().sum(), GATHER_THREADS);
-        // SAFETY: the arrays have the shapes that kernels/params.h gives; the sampler's rows are rows of the tables, and
-        // distinct ones are no more than the slots.
-        unsafe { self.device.launch(&self.kernel, shape, params) }
+        let [of_users, of_items] = &self.rows;
+        let queue = |rows: &Rows, blocks, params| {
+            // SAFETY: the arrays have the shapes that kernels/params.h gives; the sampler's rows are rows of the tables,
+            // and distinct ones are no more than the slots.
+            unsafe { self.device.launch(&rows.kernel, Shape::linear(blocks, GATHER_THREADS), params) }
+        };
+        if of_users.stride == of_items.stride {
+            return queue(of_users, of_users.blocks + of_items.blocks, params);
+        }
+        queue(of_users, of_users.blocks, params)?;
+        let l2_loss = at(&self.l2_loss, of_users.blocks as usize).cast_mut();
+        let stride = of_items.stride as u32;
+        queue(of_items, of_items.blocks, params::Gather { stride, item_block: 0, l2_loss, ..params })
     }
 }

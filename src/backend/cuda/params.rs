@@ -1,6 +1,17 @@
 //! The structs of `kernels/params.h`, made by bindgen: `MACR_BLESS=1 cargo test --test params`.
 #![allow(missing_docs)]
 
+pub const PENALTY_NONE: u32 = 0;
+pub const PENALTY_HALVES: u32 = 1;
+pub const PENALTY_DECAY: u32 = 2;
+pub const PENALTY_ACROSS: u32 = 3;
+pub const PENALTY_WITHIN: u32 = 4;
+pub const FORM_F32: u32 = 0;
+pub const FORM_F16: u32 = 1;
+pub const FORM_BF16: u32 = 2;
+pub const SCOPE_PAIR: u32 = 0;
+pub const SCOPE_POSITIVE: u32 = 1;
+pub const SCOPE_OWN: u32 = 2;
 pub const SAMPLER_USER_UNIFORM: u32 = 0;
 pub const SAMPLER_INTERACTION: u32 = 1;
 pub const RANK_THREADS: u32 = 256;
@@ -13,6 +24,7 @@ pub const RANK_LONGEST: u32 = 1024;
 pub const RANK_SEEN: u32 = 4;
 pub const RANK_SHARED: u32 = 50176;
 pub const SAMPLE_DRAW_THREADS: u32 = 256;
+pub const SAMPLE_GROUPS_THREADS: u32 = 256;
 pub const SAMPLE_GROUP_THREADS: u32 = 1024;
 pub const SAMPLE_GROUP_SHARED: u32 = 32896;
 pub const ALL_PAIRS_PARTIAL_THREADS: u32 = 512;
@@ -34,6 +46,8 @@ pub const EXPORT_THREADS: u32 = 256;
 pub const GATHER_THREADS: u32 = 256;
 pub const STEP_THREADS: u32 = 256;
 pub const APPLY_THREADS: u32 = 256;
+pub const PENALTY_THREADS: u32 = 256;
+pub const PENALTY_BLOCKS: u32 = 64;
 pub const LONGEST_GAP: u32 = 256;
 pub const STEP_BLOCKS: u32 = 512;
 pub const LOSS_PARTS: u32 = 3;
@@ -64,6 +78,9 @@ pub struct SampleDraw {
     pub threshold: *const u64,
     pub alias: *const u32,
     pub weight: *const f64,
+    pub count: *const u32,
+    pub order: *const u32,
+    pub fewer: *const u32,
     pub step: *mut u64,
     pub rows: *mut u32,
     pub users: *mut u32,
@@ -76,10 +93,14 @@ pub struct SampleDraw {
     pub items: u32,
     pub batch: u32,
     pub kind: u32,
+    pub per_positive: u32,
+    pub margin: u32,
+    pub fewer_last: u32,
+    pub unused: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SampleDraw"][::core::mem::size_of::<SampleDraw>() - 152usize];
+    ["Size of SampleDraw"][::core::mem::size_of::<SampleDraw>() - 192usize];
     ["Alignment of SampleDraw"][::core::mem::align_of::<SampleDraw>() - 8usize];
     ["Offset of field: SampleDraw::first_step"][::core::mem::offset_of!(SampleDraw, first_step) - 0usize];
     ["Offset of field: SampleDraw::offsets"][::core::mem::offset_of!(SampleDraw, offsets) - 8usize];
@@ -90,21 +111,29 @@ const _: () = {
     ["Offset of field: SampleDraw::threshold"][::core::mem::offset_of!(SampleDraw, threshold) - 48usize];
     ["Offset of field: SampleDraw::alias"][::core::mem::offset_of!(SampleDraw, alias) - 56usize];
     ["Offset of field: SampleDraw::weight"][::core::mem::offset_of!(SampleDraw, weight) - 64usize];
-    ["Offset of field: SampleDraw::step"][::core::mem::offset_of!(SampleDraw, step) - 72usize];
-    ["Offset of field: SampleDraw::rows"][::core::mem::offset_of!(SampleDraw, rows) - 80usize];
-    ["Offset of field: SampleDraw::users"][::core::mem::offset_of!(SampleDraw, users) - 88usize];
-    ["Offset of field: SampleDraw::positives"][::core::mem::offset_of!(SampleDraw, positives) - 96usize];
-    ["Offset of field: SampleDraw::negatives"][::core::mem::offset_of!(SampleDraw, negatives) - 104usize];
-    ["Offset of field: SampleDraw::seed"][::core::mem::offset_of!(SampleDraw, seed) - 112usize];
+    ["Offset of field: SampleDraw::count"][::core::mem::offset_of!(SampleDraw, count) - 72usize];
+    ["Offset of field: SampleDraw::order"][::core::mem::offset_of!(SampleDraw, order) - 80usize];
+    ["Offset of field: SampleDraw::fewer"][::core::mem::offset_of!(SampleDraw, fewer) - 88usize];
+    ["Offset of field: SampleDraw::step"][::core::mem::offset_of!(SampleDraw, step) - 96usize];
+    ["Offset of field: SampleDraw::rows"][::core::mem::offset_of!(SampleDraw, rows) - 104usize];
+    ["Offset of field: SampleDraw::users"][::core::mem::offset_of!(SampleDraw, users) - 112usize];
+    ["Offset of field: SampleDraw::positives"][::core::mem::offset_of!(SampleDraw, positives) - 120usize];
+    ["Offset of field: SampleDraw::negatives"][::core::mem::offset_of!(SampleDraw, negatives) - 128usize];
+    ["Offset of field: SampleDraw::seed"][::core::mem::offset_of!(SampleDraw, seed) - 136usize];
     ["Offset of field: SampleDraw::steps_per_epoch"]
-        [::core::mem::offset_of!(SampleDraw, steps_per_epoch) - 120usize];
+        [::core::mem::offset_of!(SampleDraw, steps_per_epoch) - 144usize];
     ["Offset of field: SampleDraw::interactions"]
-        [::core::mem::offset_of!(SampleDraw, interactions) - 128usize];
+        [::core::mem::offset_of!(SampleDraw, interactions) - 152usize];
     ["Offset of field: SampleDraw::users_eligible"]
-        [::core::mem::offset_of!(SampleDraw, users_eligible) - 136usize];
-    ["Offset of field: SampleDraw::items"][::core::mem::offset_of!(SampleDraw, items) - 140usize];
-    ["Offset of field: SampleDraw::batch"][::core::mem::offset_of!(SampleDraw, batch) - 144usize];
-    ["Offset of field: SampleDraw::kind"][::core::mem::offset_of!(SampleDraw, kind) - 148usize];
+        [::core::mem::offset_of!(SampleDraw, users_eligible) - 160usize];
+    ["Offset of field: SampleDraw::items"][::core::mem::offset_of!(SampleDraw, items) - 164usize];
+    ["Offset of field: SampleDraw::batch"][::core::mem::offset_of!(SampleDraw, batch) - 168usize];
+    ["Offset of field: SampleDraw::kind"][::core::mem::offset_of!(SampleDraw, kind) - 172usize];
+    ["Offset of field: SampleDraw::per_positive"]
+        [::core::mem::offset_of!(SampleDraw, per_positive) - 176usize];
+    ["Offset of field: SampleDraw::margin"][::core::mem::offset_of!(SampleDraw, margin) - 180usize];
+    ["Offset of field: SampleDraw::fewer_last"][::core::mem::offset_of!(SampleDraw, fewer_last) - 184usize];
+    ["Offset of field: SampleDraw::unused"][::core::mem::offset_of!(SampleDraw, unused) - 188usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -153,6 +182,33 @@ const _: () = {
     ["Offset of field: SampleGroup::side"][::core::mem::offset_of!(SampleGroup, side) - 24usize];
     ["Offset of field: SampleGroup::batch"][::core::mem::offset_of!(SampleGroup, batch) - 152usize];
     ["Offset of field: SampleGroup::unused"][::core::mem::offset_of!(SampleGroup, unused) - 156usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SampleGroups {
+    pub rows: *const u32,
+    pub users: *const u32,
+    pub positives: *const u32,
+    pub constants: *const f32,
+    pub second: *mut u32,
+    pub weight: *mut f32,
+    pub seed: u64,
+    pub batch: u32,
+    pub unused: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SampleGroups"][::core::mem::size_of::<SampleGroups>() - 64usize];
+    ["Alignment of SampleGroups"][::core::mem::align_of::<SampleGroups>() - 8usize];
+    ["Offset of field: SampleGroups::rows"][::core::mem::offset_of!(SampleGroups, rows) - 0usize];
+    ["Offset of field: SampleGroups::users"][::core::mem::offset_of!(SampleGroups, users) - 8usize];
+    ["Offset of field: SampleGroups::positives"][::core::mem::offset_of!(SampleGroups, positives) - 16usize];
+    ["Offset of field: SampleGroups::constants"][::core::mem::offset_of!(SampleGroups, constants) - 24usize];
+    ["Offset of field: SampleGroups::second"][::core::mem::offset_of!(SampleGroups, second) - 32usize];
+    ["Offset of field: SampleGroups::weight"][::core::mem::offset_of!(SampleGroups, weight) - 40usize];
+    ["Offset of field: SampleGroups::seed"][::core::mem::offset_of!(SampleGroups, seed) - 48usize];
+    ["Offset of field: SampleGroups::batch"][::core::mem::offset_of!(SampleGroups, batch) - 56usize];
+    ["Offset of field: SampleGroups::unused"][::core::mem::offset_of!(SampleGroups, unused) - 60usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -473,11 +529,23 @@ pub struct Step {
     pub batch: u32,
     pub stride: u32,
     pub eps_compat: u32,
-    pub unused: u32,
+    pub part: u32,
+    pub user_stride: u32,
+    pub scope: u32,
+    pub items: [*const u32; 2usize],
+    pub item_constants: *const f32,
+    pub item_bias: *const f32,
+    pub second: *const u32,
+    pub group_weight: *const f32,
+    pub second_gradient: *mut f32,
+    pub step: *const u64,
+    pub steps_per_epoch: u64,
+    pub lambda_int: f32,
+    pub lambda_pop: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Step"][::core::mem::size_of::<Step>() - 152usize];
+    ["Size of Step"][::core::mem::size_of::<Step>() - 240usize];
     ["Alignment of Step"][::core::mem::align_of::<Step>() - 8usize];
     ["Offset of field: Step::rows"][::core::mem::offset_of!(Step, rows) - 0usize];
     ["Offset of field: Step::user_rows"][::core::mem::offset_of!(Step, user_rows) - 8usize];
@@ -500,7 +568,19 @@ const _: () = {
     ["Offset of field: Step::batch"][::core::mem::offset_of!(Step, batch) - 136usize];
     ["Offset of field: Step::stride"][::core::mem::offset_of!(Step, stride) - 140usize];
     ["Offset of field: Step::eps_compat"][::core::mem::offset_of!(Step, eps_compat) - 144usize];
-    ["Offset of field: Step::unused"][::core::mem::offset_of!(Step, unused) - 148usize];
+    ["Offset of field: Step::part"][::core::mem::offset_of!(Step, part) - 148usize];
+    ["Offset of field: Step::user_stride"][::core::mem::offset_of!(Step, user_stride) - 152usize];
+    ["Offset of field: Step::scope"][::core::mem::offset_of!(Step, scope) - 156usize];
+    ["Offset of field: Step::items"][::core::mem::offset_of!(Step, items) - 160usize];
+    ["Offset of field: Step::item_constants"][::core::mem::offset_of!(Step, item_constants) - 176usize];
+    ["Offset of field: Step::item_bias"][::core::mem::offset_of!(Step, item_bias) - 184usize];
+    ["Offset of field: Step::second"][::core::mem::offset_of!(Step, second) - 192usize];
+    ["Offset of field: Step::group_weight"][::core::mem::offset_of!(Step, group_weight) - 200usize];
+    ["Offset of field: Step::second_gradient"][::core::mem::offset_of!(Step, second_gradient) - 208usize];
+    ["Offset of field: Step::step"][::core::mem::offset_of!(Step, step) - 216usize];
+    ["Offset of field: Step::steps_per_epoch"][::core::mem::offset_of!(Step, steps_per_epoch) - 224usize];
+    ["Offset of field: Step::lambda_int"][::core::mem::offset_of!(Step, lambda_int) - 232usize];
+    ["Offset of field: Step::lambda_pop"][::core::mem::offset_of!(Step, lambda_pop) - 236usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -579,6 +659,68 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct PenaltySide {
+    pub touched: *const u32,
+    pub starts: *const u32,
+    pub count: *const u32,
+    pub rows: *const f32,
+    pub constants: *const f32,
+    pub pull: *mut f32,
+    pub points: *mut f32,
+    pub partial: *mut f64,
+    pub row_partial: *mut f64,
+    pub count_partial: *mut u32,
+    pub stride: u32,
+    pub blocks: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PenaltySide"][::core::mem::size_of::<PenaltySide>() - 88usize];
+    ["Alignment of PenaltySide"][::core::mem::align_of::<PenaltySide>() - 8usize];
+    ["Offset of field: PenaltySide::touched"][::core::mem::offset_of!(PenaltySide, touched) - 0usize];
+    ["Offset of field: PenaltySide::starts"][::core::mem::offset_of!(PenaltySide, starts) - 8usize];
+    ["Offset of field: PenaltySide::count"][::core::mem::offset_of!(PenaltySide, count) - 16usize];
+    ["Offset of field: PenaltySide::rows"][::core::mem::offset_of!(PenaltySide, rows) - 24usize];
+    ["Offset of field: PenaltySide::constants"][::core::mem::offset_of!(PenaltySide, constants) - 32usize];
+    ["Offset of field: PenaltySide::pull"][::core::mem::offset_of!(PenaltySide, pull) - 40usize];
+    ["Offset of field: PenaltySide::points"][::core::mem::offset_of!(PenaltySide, points) - 48usize];
+    ["Offset of field: PenaltySide::partial"][::core::mem::offset_of!(PenaltySide, partial) - 56usize];
+    ["Offset of field: PenaltySide::row_partial"]
+        [::core::mem::offset_of!(PenaltySide, row_partial) - 64usize];
+    ["Offset of field: PenaltySide::count_partial"]
+        [::core::mem::offset_of!(PenaltySide, count_partial) - 72usize];
+    ["Offset of field: PenaltySide::stride"][::core::mem::offset_of!(PenaltySide, stride) - 80usize];
+    ["Offset of field: PenaltySide::blocks"][::core::mem::offset_of!(PenaltySide, blocks) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Penalty {
+    pub batch_rows: *const u32,
+    pub arrived: *mut u32,
+    pub losses: *mut f64,
+    pub side: [PenaltySide; 2usize],
+    pub strength: [f32; 2usize],
+    pub form: u32,
+    pub part: u32,
+    pub width: u32,
+    pub unused: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Penalty"][::core::mem::size_of::<Penalty>() - 224usize];
+    ["Alignment of Penalty"][::core::mem::align_of::<Penalty>() - 8usize];
+    ["Offset of field: Penalty::batch_rows"][::core::mem::offset_of!(Penalty, batch_rows) - 0usize];
+    ["Offset of field: Penalty::arrived"][::core::mem::offset_of!(Penalty, arrived) - 8usize];
+    ["Offset of field: Penalty::losses"][::core::mem::offset_of!(Penalty, losses) - 16usize];
+    ["Offset of field: Penalty::side"][::core::mem::offset_of!(Penalty, side) - 24usize];
+    ["Offset of field: Penalty::strength"][::core::mem::offset_of!(Penalty, strength) - 200usize];
+    ["Offset of field: Penalty::form"][::core::mem::offset_of!(Penalty, form) - 208usize];
+    ["Offset of field: Penalty::part"][::core::mem::offset_of!(Penalty, part) - 212usize];
+    ["Offset of field: Penalty::width"][::core::mem::offset_of!(Penalty, width) - 216usize];
+    ["Offset of field: Penalty::unused"][::core::mem::offset_of!(Penalty, unused) - 220usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct ApplySide {
     pub table: Rows,
     pub touched: *const u32,
@@ -631,6 +773,36 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct GeneralSide {
+    pub constants: *const f32,
+    pub pull: *const f32,
+    pub points: *const f32,
+    pub bias: *mut f32,
+    pub bias_m: *mut f32,
+    pub bias_v: *mut f32,
+    pub stride: u32,
+    pub partner_stride: u32,
+    pub penalty: u32,
+    pub rows: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GeneralSide"][::core::mem::size_of::<GeneralSide>() - 64usize];
+    ["Alignment of GeneralSide"][::core::mem::align_of::<GeneralSide>() - 8usize];
+    ["Offset of field: GeneralSide::constants"][::core::mem::offset_of!(GeneralSide, constants) - 0usize];
+    ["Offset of field: GeneralSide::pull"][::core::mem::offset_of!(GeneralSide, pull) - 8usize];
+    ["Offset of field: GeneralSide::points"][::core::mem::offset_of!(GeneralSide, points) - 16usize];
+    ["Offset of field: GeneralSide::bias"][::core::mem::offset_of!(GeneralSide, bias) - 24usize];
+    ["Offset of field: GeneralSide::bias_m"][::core::mem::offset_of!(GeneralSide, bias_m) - 32usize];
+    ["Offset of field: GeneralSide::bias_v"][::core::mem::offset_of!(GeneralSide, bias_v) - 40usize];
+    ["Offset of field: GeneralSide::stride"][::core::mem::offset_of!(GeneralSide, stride) - 48usize];
+    ["Offset of field: GeneralSide::partner_stride"]
+        [::core::mem::offset_of!(GeneralSide, partner_stride) - 52usize];
+    ["Offset of field: GeneralSide::penalty"][::core::mem::offset_of!(GeneralSide, penalty) - 56usize];
+    ["Offset of field: GeneralSide::rows"][::core::mem::offset_of!(GeneralSide, rows) - 60usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct Apply {
     pub step: *const u64,
     pub rows: *const u32,
@@ -648,11 +820,15 @@ pub struct Apply {
     pub user_windows: u32,
     pub item_slots: u32,
     pub user_slots: u32,
-    pub unused: u32,
+    pub bias_block: u32,
+    pub second_gradient: *const f32,
+    pub general: [GeneralSide; 2usize],
+    pub part: u32,
+    pub form: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Apply"][::core::mem::size_of::<Apply>() - 504usize];
+    ["Size of Apply"][::core::mem::size_of::<Apply>() - 648usize];
     ["Alignment of Apply"][::core::mem::align_of::<Apply>() - 8usize];
     ["Offset of field: Apply::step"][::core::mem::offset_of!(Apply, step) - 0usize];
     ["Offset of field: Apply::rows"][::core::mem::offset_of!(Apply, rows) - 8usize];
@@ -670,7 +846,11 @@ const _: () = {
     ["Offset of field: Apply::user_windows"][::core::mem::offset_of!(Apply, user_windows) - 488usize];
     ["Offset of field: Apply::item_slots"][::core::mem::offset_of!(Apply, item_slots) - 492usize];
     ["Offset of field: Apply::user_slots"][::core::mem::offset_of!(Apply, user_slots) - 496usize];
-    ["Offset of field: Apply::unused"][::core::mem::offset_of!(Apply, unused) - 500usize];
+    ["Offset of field: Apply::bias_block"][::core::mem::offset_of!(Apply, bias_block) - 500usize];
+    ["Offset of field: Apply::second_gradient"][::core::mem::offset_of!(Apply, second_gradient) - 504usize];
+    ["Offset of field: Apply::general"][::core::mem::offset_of!(Apply, general) - 512usize];
+    ["Offset of field: Apply::part"][::core::mem::offset_of!(Apply, part) - 640usize];
+    ["Offset of field: Apply::form"][::core::mem::offset_of!(Apply, form) - 644usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

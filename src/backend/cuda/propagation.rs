@@ -84,7 +84,7 @@ impl Propagation {
         slots: [usize; 2],
     ) -> Result<Self> {
         let [users, items] = tables.map(Table::rows);
-        let (dim, stride) = (tables[USERS].dim(), tables[USERS].stride());
+        let stride = tables[USERS].stride();
         let storage = tables[USERS].storage();
         let edges = [
             Edges::new(device, graph.by_user, items, &graph.user_scale)?,
@@ -101,14 +101,14 @@ impl Propagation {
             Form::Gram => {
                 let product = Team::enter(|team| gram::product(team, graph));
                 Some(Product {
-                    gram: Gram::new(device, &product, items, dim, storage)?,
+                    gram: Gram::new(device, &product, items, stride, storage)?,
                     items: device.alloc(GRAPH, items * stride)?,
                     scaled: Stored::alloc(device, GRAPH, storage, items * stride)?,
                 })
             }
         };
         let mut propagation = Propagation {
-            spmm: Spmm::new(device, dim, storage, [&edges[USERS], &edges[ITEMS]])?,
+            spmm: Spmm::new(device, stride, storage, [&edges[USERS], &edges[ITEMS]])?,
             edges,
             gram,
             slot: [

@@ -57,13 +57,13 @@ const TILE: usize = RANK_TILE as usize;
 pub struct DeviceTables<'a> {
     /// Embedding size, D.
     pub dim: usize,
-    /// Numbers from one row to the next, at least D.
-    pub stride: usize,
-    /// `[U, stride]`.
+    /// Numbers from one row of users, and of items, to the next, at least D.
+    pub strides: [usize; 2],
+    /// `[U, strides[0]]`.
     pub users: &'a Buffer<f32>,
-    /// `[I, stride]`.
+    /// `[I, strides[1]]`.
     pub items: &'a Buffer<f32>,
-    /// The item branch, where there is one, and what it scores, `[I, stride]`.
+    /// The item branch, where there is one, and what it scores, `[I, strides[1]]`.
     pub item_branch: Option<(&'a Branch, &'a Buffer<f32>)>,
     /// `[I]` training interactions of each item.
     pub popularity: &'a [u32],
@@ -196,8 +196,8 @@ impl<'a> Ranker<'a> {
         rankings: &[Ranking],
         k: usize,
     ) -> Result<Self> {
-        let DeviceTables { dim, stride, .. } = *tables;
-        let (items, users) = (tables.popularity.len(), tables.users.len() / stride);
+        let DeviceTables { dim, strides: [of_users, of_items], .. } = *tables;
+        let (items, users) = (tables.popularity.len(), tables.users.len() / of_users);
         Self::check(items, rankings, k)?;
         let kernels = Kernels::new(device)?;
         let gates = tables.item_branch.map(|scored| gates(device, tables, scored)).transpose()?;
@@ -205,11 +205,11 @@ impl<'a> Ranker<'a> {
             check::largest("item gate", gates, 1)?;
         }
         let scale = gates.as_ref().map(|gates| device.upload(TABLES, gates)).transpose()?;
-        let rows = Rows { table: tables.items, count: items, dim, stride };
+        let rows = Rows { table: tables.items, count: items, dim, stride: of_items };
         let source = (gates.as_deref(), scale.as_ref());
         let items = Items::new(device, &kernels.pack, &rows, source, tables.popularity, rankings)?;
         check::range(0.0, items.largest_component, items.largest_offset, dim)?;
-        let users = Rows { table: Users::Borrowed(tables.users), count: users, dim, stride };
+        let users = Rows { table: Users::Borrowed(tables.users), count: users, dim, stride: of_users };
         Ok(Self::assemble(device, kernels, users, items, rankings, k))
     }
 
@@ -322,7 +322,8 @@ fn gates(
     };
     let hidden = if let Branch::Mlp { b1, .. } = branch { b1.len() } else { 0 };
     let parts = if hidden == 0 { tables.dim } else { hidden * (tables.dim + 2) + 1 };
-    assert!(rows.len() >= count * tables.stride && parameters.len() == parts);
+    let [_, stride] = tables.strides;
+    assert!(rows.len() >= count * stride && parameters.len() == parts);
     let on_device = device.upload(TABLES, &parameters)?;
     let mut logits = device.alloc(TABLES, count)?;
     let params = RankLogits {
@@ -331,7 +332,7 @@ fn gates(
         logits: logits.ptr_mut(),
         count: count as u32,
         dim: tables.dim as u32,
-        stride: tables.stride as u32,
+        stride: stride as u32,
         hidden: hidden as u32,
     };
     let shape = Shape::linear((count as u32).div_ceil(RANK_THREADS), RANK_THREADS);

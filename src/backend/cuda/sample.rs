@@ -2,9 +2,10 @@
 
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
+    batch::at,
     params::{
-        SAMPLE_DRAW_THREADS, SAMPLE_GROUP_SHARED, SAMPLE_GROUP_THREADS, SAMPLER_INTERACTION,
-        SAMPLER_USER_UNIFORM, SampleDraw, SampleGroup, SampleSide,
+        SAMPLE_DRAW_THREADS, SAMPLE_GROUP_SHARED, SAMPLE_GROUP_THREADS, SAMPLE_GROUPS_THREADS,
+        SAMPLER_INTERACTION, SAMPLER_USER_UNIFORM, SampleDraw, SampleGroup, SampleGroups, SampleSide,
     },
 };
 use crate::{
@@ -20,6 +21,11 @@ unsafe impl Params for SampleDraw {
 // SAFETY: kernels/sample.cu.
 unsafe impl Params for SampleGroup {
     const KERNEL: &'static str = "sample_group";
+}
+
+// SAFETY: kernels/sample.cu.
+unsafe impl Params for SampleGroups {
+    const KERNEL: &'static str = "sample_groups";
 }
 
 const TABLES: Purpose = Purpose { what: "the training interactions", lower: "the size of the dataset" };
@@ -81,6 +87,8 @@ struct Tables {
     before: Buffer<u64>,
     block_user: Buffer<u32>,
     alias: Option<Alias>,
+    margin: Option<Margin>,
+    per_positive: u32,
     kind: u32,
     seed: u64,
     steps_per_epoch: u64,
@@ -95,18 +103,36 @@ struct Alias {
     weight: Buffer<f64>,
 }
 
+#[derive(Debug)]
+struct Margin {
+    count: Buffer<u32>,
+    order: Buffer<u32>,
+    fewer: Buffer<u32>,
+    margin: u32,
+}
+
 impl Tables {
     fn new(device: &Device, sampler: &Sampler<'_>) -> Result<Self> {
         let host = sampler.tables();
-        let alias = match host.negatives {
-            // Margins are refused before.
-            NegativeSampler::Uniform { .. } | NegativeSampler::Margin(_) => None,
-            NegativeSampler::Alias { threshold, alias, weight, .. } => Some(Alias {
-                threshold: device.upload(TABLES, threshold)?,
-                alias: device.upload(TABLES, alias)?,
-                weight: device.upload(TABLES, weight)?,
-            }),
-        };
+        let (mut alias, mut margin) = (None, None);
+        match host.negatives {
+            NegativeSampler::Uniform { .. } => {}
+            NegativeSampler::Alias { threshold, alias: other, weight, .. } => {
+                alias = Some(Alias {
+                    threshold: device.upload(TABLES, threshold)?,
+                    alias: device.upload(TABLES, other)?,
+                    weight: device.upload(TABLES, weight)?,
+                });
+            }
+            NegativeSampler::Margin(pools) => {
+                margin = Some(Margin {
+                    count: device.upload(TABLES, &pools.count)?,
+                    order: device.upload(TABLES, &pools.order)?,
+                    fewer: device.upload(TABLES, &pools.before)?,
+                    margin: pools.margin,
+                });
+            }
+        }
         Ok(Tables {
             offsets: device.upload(TABLES, host.train.offsets)?,
             seen: device.upload(TABLES, host.train.indices)?,
@@ -114,6 +140,8 @@ impl Tables {
             before: device.upload(TABLES, host.before)?,
             block_user: device.upload(TABLES, host.block_user)?,
             alias,
+            margin,
+            per_positive: host.per_positive,
             kind: match host.kind {
                 SamplerKind::UserUniform => SAMPLER_USER_UNIFORM,
                 SamplerKind::Interaction => SAMPLER_INTERACTION,
@@ -217,6 +245,7 @@ impl Samples {
     pub fn draw(&mut self, steps: u32) -> Result<()> {
         assert!(steps <= self.steps, "{steps} steps in a chunk of {}", self.steps);
         let (tables, alias) = (&self.tables, self.tables.alias.as_ref());
+        let margin = tables.margin.as_ref();
         let draw = SampleDraw {
             first_step: self.first_step.ptr(),
             offsets: tables.offsets.ptr(),
@@ -227,6 +256,9 @@ impl Samples {
             threshold: alias.map_or(std::ptr::null(), |a| a.threshold.ptr()),
             alias: alias.map_or(std::ptr::null(), |a| a.alias.ptr()),
             weight: alias.map_or(std::ptr::null(), |a| a.weight.ptr()),
+            count: margin.map_or(std::ptr::null(), |m| m.count.ptr()),
+            order: margin.map_or(std::ptr::null(), |m| m.order.ptr()),
+            fewer: margin.map_or(std::ptr::null(), |m| m.fewer.ptr()),
             step: self.step.ptr_mut(),
             rows: self.rows.ptr_mut(),
             users: self.users.ptr_mut(),
@@ -239,6 +271,10 @@ impl Samples {
             items: tables.items,
             batch: self.batch,
             kind: tables.kind,
+            per_positive: tables.per_positive,
+            margin: margin.map_or(0, |m| m.margin),
+            fewer_last: margin.map_or(0, |m| m.fewer.len() as u32 - 1),
+            unused: 0,
         };
         let grid = [self.batch.div_ceil(SAMPLE_DRAW_THREADS), steps, 1];
         // SAFETY: all arrays are of this object, with the shapes that kernels/params.h gives.
@@ -265,4 +301,66 @@ impl Samples {
         // SAFETY: as above.
         unsafe { self.device.launch(&self.group, shape, group) }
     }
+}
+
+/// Which rows of S steps' batches belong to the second group, of an objective with two.
+#[derive(Debug)]
+pub struct Groups {
+    device: Device,
+    kernel: Kernel<SampleGroups>,
+    /// `[S, ceil(B / 32)]`: a bit a row.
+    pub second: Buffer<u32>,
+    /// `[S, 2]`: 1 / rows of the first and of the second group, 0 where there are none.
+    pub weight: Buffer<f32>,
+}
+
+impl Groups {
+    /// For chunks of up to `steps` steps with up to `batch` rows.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceMemory`] if they do not fit.
+    pub fn new(device: &Device, steps: u32, batch: u32) -> Result<Self> {
+        Ok(Groups {
+            kernel: device.kernel()?,
+            second: device.alloc(BATCHES, steps as usize * words(batch))?,
+            weight: device.alloc(BATCHES, 2 * steps as usize)?,
+            device: device.clone(),
+        })
+    }
+
+    /// Queues the grouping of the first `steps` steps of the chunk that `samples` holds, by the items' `constants`. Can
+    /// be captured.
+    ///
+    /// # Errors
+    /// [`crate::Error::Device`] if the launch is refused.
+    ///
+    /// # Panics
+    /// If there is no room for so many.
+    pub fn launch(&mut self, samples: &Samples, constants: &Buffer<f32>, steps: u32) -> Result<()> {
+        let room = steps as usize * words(samples.batch);
+        assert!(steps <= samples.steps && room <= self.second.len(), "{steps} steps");
+        let params = SampleGroups {
+            rows: samples.rows.ptr(),
+            users: samples.users.ptr(),
+            positives: samples.positives.ptr(),
+            constants: constants.ptr(),
+            second: self.second.ptr_mut(),
+            weight: self.weight.ptr_mut(),
+            seed: samples.tables.seed,
+            batch: samples.batch,
+            unused: 0,
+        };
+        // SAFETY: the arrays have room for the steps, and items are those that there are constants of.
+        unsafe { self.device.launch(&self.kernel, Shape::linear(steps, SAMPLE_GROUPS_THREADS), params) }
+    }
+
+    /// Bits and weights of step `k` for batches of up to `batch` rows.
+    pub(super) fn of(&self, k: usize, batch: usize) -> (*const u32, *const f32) {
+        (at(&self.second, k * words(batch as u32)), at(&self.weight, 2 * k))
+    }
+}
+
+/// Words of the bits of `batch` rows.
+fn words(batch: u32) -> usize {
+    batch.div_ceil(u32::BITS) as usize
 }

@@ -1,16 +1,21 @@
 //! `step`: match scores, the objective's scalar stage, and the gradients of the branch vectors.
 
+use std::ptr::null;
+
 use super::{
     Buffer, Device, Kernel, Params, Shape,
     adam::lanes,
-    batch::{BATCHES, Batch},
+    batch::{BATCHES, Batch, at},
+    bias::Bias,
     gather::Gathered,
-    params::{self, LOSS_PARTS, STEP_BLOCKS, STEP_THREADS},
-    table::{stride, width},
+    params::{self, LOSS_PARTS, SCOPE_OWN, SCOPE_PAIR, SCOPE_POSITIVE, STEP_BLOCKS, STEP_THREADS},
+    sample::{Groups, Samples},
+    table::{TABLES, width},
 };
 use crate::{
+    backend::cpu::table::Parts,
     error::Result,
-    objective::{Objective, ObjectiveConfig},
+    objective::{IpwScope, Objective, ObjectiveConfig},
 };
 
 // SAFETY: kernels/step.cu.
@@ -24,7 +29,9 @@ unsafe impl Params for params::Step {
 pub struct Scalars {
     /// `[2, B]`: dL/da.
     pub score_gradient: Buffer<f32>,
-    /// `[2, B]`: dL/dy_i, with an item branch.
+    /// `[2, B]`: the same of the second scores, where rows are divided.
+    pub second_gradient: Option<Buffer<f32>>,
+    /// `[2, B]`: dL/dy_i, with an item branch or biases.
     pub item_gradient: Buffer<f32>,
     /// `[B]`: dL/dy_u, both samples together, with a user branch.
     pub user_gradient: Buffer<f32>,
@@ -49,6 +56,26 @@ pub struct Pairs {
     pub gate_gradient: Buffer<f32>,
 }
 
+/// What the scalars of a batch come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The rows of users and items.
+    pub gathered: [&'a Gathered; 2],
+    /// `[S, B]` each: positives and negatives.
+    pub items: [&'a Buffer<u32>; 2],
+    /// The items' biases, where there are any.
+    pub bias: Option<&'a Bias>,
+    /// Of objectives with two groups of rows.
+    pub groups: Option<&'a Groups>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Those of an objective without biases and groups.
+    pub fn new(gathered: [&'a Gathered; 2], samples: &'a Samples) -> Self {
+        Inputs { gathered, items: [&samples.positives, &samples.negatives], bias: None, groups: None }
+    }
+}
+
 #[derive(Debug)]
 enum Stages {
     Whole(Kernel<params::Step>),
@@ -67,24 +94,30 @@ pub struct Step {
     config: ObjectiveConfig,
     branches: [bool; 2],
     batch: usize,
-    dim: usize,
+    /// Of users and items.
+    parts: [Parts; 2],
+    steps_per_epoch: u64,
+    /// `[I]`, where the objective has any.
+    constants: Option<Buffer<f32>>,
     blocks: u32,
 }
 
 impl Step {
-    /// For batches of up to `batch` rows.
+    /// For batches of up to `batch` rows of users and items that are divided into `parts`, with so many steps in an
+    /// epoch. `config` is what `objective` was built from.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] if there is no kernel for `dim`, [`crate::Error::Device`] if there is none for the
-    /// objective.
+    /// [`crate::Error::Config`] if there is no kernel for as many columns, [`crate::Error::Device`] if there is none for
+    /// the objective, [`crate::Error::DeviceMemory`] if its item constants do not fit.
     pub fn new(
         device: &Device,
         objective: &dyn Objective,
         config: &ObjectiveConfig,
         batch: usize,
-        dim: usize,
+        parts: [Parts; 2],
+        steps_per_epoch: u64,
     ) -> Result<Self> {
-        let (name, width) = (objective.name(), width(dim)?);
+        let (name, width) = (objective.kernel(), width(parts[1].stride())?);
         let stages = match objective.all_pairs() {
             None => Stages::Whole(device.kernel_variant(format!("{name}_{width}"))?),
             Some(_) => Stages::Halves {
@@ -99,7 +132,9 @@ impl Step {
             config: *config,
             branches: [objective.user_branch(), objective.item_branch()],
             batch,
-            dim,
+            parts,
+            steps_per_epoch,
+            constants: objective.item_constants().map(|c| device.upload(TABLES, c)).transpose()?,
             blocks: (batch as u32).div_ceil(STEP_THREADS / 32 * tile).min(STEP_BLOCKS),
             device: device.clone(),
         })
@@ -123,12 +158,22 @@ impl Step {
         };
         Ok(Scalars {
             score_gradient: array(2 * b)?,
+            second_gradient: self.is_divided().then(|| array(2 * b)).transpose()?,
             item_gradient: array(2 * b)?,
             user_gradient: array(b)?,
-            branch_partial: array(blocks * 2 * stride(self.dim))?,
+            branch_partial: array(blocks * 2 * self.parts[1].stride())?,
             loss_partial: self.device.alloc(BATCHES, blocks * LOSS_PARTS as usize)?,
             pairs,
         })
+    }
+
+    /// `[I]`, where the objective has item constants.
+    pub fn constants(&self) -> Option<&Buffer<f32>> {
+        self.constants.as_ref()
+    }
+
+    fn is_divided(&self) -> bool {
+        self.parts[1].count > 1
     }
 
     /// Number of blocks, each with its own partial sums.
@@ -140,19 +185,22 @@ impl Step {
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the launch is refused.
-    pub fn launch(&self, batch: Batch<'_>, gathered: [&Gathered; 2], out: &mut Scalars) -> Result<()> {
+    ///
+    /// # Panics
+    /// If shapes differ from those that this was made for.
+    pub fn launch(&self, batch: Batch<'_>, inputs: Inputs<'_>, out: &mut Scalars) -> Result<()> {
         let (Stages::Whole(kernel) | Stages::Halves { scores: kernel, .. }) = &self.stages;
-        self.queue(kernel, batch, gathered, out)
+        self.queue(kernel, batch, inputs, out)
     }
 
     /// Queues the scalar stage with the sums over all pairs; other objectives have nothing to do. Can be captured.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the launch is refused.
-    pub fn stage(&self, batch: Batch<'_>, gathered: [&Gathered; 2], out: &mut Scalars) -> Result<()> {
+    pub fn stage(&self, batch: Batch<'_>, inputs: Inputs<'_>, out: &mut Scalars) -> Result<()> {
         match &self.stages {
             Stages::Whole(_) => Ok(()),
-            Stages::Halves { sums, .. } => self.queue(sums, batch, gathered, out),
+            Stages::Halves { sums, .. } => self.queue(sums, batch, inputs, out),
         }
     }
 
@@ -160,18 +208,23 @@ impl Step {
         &self,
         kernel: &Kernel<params::Step>,
         batch: Batch<'_>,
-        [users, items]: [&Gathered; 2],
+        Inputs { gathered: [users, items], items: drawn, bias, groups }: Inputs<'_>,
         out: &mut Scalars,
     ) -> Result<()> {
         assert!(batch.size == self.batch && out.score_gradient.len() == 2 * self.batch, "other batch sizes");
+        for (gathered, parts) in [users, items].into_iter().zip(self.parts) {
+            assert!(gathered.rows.len() == gathered.slots() * parts.stride(), "another stride");
+        }
         let logit = |k: usize, gathered: &Gathered| {
-            if self.branches[k] { gathered.logit.ptr() } else { std::ptr::null() }
+            if self.branches[k] { gathered.logit.ptr() } else { null() }
         };
-        let null = (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
-        let (score, gate, sum_loss, gate_gradient) = out.pairs.as_mut().map_or(null, |pairs| {
+        let none = (std::ptr::null_mut(), std::ptr::null_mut(), null(), null());
+        let (score, gate, sum_loss, gate_gradient) = out.pairs.as_mut().map_or(none, |pairs| {
             (pairs.score.ptr_mut(), pairs.gate.ptr_mut(), pairs.loss.ptr(), pairs.gate_gradient.ptr())
         });
-        let stride = stride(self.dim);
+        let (second, group_weight) = groups.map_or((null(), null()), |groups| groups.of(batch.k, self.batch));
+        let [user_parts, item_parts] = self.parts;
+        let stride = item_parts.stride();
         let params = params::Step {
             rows: batch.rows_ptr(),
             user_rows: users.rows.ptr(),
@@ -194,7 +247,23 @@ impl Step {
             batch: self.batch as u32,
             stride: stride as u32,
             eps_compat: u32::from(self.config.eps_compat),
-            unused: 0,
+            part: item_parts.stride as u32,
+            user_stride: user_parts.stride() as u32,
+            scope: match self.config.ipw_scope {
+                IpwScope::Pair => SCOPE_PAIR,
+                IpwScope::Positive => SCOPE_POSITIVE,
+                IpwScope::Own => SCOPE_OWN,
+            },
+            items: drawn.map(|ids| at(ids, batch.k * self.batch)),
+            item_constants: self.constants.as_ref().map_or(null(), Buffer::ptr),
+            item_bias: bias.map_or(null(), |bias| bias.values.ptr()),
+            second,
+            group_weight,
+            second_gradient: out.second_gradient.as_mut().map_or(std::ptr::null_mut(), Buffer::ptr_mut),
+            step: batch.step_ptr(),
+            steps_per_epoch: self.steps_per_epoch,
+            lambda_int: self.config.lambda_int,
+            lambda_pop: self.config.lambda_pop,
         };
         let shared = STEP_THREADS / 32 * stride as u32 * size_of::<f32>() as u32;
         let shape = Shape { grid: [self.blocks, 1, 1], block: STEP_THREADS, shared };

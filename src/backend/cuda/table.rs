@@ -5,34 +5,36 @@ use rayon::prelude::*;
 use super::{Buffer, Device, Purpose, Stored, params::Rows};
 use crate::{
     backend::{
-        cpu::table::fill_uniform,
+        cpu::table::{Parts, fill_uniform},
         state::{Exchange, Place, pad, unpadded},
     },
     error::{Error, Result},
+    objective::{Layout, Shape},
+    simd::LANES,
     storage::{Noise, Storage},
 };
 
-/// Largest embedding size that the kernels are compiled for.
-pub const MOST_DIM: usize = 1024;
+/// Most columns of a row that the kernels are compiled for.
+pub const MOST_COLUMNS: usize = 1024;
 
 /// What runs short when a table does not fit.
 pub const TABLES: Purpose =
     Purpose { what: "the tables of users and items with their moments", lower: "--dim" };
 
-/// The columns that the kernels for embedding size `dim` are compiled for: `KERNEL_W`.
+/// The columns that the kernels for rows of so many are compiled for: `KERNEL_W`.
 ///
 /// # Errors
-/// [`Error::Config`] beyond [`MOST_DIM`].
-pub fn width(dim: usize) -> Result<usize> {
-    if dim > MOST_DIM {
+/// [`Error::Config`] beyond [`MOST_COLUMNS`].
+pub fn width(columns: usize) -> Result<usize> {
+    if columns > MOST_COLUMNS {
         return Err(Error::config(
             "dim",
-            dim,
-            "the GPU's kernels are not made for so many columns",
-            format!("use at most {MOST_DIM}, or --device cpu"),
+            columns,
+            "the GPU's kernels are not made for so many columns, both vectors of a row together where there are two",
+            format!("use at most {MOST_COLUMNS}, or --device cpu"),
         ));
     }
-    Ok(dim.next_power_of_two().max(16))
+    Ok(columns.next_power_of_two().max(16))
 }
 
 /// Which kernels are for tables of this form and width: `KERNEL_W`, or `KERNEL_FORM_W` for 16 bits.
@@ -48,11 +50,25 @@ pub fn stride(dim: usize) -> usize {
     dim.next_multiple_of(4)
 }
 
-/// `[rows, stride]` each of parameters, first and second moments. Columns beyond D are zero and stay so.
+/// How rows of one vector of `dim` components lie on the device.
+pub fn whole(dim: usize) -> Parts {
+    Parts { count: 1, width: dim, stride: stride(dim) }
+}
+
+/// How the rows of users and items lie on the device for embeddings of size `dim`.
+pub fn parts(layout: Layout, dim: usize, propagated: bool) -> [Parts; 2] {
+    layout.shapes(dim, propagated).map(|Shape { parts, width }| {
+        // A second vector begins where it does on the CPU: the random bits of rounding go by column.
+        let stride = if layout.is_divided() { width.next_multiple_of(LANES) } else { stride(width) };
+        Parts { count: parts, width, stride }
+    })
+}
+
+/// `[rows, stride]` each of parameters, first and second moments. Padding is zero and stays so.
 #[derive(Debug)]
 pub struct Table {
     rows: usize,
-    dim: usize,
+    parts: Parts,
     noise: Noise,
     /// Parameters.
     pub p: Stored,
@@ -65,7 +81,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// The numbers of [`crate::backend::cpu::table::Table::xavier`], bit for bit.
+    /// The numbers of [`crate::backend::cpu::table::Table::xavier`] for embeddings of size D = `dim`, bit for bit.
     ///
     /// # Errors
     /// [`Error::DeviceMemory`] if it does not fit.
@@ -73,18 +89,21 @@ impl Table {
         device: &Device,
         rows: usize,
         dim: usize,
+        parts: Parts,
         storage: Storage,
         seed: u64,
         stream: u32,
     ) -> Result<Self> {
-        let (stride, bound) = (stride(dim), (6.0 / (rows + dim) as f64).sqrt());
+        let (stride, bound) = (parts.stride(), (6.0 / (rows + dim) as f64).sqrt());
         let mut values = vec![0f32; rows * stride];
-        values.par_chunks_exact_mut(stride).enumerate().for_each(|(row, values)| {
-            fill_uniform(&mut values[..dim], bound, seed, stream, row as u64);
+        let drawn = || vec![0f32; parts.columns()];
+        values.par_chunks_exact_mut(stride).enumerate().for_each_init(drawn, |drawn, (row, values)| {
+            fill_uniform(drawn, bound, seed, stream, row as u64);
+            parts.pad(drawn, values, |x| x);
         });
         Ok(Table {
             rows,
-            dim,
+            parts,
             noise: Noise::new(seed, stream),
             p: Stored::upload(device, TABLES, storage, &values)?,
             m: device.zeros(TABLES, rows * stride)?,
@@ -103,16 +122,16 @@ impl Table {
     /// If the lengths do not agree.
     pub fn upload(
         device: &Device,
-        dim: usize,
+        parts: Parts,
         (storage, noise): (Storage, Noise),
         values: [&[f32]; 3],
         last: &[u64],
     ) -> Result<Self> {
-        assert!(values.iter().all(|values| values.len() == last.len() * stride(dim)), "other lengths");
+        assert!(values.iter().all(|values| values.len() == last.len() * parts.stride()), "other lengths");
         let [p, m, v] = values;
         Ok(Table {
             rows: last.len(),
-            dim,
+            parts,
             noise,
             p: Stored::upload(device, TABLES, storage, p)?,
             m: device.upload(TABLES, m)?,
@@ -126,14 +145,14 @@ impl Table {
         self.rows
     }
 
-    /// Embedding size D.
-    pub fn dim(&self) -> usize {
-        self.dim
+    /// How its rows are divided.
+    pub fn parts(&self) -> Parts {
+        self.parts
     }
 
     /// Distance of two rows.
     pub fn stride(&self) -> usize {
-        stride(self.dim)
+        self.parts.stride()
     }
 
     /// The form of the parameters.
@@ -146,13 +165,12 @@ impl Table {
     /// # Errors
     /// As [`Exchange::tensor`].
     pub fn exchange(&mut self, name: &str, exchange: &mut Exchange<'_>) -> Result<()> {
-        let (rows, dim) = (self.rows, self.dim);
-        let p = &mut Padded { buffer: &mut self.p, rows, dim };
-        exchange.tensor(format!("{name}.p"), &[rows, dim], p)?;
-        for (part, buffer) in [("m", &mut self.m), ("v", &mut self.v)] {
-            exchange.tensor(format!("{name}.{part}"), &[rows, dim], &mut Padded { buffer, rows, dim })?;
+        let (shape, parts) = ([self.rows, self.parts.columns()], self.parts);
+        exchange.tensor(format!("{name}.p"), &shape, &mut Padded { buffer: &mut self.p, parts })?;
+        for (kind, buffer) in [("m", &mut self.m), ("v", &mut self.v)] {
+            exchange.tensor(format!("{name}.{kind}"), &shape, &mut Padded { buffer, parts })?;
         }
-        exchange.tensor(format!("{name}.last"), &[rows], &mut self.last)
+        exchange.tensor(format!("{name}.last"), &shape[..1], &mut self.last)
     }
 
     /// For a kernel that reads it.
@@ -181,18 +199,24 @@ impl Table {
 /// A `[rows, stride]` buffer.
 pub(super) struct Padded<'a, B> {
     pub buffer: &'a mut B,
-    pub rows: usize,
-    pub dim: usize,
+    pub parts: Parts,
 }
 
 impl<B: Place<f32>> Place<f32> for Padded<'_, B> {
     fn get(&self) -> Result<Vec<f32>> {
-        Ok(unpadded(&self.buffer.get()?, stride(self.dim), self.dim))
+        Ok(without_padding(&self.buffer.get()?, self.parts))
     }
 
     fn set(&mut self, values: &[f32]) -> Result<()> {
-        let mut padded = vec![0f32; self.rows * stride(self.dim)];
-        pad(values, &mut padded, stride(self.dim), self.dim);
+        let Parts { width, stride, .. } = self.parts;
+        let mut padded = vec![0f32; values.len() / width * stride];
+        pad(values, &mut padded, stride, width);
         self.buffer.set(&padded)
     }
+}
+
+/// `[rows, columns]` of rows `[rows, stride]`.
+pub(super) fn without_padding(rows: &[f32], Parts { width, stride, .. }: Parts) -> Vec<f32> {
+    // Vectors lie alike within a row and from row to row.
+    unpadded(rows, stride, width)
 }
