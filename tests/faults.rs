@@ -86,6 +86,12 @@ fn is_left_over(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_str().unwrap().starts_with(".macr-"))
 }
 
+/// The command and what it is given, without what is the same in all.
+fn named(scenario: &Scenario<'_>) -> String {
+    let force = if scenario.arguments.contains(&"--force") { " over an earlier result" } else { "" };
+    format!("macr {}{force}", scenario.arguments[0])
+}
+
 fn strike(place: &Place, shim: &Path, scenario: &Scenario<'_>) {
     let before = place.files();
     let end: Vec<Vec<u8>> = {
@@ -169,7 +175,10 @@ fn strike(place: &Place, shim: &Path, scenario: &Scenario<'_>) {
             assert!(left.is_empty(), "{case}: {left:?} left over after all");
         }
     }
-    println!("{:?}: {strikes} strikes", scenario.arguments);
+    println!(
+        "survived: {strikes} of {strikes} file operations that failed or were the last: {}",
+        named(scenario)
+    );
     assert!(strikes > 4);
     put_back(place, &before);
 }
@@ -214,6 +223,7 @@ fn evaluations() {
     let place = Place::with_run();
     let before = place.files();
     let log = tempfile::tempdir().unwrap();
+    let mut strikes = 0;
     for at in 1.. {
         let log = log.path().join(at.to_string());
         let mut command = place.command(&["evaluate", "run", "--data", "data.macr"]);
@@ -225,7 +235,9 @@ fn evaluations() {
         assert!(matches!(output.status.code(), Some(0 | 1 | 3)), "{operation}: {message}");
         assert!(output.status.success() || message.starts_with("macr: "), "{operation}: {message}");
         place.unchanged(&before, &[&operation]);
+        strikes += 1;
     }
+    println!("survived: {strikes} of {strikes} file operations that failed: macr evaluate");
 }
 
 #[test]

@@ -78,7 +78,7 @@ fn survive<'a>(
     }
     place.works(&arguments, &[]);
     done();
-    println!("kills: {name}: survived {kills} of {kills}, seed {seed}");
+    println!("survived: {kills} of {kills} kills: {name} (seed {seed})");
 }
 
 fn no_rests(place: &Place) {
@@ -149,7 +149,7 @@ fn a_training_and_its_checkpoints() {
     let model = place.read("whole/model.safetensors");
     // Many checkpoints, or hardly any: then most kills meet steps and evaluations.
     for (name, every) in
-        [("train with a checkpoint an epoch", "1"), ("train without checkpoints between", "0")]
+        [("training, a checkpoint an epoch", "1"), ("training, no checkpoint before its end", "0")]
     {
         let run = place.path("run");
         let command = [&train("run")[..], &["--checkpoint-every", every]].concat();
@@ -207,5 +207,5 @@ fn a_reproduction() {
         let there = paper.join("table4.json").exists();
         assert!(!there || place.read("paper/table4.json") == table, "half a table");
     };
-    survive(&place, "reproduce", &reproduce, || reproduce.to_vec(), look, done);
+    survive(&place, "reproduction of a table", &reproduce, || reproduce.to_vec(), look, done);
 }

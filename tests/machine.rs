@@ -191,6 +191,14 @@ fn too_little_memory_is_said_before_or_when_it_runs_out() {
     assert!(said.contains("the data needs about") && said.contains("lower --users"), "{said}");
     place.unchanged(&before, &many);
 
+    // A model of a terabyte that takes no room on the disk.
+    let other = Place::empty();
+    fs::create_dir(other.path("run")).unwrap();
+    File::create(other.path("run/model.safetensors")).unwrap().set_len(1 << 40).unwrap();
+    let outcome = other.run(&["recommend", "run", "--include-seen"]);
+    let words = "the model needs about 2097152.0 MiB of memory, and ";
+    assert!(outcome.code == Some(1) && outcome.err.contains(words), "{:?}: {}", outcome.code, outcome.err);
+
     // At every limit from the least that the program starts with to one that is enough.
     let (mut short, mut enough) = (0, 0);
     for arguments in [
@@ -234,7 +242,9 @@ fn too_little_memory_is_said_before_or_when_it_runs_out() {
             }
         }
     }
-    println!("memory limits: {short} too small, {enough} enough");
+    println!(
+        "survived: {short} of {short} limits of memory that were too small: import, split, train, synth"
+    );
     assert!(short > 8 && enough == 4, "{short} too small, {enough} enough");
 }
 

@@ -272,7 +272,7 @@ impl<'a> Trainer<'a> {
                 samples: self.engine.samples(epochs * steps, steps),
                 seconds: std::mem::take(&mut self.progress.seconds),
             };
-            if !epoch.loss.is_finite() || !self.engine.is_finite() {
+            if !epoch.loss.is_finite() || !self.engine.is_finite()? {
                 let what = match epoch.loss.is_finite() {
                     true => "a parameter left the finite numbers".into(),
                     false => format!("the loss became {}", epoch.loss),

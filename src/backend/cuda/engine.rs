@@ -7,6 +7,7 @@ use super::{
     apply::{self, Apply},
     batch::Batch,
     branch::{Branch, Mlp, Mlps},
+    divergence::Divergence,
     gather::{self, Gather, Gathered},
     params::{APPLY_WINDOW, LONGEST_GAP, STEP_BLOCKS, STEP_THREADS},
     propagation::{self, Propagation},
@@ -62,6 +63,7 @@ pub struct Cuda<'a> {
     /// Of objectives that pair all rows.
     all_pairs: Option<AllPairs>,
     apply: Apply,
+    divergence: Divergence,
     /// Where parameters arrive on the host, from the first time on that they do.
     host: Option<[Pinned<f32>; 2]>,
 }
@@ -237,6 +239,7 @@ impl<'a> Cuda<'a> {
                 .map(|form| AllPairs::new(device, form, sampler.batch()))
                 .transpose()?,
             apply,
+            divergence: Divergence::new(device)?,
             host: None,
             device: device.clone(),
             sampler,
@@ -312,6 +315,13 @@ impl Backend for Cuda<'_> {
         losses[..PARTS].copy_from_slice(parts);
         losses[PARTS + 1] = l2[0];
         Ok(())
+    }
+
+    fn is_finite(&mut self) -> Result<bool> {
+        // Branches are small.
+        let branches = self.each_branch(|branch| branch.read(self.step), Mlp::read)?;
+        let branches = branches.iter().flatten().all(model::Branch::is_finite);
+        Ok(self.divergence.all_finite(&[&self.users.p, &self.items.p])? && branches)
     }
 
     fn exchange(&mut self, exchange: &mut Exchange<'_>) -> Result<()> {
