@@ -1,11 +1,13 @@
-// branch: branches with a hidden layer, on the gathered rows x of a step; kernels for H units.
+// branch: branches with a hidden layer of H units, on the rows x of a step; and linear ones where these rows are not
+// those that step has in its registers.
 //
 //   y = b2 + w2 . relu(h),  h = W1 x + b1
 //   dx[slot] = sum over the units with h > 0 of u w2 W1[unit],  u = (sum of dL/dy over the slot's samples)
 //   dW1[unit] = sum over the slots with h > 0 of u w2 x,  db1 = sum of u w2,  dw2 = sum of u h,  db2 = sum of u
+// or, linear,  y = w . x,  dx[slot] = u w,  dw = sum of u x
 //
 // branch_forward_W   logits, between gather and step. A group of lanes a slot; W1 comes from the caches.
-// branch_backward_W  dx, which apply adds to the slots' gradients, and partial gradients of the parameters, [blocks, P].
+// branch_backward_W  dx, which apply adds to the slots' gradients or Adam to the parameters', and partial gradients of the parameters, [blocks, P].
 //                    A block goes over tiles of slots, a group of lanes a slot: for UNITS units at a time first h again and
 //                    what each slot gives to each unit, in shared memory, then a thread an element of the gradient.
 // branch_update      a thread a parameter: the partials, and Adam.
@@ -21,7 +23,12 @@ namespace branch {
 
 constexpr uint32_t UNITS = BRANCH_UNITS;
 
-// The parameters of a side, one after the other.
+// Number of parameters, P.
+DEVICE uint32_t size(const BranchSide &side, uint32_t stride) {
+    return side.hidden > 0 ? side.hidden * (stride + 2) + 1 : stride;
+}
+
+// The parameters of a side, one after the other; a linear one has w1 alone.
 struct Layers {
     const float *w1, *b1, *w2, *b2;
 
@@ -38,7 +45,7 @@ template <unsigned WIDTH> DEVICE void forward(const Branch &p) {
     const bool inside = slot < *side.count;
     const R x = R::load(side.rows + uint64_t(slot) * p.stride, p.stride, inside);
     const Layers layers(side, p.stride);
-    float y = *layers.b2;
+    float y = side.hidden > 0 ? *layers.b2 : dot(R::load(layers.w1, p.stride), x);
     for (uint32_t k = 0; k < side.hidden; k++) {
         const float h = dot(R::load(layers.w1 + k * p.stride, p.stride), x) + layers.b1[k];
         y = fmaf(layers.w2[k], fmaxf(h, 0.0f), y);
@@ -74,7 +81,8 @@ template <unsigned WIDTH> DEVICE void backward(const Branch &p, Shared<WIDTH> &s
     if (side.values == nullptr) return;
     const Layers layers(side, p.stride);
     const uint32_t block = blockIdx.x % BRANCH_BLOCKS, group = threadIdx.x / R::G, count = *side.count;
-    const uint32_t size = side.hidden * (p.stride + 2) + 1;
+    const bool linear = side.hidden == 0;
+    const uint32_t hidden = linear ? 1 : side.hidden, size = branch::size(side, p.stride);
     float *partial = side.partial + uint64_t(block) * size;
     for (uint32_t i = threadIdx.x; i < size; i += BRANCH_THREADS) partial[i] = 0.0f;
     __syncthreads();
@@ -86,14 +94,18 @@ template <unsigned WIDTH> DEVICE void backward(const Branch &p, Shared<WIDTH> &s
         const float u = upstream<WIDTH>(p, side, slot, inside);
         if (R::lane() == 0) shared.upstream[group] = u;
         R dx = R::zero();
-        for (uint32_t unit = 0; unit < side.hidden; unit += UNITS) {
-            const uint32_t units = min(UNITS, side.hidden - unit);
+        for (uint32_t unit = 0; unit < hidden; unit += UNITS) {
+            const uint32_t units = min(UNITS, hidden - unit);
             for (uint32_t k = 0; k < units; k++) {
                 const R w = R::load(layers.w1 + (unit + k) * p.stride, p.stride);
-                const float h = dot(w, x) + layers.b1[unit + k];
-                const float before = h > 0.0f ? u * layers.w2[unit + k] : 0.0f;
+                float before = u, after = 0.0f;
+                if (!linear) {
+                    const float h = dot(w, x) + layers.b1[unit + k];
+                    before = h > 0.0f ? u * layers.w2[unit + k] : 0.0f;
+                    after = u * fmaxf(h, 0.0f);
+                }
                 dx.add(before, w);
-                if (R::lane() == 0) shared.before[group][k] = before, shared.after[group][k] = u * fmaxf(h, 0.0f);
+                if (R::lane() == 0) shared.before[group][k] = before, shared.after[group][k] = after;
             }
             __syncthreads();
             float *w1 = partial + unit * p.stride, *b1 = partial + side.hidden * p.stride + unit, *w2 = b1 + side.hidden;
@@ -104,12 +116,12 @@ template <unsigned WIDTH> DEVICE void backward(const Branch &p, Shared<WIDTH> &s
                 for (uint32_t s = 0; s < slots; s++) sum = fmaf(shared.before[s][k], column[s * p.stride], sum);
                 w1[i] = sum;
             }
-            for (uint32_t k = threadIdx.x; k < units; k += BRANCH_THREADS) {
+            for (uint32_t k = threadIdx.x; !linear && k < units; k += BRANCH_THREADS) {
                 float before = b1[k], after = w2[k];
                 for (uint32_t s = 0; s < slots; s++) before += shared.before[s][k], after += shared.after[s][k];
                 b1[k] = before, w2[k] = after;
             }
-            if (threadIdx.x == 0 && unit == 0) {
+            if (threadIdx.x == 0 && unit == 0 && !linear) {
                 float sum = partial[size - 1];
                 for (uint32_t s = 0; s < slots; s++) sum += shared.upstream[s];
                 partial[size - 1] = sum;
@@ -126,7 +138,7 @@ KERNEL(branch_update, Branch p, BRANCH_THREADS) {
     const bool items = blockIdx.x >= p.item_block;
     const BranchSide &side = p.side[items];
     const uint32_t i = (blockIdx.x - (items ? p.item_block : 0)) * BRANCH_THREADS + threadIdx.x;
-    const uint32_t size = side.hidden * (p.stride + 2) + 1;
+    const uint32_t size = branch::size(side, p.stride);
     if (i >= size) return;
     float gradient = 0.0f;
     UNROLL_4

@@ -5,8 +5,8 @@
 //   logit[slot] = branch . rows[slot]
 //   l2_loss[block] = sum of 1/2 l2/n samples(slot) |rows[slot]|^2 of its slots, a user's samples counting half
 //
-// LightGCN: rows[slot] is the final embedding, which spmm or gram has written; the L2 loss is that of the parameters,
-// which every step moves.
+// LightGCN: every step moves all parameters, so they are up to date. rows[slot] is the final embedding, which spmm or
+// gram has written, and the L2 loss that of the parameters; or, where branches score these, rows[slot] is the parameters.
 //
 // One group of lanes a slot, two slots at once where they are narrow, so that each lane has six 128-bit loads in
 // flight. Blocks before `item_block` are the users', the others the items'. Moves 12 W + 8 bytes a touched row in, 10 W
@@ -45,8 +45,8 @@ template <class T, unsigned WIDTH> DEVICE void run(const Gather &p, double *part
         const uint32_t id = inside[i] ? touched : 0;
         const uint64_t at = uint64_t(id) * p.stride;
         own[i] = R::load(static_cast<const T *>(side.table.p) + at, p.stride, inside[i]);
-        m[i] = R::load(side.table.m + at, p.stride, inside[i] && !p.propagated);
-        v[i] = R::load(side.table.v + at, p.stride, inside[i] && !p.propagated);
+        m[i] = R::load(side.table.m + at, p.stride, inside[i] && !p.current);
+        v[i] = R::load(side.table.v + at, p.stride, inside[i] && !p.current);
         last[i] = inside[i] ? side.table.last[id] : 0;
         samples[i] = inside[i] ? end - begin : 0;
     }
@@ -57,13 +57,11 @@ template <class T, unsigned WIDTH> DEVICE void run(const Gather &p, double *part
     for (unsigned i = 0; i < AT_ONCE; i++) {
         const uint32_t slot = first + i * GROUPS;
         float *row = side.rows + uint64_t(slot) * p.stride;
-        if (!p.propagated) {
-            adam::catch_up(p.adam, p.weights, last[i], now, own[i], m[i], v[i]);
-            if (inside[i]) own[i].store(row, p.stride);
-        }
+        if (!p.current) adam::catch_up(p.adam, p.weights, last[i], now, own[i], m[i], v[i]);
+        if (inside[i] && !p.filled) own[i].store(row, p.stride);
         const float squares = dot(own[i], own[i]);
         if (branched) {
-            if (p.propagated) own[i] = R::load(row, p.stride, inside[i]);
+            if (p.filled) own[i] = R::load(row, p.stride, inside[i]);
             const float logit = dot(branch, own[i]);
             if (inside[i] && R::lane() == 0) side.logit[slot] = logit;
         }

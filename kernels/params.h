@@ -244,8 +244,8 @@ typedef struct {
     uint32_t stride;      // W
     uint32_t item_block;  // first block of the items
     uint32_t batch;       // B
-    uint32_t propagated;  // 1: `rows` is read, the final embeddings, and the tables' rows are up to date
-    uint32_t unused;
+    uint32_t current;     // 1: the tables' rows are up to date, and no moments are read
+    uint32_t filled;      // 1: `rows` is read: the final embeddings, which the branch scores
 } Gather;
 
 // step_OBJECTIVE_W
@@ -285,9 +285,10 @@ typedef struct {
 #define BRANCH_BLOCKS 128
 #define BRANCH_UNITS 32
 
-// A branch with a hidden layer. P parameters: W1 [hidden, W], b1 [hidden], w2 [hidden], b2.
+// A branch with kernels of its own. P parameters: W1 [hidden, W], b1 [hidden], w2 [hidden], b2; without hidden units
+// w [W].
 typedef struct {
-    const float *rows;            // [count, W] gathered
+    const float *rows;            // [count, W] that it scores
     const uint32_t *count;        // [1]
     const uint32_t *starts;       // [count + 1]
     const uint32_t *samples;      // [2n] by place
@@ -298,7 +299,7 @@ typedef struct {
     float *values;                // [P]; null: no such branch
     float *m;                     // [P]
     float *v;                     // [P]
-    uint32_t hidden;
+    uint32_t hidden;         // 0: linear
     uint32_t logit_samples;  // 1: logit_gradient is [B]; 2: [2, B]
 } BranchSide;
 
@@ -453,6 +454,7 @@ typedef struct {
     const uint64_t *step;    // [1] steps done
     const uint32_t *rows;    // [1] rows of the batch, n
     const uint32_t *starts;  // [slots + 1]
+    const float *ego;        // [slots, W] added to the gradient; null: nothing
     Optimiser adam;
     float factor;
     float l2;  // L2 coefficient of a row with one sample, times n
@@ -640,12 +642,12 @@ static_assert(sizeof(BranchSide) == 96, "BranchSide");
 static_assert(sizeof(Branch) == 272, "Branch");
 static_assert(sizeof(ApplySide) == 184, "ApplySide");
 static_assert(sizeof(Apply) == 504, "Apply");
-static_assert(sizeof(Finish) == 176, "Finish");
+static_assert(sizeof(Finish) == 184, "Finish");
 static_assert(sizeof(Round) == 16, "Round");
 static_assert(sizeof(MarkSide) == 24, "MarkSide");
 static_assert(sizeof(Mark) == 56, "Mark");
-static_assert(sizeof(SpmmSide) == 248, "SpmmSide");
-static_assert(sizeof(Spmm) == 504, "Spmm");
-static_assert(sizeof(Gram) == 248, "Gram");
+static_assert(sizeof(SpmmSide) == 256, "SpmmSide");
+static_assert(sizeof(Spmm) == 520, "Spmm");
+static_assert(sizeof(Gram) == 256, "Gram");
 static_assert(sizeof(AllPairsSums) == 88, "AllPairsSums");
 #endif

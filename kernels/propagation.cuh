@@ -46,10 +46,13 @@ DEVICE void finish(const Finish &f, const Place &place, uint32_t column, uint32_
     }
     T *stored = static_cast<T *>(f.table.p) + at;
     float4 p = load4(stored), m = load4(f.table.m + at), v = load4(f.table.v + at);
-    adam::step(f.adam, place.rate, fmaf(place.l2, p.x, a * y.x), p.x, m.x, v.x);
-    adam::step(f.adam, place.rate, fmaf(place.l2, p.y, a * y.y), p.y, m.y, v.y);
-    adam::step(f.adam, place.rate, fmaf(place.l2, p.z, a * y.z), p.z, m.z, v.z);
-    adam::step(f.adam, place.rate, fmaf(place.l2, p.w, a * y.w), p.w, m.w, v.w);
+    float4 g = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (f.ego != nullptr && place.slot != NO_SLOT) g = load4(f.ego + at_slot);
+    g = make_float4(fmaf(a, y.x, g.x), fmaf(a, y.y, g.y), fmaf(a, y.z, g.z), fmaf(a, y.w, g.w));
+    adam::step(f.adam, place.rate, fmaf(place.l2, p.x, g.x), p.x, m.x, v.x);
+    adam::step(f.adam, place.rate, fmaf(place.l2, p.y, g.y), p.y, m.y, v.y);
+    adam::step(f.adam, place.rate, fmaf(place.l2, p.z, g.z), p.z, m.z, v.z);
+    adam::step(f.adam, place.rate, fmaf(place.l2, p.w, g.w), p.w, m.w, v.w);
     const Noise noise(f.table, *f.step + 1, place.row);
     p = make_float4(stochastic<T>(p.x, noise.word(column)), stochastic<T>(p.y, noise.word(column + 1)),
                     stochastic<T>(p.z, noise.word(column + 2)), stochastic<T>(p.w, noise.word(column + 3)));

@@ -9,8 +9,8 @@ use crate::{
     error::{Error, Result},
     model::Ranking,
     objective::{
-        self, BranchKind, EXPOMF, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig, Pairing, RegForm,
-        RegNorm,
+        self, BranchInput, BranchKind, EXPOMF, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig,
+        Pairing, RegForm, RegNorm,
     },
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
@@ -37,6 +37,8 @@ pub struct Config {
     pub beta: f32,
     /// MACR: form of the branches.
     pub branch: BranchKind,
+    /// MACR on LightGCN: which embeddings the branches score.
+    pub branch_input: BranchInput,
     /// MACR: false is the ablation without the user branch.
     pub user_branch: bool,
     /// MACR: false is the ablation without the item branch.
@@ -146,6 +148,7 @@ impl Default for Config {
             alpha: 1e-3,
             beta: 1e-3,
             branch: BranchKind::Linear,
+            branch_input: BranchInput::Propagated,
             user_branch: true,
             item_branch: true,
             ipw_variant: IpwVariant::Cn,

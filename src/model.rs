@@ -12,6 +12,7 @@ use crate::{
     data::{Interactions, InteractionsBuilder},
     error::{Error, Result},
     model_file,
+    objective::BranchInput,
     storage::Storage,
 };
 
@@ -101,6 +102,8 @@ pub struct Metadata {
     pub objective: String,
     /// `rows` or `all_pairs`, for objectives that pair.
     pub pairing: Option<String>,
+    /// Which embeddings the branches score.
+    pub branch_input: BranchInput,
     /// How it ranks unless told otherwise.
     pub ranking: Ranking,
     /// Checksum of the data it was trained on.
@@ -173,7 +176,9 @@ impl Model {
 
     /// `[I]`: the item gates s_i = sigma(y_i), where there is an item branch.
     pub fn item_gates(&self) -> Option<Vec<f32>> {
-        Some(self.item_branch.as_ref()?.gates(&self.item_embedding, self.dim))
+        let ego = self.ego.as_ref().map(|[_, items]| items.as_slice());
+        let scored = self.metadata.branch_input.choose(&self.item_embedding, ego);
+        Some(self.item_branch.as_ref()?.gates(scored, self.dim))
     }
 
     /// What ranking needs of the model; computes the item gates.

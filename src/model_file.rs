@@ -11,6 +11,7 @@ use crate::{
     atomic_file::write_atomic,
     error::{Error, Result},
     model::{Branch, Carved, Kept, Metadata, Model, Ranking},
+    objective::BranchInput,
     storage::{Element, Storage},
     tensor_file::{Entry, header, words},
 };
@@ -90,6 +91,9 @@ fn metadata_to_map(metadata: &Metadata) -> Map<String, Value> {
     put("objective", metadata.objective.clone());
     if let Some(pairing) = &metadata.pairing {
         put("pairing", pairing.clone());
+    }
+    if metadata.branch_input != BranchInput::default() {
+        put("branch_input", metadata.branch_input.to_string());
     }
     put("c", metadata.ranking.c.to_string());
     put("tau", metadata.ranking.tau.to_string());
@@ -175,6 +179,10 @@ impl Reader<'_> {
             ]),
             false => None,
         };
+        let metadata = metadata_from_strings(strings, storage)?;
+        if metadata.branch_input == BranchInput::Ego && ego.is_none() {
+            return Err("its branches score the tensors `user_ego` and `item_ego`, which are missing".into());
+        }
         Ok(Model {
             dim,
             ego,
@@ -184,7 +192,7 @@ impl Reader<'_> {
             user_branch: self.branch("user_branch", dim)?,
             item_branch: self.branch("item_branch", dim)?,
             item_popularity,
-            metadata: metadata_from_strings(strings, storage)?,
+            metadata,
         })
     }
 
@@ -278,6 +286,12 @@ fn metadata_from_strings(strings: &HashMap<String, String>, storage: Storage) ->
         backbone: text("backbone")?,
         objective: text("objective")?,
         pairing: strings.get("pairing").cloned(),
+        branch_input: match strings.get("branch_input") {
+            None => BranchInput::default(),
+            Some(text) => text.parse().map_err(|_| {
+                format!("entry `branch_input` of the file's metadata is `{text}`, which nothing is called")
+            })?,
+        },
         ranking: Ranking { c: finite("c")?, tau: finite("tau")? },
         data: text("data")?,
         carved: match strings.get("carved_from") {

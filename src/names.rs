@@ -51,6 +51,7 @@ mod tests {
     use crate::{
         backbone::{Backbone, Propagation},
         backend::expomf::ExposureConstant,
+        objective::BranchInput,
         optim::CatchUp,
         sampling::SamplerKind,
         storage::Storage,
@@ -67,7 +68,7 @@ mod tests {
                 assert!("".parse::<$type>().is_err() && "no such name".parse::<$type>().is_err());
             )+};
         }
-        round_trip!(Backbone Propagation CatchUp SamplerKind Storage ExposureConstant);
+        round_trip!(Backbone Propagation CatchUp SamplerKind Storage ExposureConstant BranchInput);
         assert_eq!("user_uniform".parse::<SamplerKind>().unwrap(), SamplerKind::UserUniform);
         let error = "f61".parse::<Storage>().unwrap_err().to_string();
         assert!(error.contains("did you mean `f16`?"), "{error}");

@@ -19,22 +19,32 @@ use macr::{
     storage::Storage,
 };
 
-/// A branch of `hidden` units for rows of `dim`.
+/// A branch of `hidden` units for rows of `dim`; a linear one without any.
 fn branch(dim: usize, hidden: usize, random: &mut Random) -> Branch {
     let mut array = |n: usize| -> Vec<f32> { (0..n).map(|_| random.signed()).collect() };
+    if hidden == 0 {
+        return Branch::Linear { weight: array(dim) };
+    }
     let (w1, b1, w2) = (array(hidden * dim), array(hidden), array(hidden));
     Branch::Mlp { w1, b1, w2, b2: 0.25 }
 }
 
 /// Parameters, one after the other.
 fn flat(branch: &Branch) -> Vec<f32> {
-    let Branch::Mlp { w1, b1, w2, b2 } = branch else { panic!("{branch:?}") };
+    let Branch::Mlp { w1, b1, w2, b2 } = branch else {
+        let Branch::Linear { weight } = branch else { unreachable!() };
+        return weight.clone();
+    };
     [w1, b1, w2].into_iter().flatten().chain([b2]).copied().collect()
 }
 
 /// What follows from one row: its logit, dy/dx, and dy by parameter.
 fn of_row(branch: &Branch, x: &[f32]) -> (f64, Vec<f64>, Vec<f64>) {
-    let Branch::Mlp { w1, b1, w2, b2 } = branch else { panic!("{branch:?}") };
+    let Branch::Mlp { w1, b1, w2, b2 } = branch else {
+        let weight: Vec<f64> = flat(branch).into_iter().map(f64::from).collect();
+        let x: Vec<f64> = x.iter().copied().map(f64::from).collect();
+        return (weight.iter().zip(&x).map(|(w, x)| w * x).sum(), weight, x);
+    };
     let (dim, hidden) = (x.len(), b1.len());
     let (mut y, mut dx) = (f64::from(*b2), vec![0.0; dim]);
     let mut gradient = vec![0.0; hidden * (dim + 2) + 1];
@@ -108,13 +118,13 @@ fn check(device: &Device, case: Case, hidden: usize, wanted: [bool; 2]) {
         };
         let dx = mlp.dx.read().unwrap();
         assert!(untouched(&logits[k], count) && untouched(&dx, count * stride), "{what}");
-        let size = hidden * (dim + 2) + 1;
+        let size = if hidden == 0 { dim } else { hidden * (dim + 2) + 1 };
         let (mut gradient, mut magnitude) = (vec![0.0; size], vec![0.0; size]);
         for slot in 0..count {
             let x = &rows[k][slot * stride..][..dim];
             let (y, along_x, by_parameter) = of_row(&branches[k], x);
             // f32 sums of H sums of D products up to 1.
-            let rounding = 1e-7 * (hidden * dim) as f64;
+            let rounding = 1e-7 * (hidden.max(1) * dim) as f64;
             near(logits[k][slot], y, rounding + 1e-6, format_args!("{what}: logit {slot} of side {k}"));
             let of_samples = (side.samples(slot).iter()).map(|&sample| match (k, sample as usize) {
                 (0, s) if s >= n => 0.0,
@@ -151,20 +161,23 @@ fn check(device: &Device, case: Case, hidden: usize, wanted: [bool; 2]) {
 }
 
 #[test]
-fn branches_with_a_hidden_layer_follow_f64() {
+fn branches_follow_f64() {
     let Some(device) = emulator::device() else { return };
     // Every other case, for the emulator's sake; each width is among them.
     for (k, case) in
         cases().into_iter().step_by(2).filter(|case| case.rows <= 64 || case.dim <= 32).enumerate()
     {
-        let hidden = [1, 5, 33][(k + k / 3) % 3];
+        let hidden = [1, 5, 0, 33][(k + k / 4) % 4];
         check(&device, case, hidden, [[true, true], [true, false], [false, true]][k % 3]);
     }
     for dim in [128, 300, 1024] {
         let (ids, storage) = (Ids::Zipf, Storage::F32);
-        check(&device, Case { rows: 5, size: 7, dim, storage, ids, now: 40_000 }, 70, [true, true]);
+        for hidden in [0, 70] {
+            check(&device, Case { rows: 5, size: 7, dim, storage, ids, now: 40_000 }, hidden, [true, true]);
+        }
     }
     // More tiles of slots than blocks.
     let case = Case { rows: 1100, size: 1100, dim: 130, storage: Storage::F32, ids: Ids::OneItem, now: 10 };
     check(&device, case, 2, [true, false]);
+    check(&device, case, 0, [false, true]);
 }

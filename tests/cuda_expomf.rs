@@ -5,57 +5,30 @@
 mod emulator;
 mod exposure;
 
-use exposure::{Oracle, SIZE, distance, settings, world};
+use exposure::{begin, settings, world};
 use macr::{
     Config, Edges, InteractionsBuilder, Split, Trainer,
     backend::{
         cpu,
         cuda::expomf::{ExpoMf, MOST_DIM, check},
-        expomf::{Em, ExposureConstant, Settings, State},
+        expomf::{Em, ExposureConstant},
     },
     device::Resolved,
     objective::EXPOMF,
 };
 
-fn begin(settings: &Settings) -> State {
-    let mut state = State::new(SIZE.0 as usize, SIZE.1 as usize, settings);
-    (0..).zip(&mut state.mu).for_each(|(i, mu)| *mu = 0.02 + (i * 37 % 100) as f32 * 0.005);
-    state
-}
-
 #[test]
 fn iterations_are_those_of_the_reference() {
     let Some(device) = emulator::device() else { return };
-    let data = world();
     for (dim, constant) in [
         (1, ExposureConstant::Exact),
         (7, ExposureConstant::Repo),
         (32, ExposureConstant::Exact),
         (65, ExposureConstant::Exact),
     ] {
-        let settings = Settings { constant, init_std: if dim == 7 { 1.6 } else { 0.1 }, ..settings(dim) };
-        let state = begin(&settings);
-        let mut oracle = Oracle::new(&data, settings, &state);
-        let mut engine = ExpoMf::new(&device, &data, settings, &state).unwrap();
-        for iteration in 1..=2 {
-            let (found, expected) = (engine.iterate().unwrap(), oracle.iterate());
-            let state = engine.state().unwrap();
-            let mu: Vec<Vec<f64>> = oracle.mu.iter().map(|&mu| vec![mu]).collect();
-            // As on the CPU.
-            for (what, error, bound) in [
-                ("theta", distance(&state.theta, &oracle.theta), 1e-4),
-                ("beta", distance(&state.beta, &oracle.beta), 1e-4),
-                ("mu", distance(&state.mu, &mu), 1e-5),
-                ("log posterior", (found / expected - 1.0).abs(), 1e-6),
-            ] {
-                println!("{constant}, D {dim}, iteration {iteration}: {what} {error:.1e}");
-                assert!(
-                    error < bound,
-                    "{constant}, D {dim}, iteration {iteration}: {what} is off by {error}"
-                );
-            }
-            assert_eq!(state.iteration, iteration);
-        }
+        exposure::check(dim, constant, 2, |data, settings, state| {
+            Box::new(ExpoMf::new(&device, data, settings, &state).unwrap())
+        });
     }
 }
 

@@ -133,3 +133,43 @@ fn an_odd_step_reads_the_other_half_of_the_branches() {
     };
     check(&device, &World::new(case), CatchUp::Quadrature, true);
 }
+
+/// Of tables that are up to date, beside final embeddings that are there already.
+#[test]
+fn parameters_that_branches_score_are_gathered_as_they_stand() {
+    let Some(device) = emulator::device() else { return };
+    for case in cases().into_iter().step_by(4) {
+        let (world, what) = (World::new(case), format!("{case:?}"));
+        let uploaded = world.upload(&device);
+        let optimiser = Optimiser::new(&device, Adam::default(), CatchUp::Quadrature).unwrap();
+        // Never filled: no row has missed a step.
+        let rules = StepRules::new(&device, 2).unwrap();
+        let slots = world.slots();
+        let mut gathered = slots.map(|n| Gathered::with_ego(&device, n, case.dim).unwrap());
+        for side in &mut gathered {
+            guard(&mut side.rows);
+            guard(side.ego.as_mut().unwrap());
+        }
+        let mut gather = Gather::new(&device, case.dim, case.storage, slots).unwrap().propagated();
+        let [users, items] = &mut gathered;
+        let side = |k: usize, out| Side { table: &uploaded.tables[k], branch: None, out };
+        gather.launch(uploaded.batch(), &optimiser, &rules, L2, [side(0, users), side(1, items)]).unwrap();
+        let mut l2_loss = 0.0;
+        for k in 0..2 {
+            let (table, side) = (&world.tables[k], &world.sides[k]);
+            let (stride, ego) = (table.stride(), gathered[k].scored().read().unwrap());
+            assert!(untouched(&gathered[k].rows.read().unwrap(), 0), "{what}: final embeddings");
+            assert!(untouched(&ego, side.rows.len() * stride), "{what}: rows beyond the last slot");
+            for (slot, &row) in side.rows.iter().enumerate() {
+                let got = &ego[slot * stride..][..stride];
+                assert_eq!(got, &table.p[row as usize * stride..][..stride], "{what}, row {row}");
+                let squares: f64 = got.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+                let share = if k == 0 { 0.25 } else { 0.5 };
+                l2_loss +=
+                    share * f64::from(L2) / case.rows as f64 * squares * side.samples(slot).len() as f64;
+            }
+        }
+        let got: f64 = gather.l2_loss.read().unwrap().iter().sum();
+        assert!((got - l2_loss).abs() <= 1e-6 * l2_loss, "{what}: L2 {got} for {l2_loss}");
+    }
+}

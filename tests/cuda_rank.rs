@@ -223,7 +223,7 @@ fn tables_on_the_device_are_ranked_where_they_are() {
             stride,
             users: &users,
             items: &items,
-            item_branch: branch.as_ref(),
+            item_branch: branch.as_ref().map(|branch| (branch, &items)),
             popularity: &case.popularity,
         };
         let model = model(&case, branch.clone());

@@ -341,6 +341,12 @@ fn rows_move_by_adam_with_l2_on_the_rows_of_the_batch() {
         let mut table = Table::upload(&device, dim, (case.storage, noise), [&p, &m, &v], &[0; ROWS]).unwrap();
         let mut spmm = Spmm::new(&device, dim, case.storage, [&up.edges, &up.edges]).unwrap();
         let mut scaled = Stored::alloc(&device, TEST, case.storage, p.len()).unwrap();
+        let besides: Vec<f32> = (0..2 * SIZE * stride)
+            .map(|k| if k % stride < dim { 0.3 * random.signed() } else { 0.0 })
+            .collect();
+        let ego = device.upload(TEST, &besides).unwrap();
+        // In every other case the parameters have nothing besides.
+        let has_ego = case.dim % 2 == 0;
         let to = Move {
             factor,
             table: &mut table,
@@ -348,6 +354,7 @@ fn rows_move_by_adam_with_l2_on_the_rows_of_the_batch() {
             batch: up.batch(),
             touched: &up.touched,
             l2,
+            ego: has_ego.then_some(&ego),
             optimiser: &optimiser,
         };
         spmm.launch([Some(up.half(false, true, Output::Move(to))), None]).unwrap();
@@ -367,8 +374,10 @@ fn rows_move_by_adam_with_l2_on_the_rows_of_the_batch() {
                 }
                 let [p, m, v] = [p[at], m[at], v[at]].map(f64::from);
                 let (y, error) = world.y(row, column, false, true);
-                let g = f64::from(factor) * y + weight * p;
-                let error = f64::from(factor) * error + 3e-7 * (g.abs() + weight * p.abs());
+                let besides =
+                    slot.filter(|_| has_ego).map_or(0.0, |slot| f64::from(besides[slot * stride + column]));
+                let g = f64::from(factor) * y + weight * p + besides;
+                let error = f64::from(factor) * error + 3e-7 * (g.abs() + weight * p.abs() + besides.abs());
                 let (new_m, new_v) = (b1 * m + (1.0 - b1) * g, b2 * v + (1.0 - b2) * g * g);
                 let new_p = p - rate * new_m / (new_v.sqrt() + f64::from(adam.epsilon));
                 let of_m = (1.0 - b1) * error + 3e-7 * (m.abs() + g.abs());

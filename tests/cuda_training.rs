@@ -75,6 +75,7 @@ impl<'a> Training<'a> {
             adam: Adam::default(),
             catch_up: self.catch_up,
             branch: self.branch,
+            branch_input: Default::default(),
             l2: 1e-4,
             seed: 3,
         }

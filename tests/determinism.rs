@@ -7,7 +7,7 @@ use macr::{
         Backend, Parameters, Settings,
         cpu::{Cpu, all_pairs, team::Team},
     },
-    objective::{self, BranchKind, ObjectiveConfig, Pairing},
+    objective::{self, BranchInput, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -39,8 +39,10 @@ fn train_with(
     };
     let sampler = Sampler::new(&data, kind, negatives, 130, 3).unwrap();
     let config = ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing, ..ObjectiveConfig::default() };
-    let settings =
-        Settings { dim: 24, storage, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
+    // Where there is a hidden layer and propagation, the branches score the parameters.
+    let branch_input = if branch == BranchKind::Linear { BranchInput::Propagated } else { BranchInput::Ego };
+    let (dim, adam, l2, seed) = (24, Adam::default(), 1e-4, 3);
+    let settings = Settings { dim, storage, lightgcn, adam, catch_up, branch, branch_input, l2, seed };
     let objective = objective::build(name, &config, &sampler).unwrap();
     let mut engine = Cpu::new((700, 211), sampler, objective, settings).unwrap();
     // An evaluation in between must not change what follows.

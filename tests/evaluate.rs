@@ -8,6 +8,7 @@ use macr::{
     Recommender, Split, Tables,
     eval::{GroupBy, Hit, Mask},
     model::save_ids,
+    objective::BranchInput,
 };
 
 /// One dimension, so that scores are products that a person can check.
@@ -25,6 +26,7 @@ fn model(users: &[f32], items: &[f32], popularity: &[u32], gate: Option<f32>) ->
             backbone: "mf".into(),
             objective: "macr".into(),
             pairing: Some("rows".into()),
+            branch_input: Default::default(),
             ranking: Ranking { c: 0.1, tau: 0.0 },
             data: "0".repeat(32),
             carved: None,
@@ -236,6 +238,17 @@ fn a_model_file_reads_back() {
     model.metadata.pairing = None;
     model.save(folder.path().join("other")).unwrap();
     assert_eq!(Model::load(folder.path().join("other")).unwrap(), model);
+    // Branches that score the parameters say so, and have them.
+    let (mut model, _) = random(6, 9, 5);
+    model.metadata.branch_input = BranchInput::Ego;
+    let before = model.item_gates().unwrap();
+    model.save(folder.path().join("ego")).unwrap();
+    let error = Model::load(folder.path().join("ego")).unwrap_err().to_string();
+    assert!(error.contains("`item_ego`"), "{error}");
+    model.ego = Some([vec![0.5; 6 * 5], vec![0.0; 9 * 5]]);
+    model.save(folder.path().join("ego")).unwrap();
+    assert_eq!(Model::load(folder.path().join("ego")).unwrap(), model);
+    assert!(before.iter().all(|&gate| gate != 0.5) && model.item_gates().unwrap() == [0.5; 9]);
 }
 
 /// Where a model file has its checksum: after its length and `{"__metadata__":{"checksum":"`.

@@ -3,52 +3,24 @@
 
 mod exposure;
 
-use exposure::{Oracle, SIZE, distance, settings, world};
+use exposure::{Oracle, begin, settings, world};
 use macr::{
     Config, Edges, Error, InteractionsBuilder, Observer, Result, Split, Trainer,
     backend::{
         cpu::expomf::ExpoMf,
-        expomf::{Em, ExposureConstant, Settings, State},
+        expomf::{Em, ExposureConstant, Settings},
     },
     objective::EXPOMF,
     train::{Checkpoint, Epoch},
 };
 
-fn begin(settings: &Settings) -> State {
-    State::new(SIZE.0 as usize, SIZE.1 as usize, settings)
-}
-
 #[test]
 fn iterations_are_those_of_the_reference() {
-    let data = world();
     for constant in [ExposureConstant::Exact, ExposureConstant::Repo] {
         for dim in [1, 2, 7, 16, 33, 65] {
-            // Large enough for the density to come near what the reference code adds to it.
-            let settings = Settings { constant, init_std: if dim == 7 { 1.6 } else { 0.1 }, ..settings(dim) };
-            let mut state = begin(&settings);
-            // A mu of its own for every item.
-            (0..).zip(&mut state.mu).for_each(|(i, mu)| *mu = 0.02 + (i * 37 % 100) as f32 * 0.005);
-            let mut oracle = Oracle::new(&data, settings, &state);
-            let mut engine = ExpoMf::new(&data, settings, state);
-            for iteration in 1..=3 {
-                let (found, expected) = (engine.iterate().unwrap(), oracle.iterate());
-                let state = engine.state().unwrap();
-                let mu: Vec<Vec<f64>> = oracle.mu.iter().map(|&mu| vec![mu]).collect();
-                // f32 sums, and a condition of the normal equations of up to 1e3 here, which iterations pass on.
-                for (what, error, bound) in [
-                    ("theta", distance(&state.theta, &oracle.theta), 1e-4),
-                    ("beta", distance(&state.beta, &oracle.beta), 1e-4),
-                    ("mu", distance(&state.mu, &mu), 1e-5),
-                    ("log posterior", (found / expected - 1.0).abs(), 1e-6),
-                ] {
-                    println!("{constant}, D {dim}, iteration {iteration}: {what} {error:.1e}");
-                    assert!(
-                        error < bound,
-                        "{constant}, D {dim}, iteration {iteration}: {what} is off by {error}"
-                    );
-                }
-                assert_eq!(state.iteration, iteration);
-            }
+            exposure::check(dim, constant, 3, |data, settings, state| {
+                Box::new(ExpoMf::new(data, settings, state))
+            });
         }
     }
 }

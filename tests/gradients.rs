@@ -14,7 +14,9 @@ use macr::{
         },
         cuda::{Cuda, Device},
     },
-    objective::{self, BranchKind, IpwScope, IpwVariant, ObjectiveConfig, Pairing, RegForm, RegNorm},
+    objective::{
+        self, BranchInput, BranchKind, IpwScope, IpwVariant, ObjectiveConfig, Pairing, RegForm, RegNorm,
+    },
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     train::sequence::{minibatch, propagated_minibatch},
@@ -47,9 +49,10 @@ fn flat(branch: Option<Branch>) -> Vec<f32> {
 struct Form {
     lightgcn: Option<LightGcn>,
     branch: BranchKind,
+    input: BranchInput,
 }
 
-const MF: Form = Form { lightgcn: None, branch: BranchKind::Linear };
+const MF: Form = Form { lightgcn: None, branch: BranchKind::Linear, input: BranchInput::Propagated };
 
 /// All settings under which an objective is tested.
 fn configs(name: &str) -> Vec<ObjectiveConfig> {
@@ -166,7 +169,28 @@ fn the_first_step_follows_the_gradient_through_the_propagation() {
         }
     }
     let lightgcn = Some(LightGcn { layers: 2, form: backbone::Form::Gram });
-    let form = Form { lightgcn, branch: BranchKind::Mlp(3) };
+    let form = Form { lightgcn, branch: BranchKind::Mlp(3), ..MF };
+    check(&data, "macr", &configs("macr")[0], form, SamplerKind::UserUniform, 20, 7, device.as_ref());
+}
+
+#[test]
+fn the_first_step_follows_the_gradient_of_branches_on_the_parameters() {
+    let (data, device) = (world(), emulator::device());
+    for config in configs("macr") {
+        for (layers, form, branch, kind, batch, dim) in [
+            (1, backbone::Form::Layers, BranchKind::Linear, SamplerKind::UserUniform, 20, 7),
+            (2, backbone::Form::Layers, BranchKind::Linear, SamplerKind::Interaction, 41, 5),
+            (2, backbone::Form::Gram, BranchKind::Linear, SamplerKind::UserUniform, 11, 18),
+            (2, backbone::Form::Gram, BranchKind::Mlp(3), SamplerKind::Interaction, 20, 6),
+            (3, backbone::Form::Layers, BranchKind::Mlp(4), SamplerKind::UserUniform, 20, 3),
+        ] {
+            let lightgcn = Some(LightGcn { layers, form });
+            let form = Form { lightgcn, branch, input: BranchInput::Ego };
+            check(&data, "macr", &config, form, kind, batch, dim, device.as_ref());
+        }
+    }
+    // Nothing is propagated: it makes no difference.
+    let form = Form { input: BranchInput::Ego, ..MF };
     check(&data, "macr", &configs("macr")[0], form, SamplerKind::UserUniform, 20, 7, device.as_ref());
 }
 
@@ -195,6 +219,7 @@ fn check(
         adam: Adam::default(),
         catch_up: CatchUp::Quadrature,
         branch: form.branch,
+        branch_input: form.input,
         l2: l2 as f32,
         seed: 5,
     };
@@ -223,6 +248,7 @@ fn check(
             edges: (0..USERS).flat_map(|u| train.row(u).iter().map(move |&i| (u, i))).collect(),
             layers,
         }),
+        ego: form.input == BranchInput::Ego,
         p: wide(&p),
         q: wide(&q),
         v: wide(&flat(start.user_branch)),

@@ -172,13 +172,25 @@ fn backward_is_the_same_propagation_with_l2_on_the_rows_of_the_batch() {
             ids.clone().map(|ids| (0..=ids.len() as u32).map(|k| k * (k + 1) / 2).collect::<Vec<_>>());
         let batch = [USERS, ITEMS].map(|side| Batch { ids: &ids[side], starts: &starts[side] });
         let mut given = vec![vec![0f64; dim]; before.len()];
+        let mut besides = given.clone();
         Team::enter(|team| {
             let mut propagation =
                 Propagation::new(Graph::new(&data), LightGcn { layers, form }, [&p, &q], team);
             propagation.forward(team, [&p, &q]);
             let stride = p.stride();
-            for (side, gradient) in propagation.gradients(batch).into_iter().enumerate() {
-                for (row, &id) in gradient.chunks_exact_mut(stride).zip(&ids[side]) {
+            // What parameters have besides is not propagated.
+            let ego = [layers != 3, layers != 2];
+            for (side, gradients) in propagation.gradients(batch, ego).into_iter().enumerate() {
+                assert_eq!(gradients.ego.is_some(), ego[side]);
+                let rows = gradients.ego.into_iter().flat_map(|ego| ego.chunks_exact_mut(stride));
+                for (row, &id) in rows.zip(&ids[side]) {
+                    let node = [0, users as usize][side] + id as usize;
+                    for d in 0..dim {
+                        row[d] = ((id as usize * 13 + d * 5 + side) % 19) as f32 / 19.0 - 0.5;
+                        besides[node][d] = f64::from(row[d]);
+                    }
+                }
+                for (row, &id) in gradients.last.chunks_exact_mut(stride).zip(&ids[side]) {
                     for d in 0..dim {
                         row[d] = ((id as usize * 31 + d * 17 + side) % 23) as f32 / 23.0 - 0.5;
                         given[[0, users as usize][side] + id as usize][d] = f64::from(row[d]);
@@ -194,7 +206,7 @@ fn backward_is_the_same_propagation_with_l2_on_the_rows_of_the_batch() {
                 let node = [0, users as usize][side] + id as usize;
                 let weight = f64::from(l2[side]) * (slot as f64 + 1.0);
                 for d in 0..dim {
-                    expected[node][d] += weight * before[node][d];
+                    expected[node][d] += weight * before[node][d] + besides[node][d];
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! The `rank` operation against scalar f64 code.
 
+mod tables;
+
 use macr::{
     Csr, Ranking, Tables,
     backend::{
@@ -8,53 +10,9 @@ use macr::{
     },
 };
 use proptest::prelude::*;
-
-/// Tables with owned parts.
-#[derive(Debug, Clone)]
-struct Case {
-    dim: usize,
-    users: Vec<f32>,
-    items: Vec<f32>,
-    gates: Option<Vec<f32>>,
-    popularity: Vec<u32>,
-    seen_offsets: Vec<u64>,
-    seen: Vec<u32>,
-}
+use tables::{Case, Random};
 
 impl Case {
-    /// Random tables; user 0 has seen nothing and user 1 everything.
-    fn random(seed: u64, users: usize, items: usize, dim: usize, gated: bool) -> Case {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-        let (mut seen, mut seen_offsets) = (Vec::new(), vec![0]);
-        for user in 0..users {
-            for item in 0..items as u32 {
-                let probability = [0.0, 1.0].get(user).copied().unwrap_or(0.2);
-                if random.uniform() < probability {
-                    seen.push(item);
-                }
-            }
-            seen_offsets.push(seen.len() as u64);
-        }
-        Case {
-            dim,
-            users: (0..users * dim).map(|_| random.signed()).collect(),
-            items: (0..items * dim).map(|_| random.signed()).collect(),
-            gates: gated.then(|| (0..items).map(|_| random.uniform() as f32).collect()),
-            popularity: (0..items).map(|_| (1000.0 * random.uniform().powi(4)) as u32).collect(),
-            seen_offsets,
-            seen,
-        }
-    }
-
-    fn tables(&self) -> Tables<'_> {
-        let gates = self.gates.as_deref().map(Into::into);
-        Tables::new(self.dim, &self.users, &self.items, gates, &self.popularity).unwrap()
-    }
-
-    fn seen(&self) -> Csr<'_> {
-        Csr { offsets: &self.seen_offsets, indices: &self.seen }
-    }
-
     fn rank(&self, rankings: &[Ranking], k: usize) -> TopK {
         let users: Vec<u32> = (0..self.user_count()).collect();
         let tables = self.tables();
@@ -148,21 +106,6 @@ impl Case {
 /// Higher score, or same score and lower id.
 fn better(a: Candidate, b: Candidate) -> bool {
     a.score() > b.score() || a.score() == b.score() && a.item() < b.item()
-}
-
-struct Random(u64);
-
-impl Random {
-    fn uniform(&mut self) -> f64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn signed(&mut self) -> f32 {
-        (2.0 * self.uniform() - 1.0) as f32
-    }
 }
 
 fn sweep() -> Vec<Ranking> {

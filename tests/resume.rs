@@ -18,7 +18,7 @@ use macr::{
         cuda::{Cuda, Device},
     },
     device::Resolved,
-    objective::{self, BranchKind, ObjectiveConfig, Pairing},
+    objective::{self, BranchInput, BranchKind, ObjectiveConfig, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -43,6 +43,7 @@ struct Case {
     kind: SamplerKind,
     lightgcn: Option<LightGcn>,
     branch: BranchKind,
+    branch_input: BranchInput,
     catch_up: CatchUp,
     dim: usize,
     storage: Storage,
@@ -64,12 +65,17 @@ fn cases() -> Vec<Case> {
                 kind: [SamplerKind::UserUniform, SamplerKind::Interaction][(k + b) % 2],
                 lightgcn,
                 branch: BranchKind::Linear,
+                branch_input: BranchInput::Propagated,
                 catch_up: if b == 2 { CatchUp::Replay } else { CatchUp::Quadrature },
                 dim: [6, 16, 34][(k + b) % 3],
                 storage: Storage::F32,
             };
             cases.push(base);
             cases.push(Case { storage: [Storage::F16, Storage::Bf16][(k + b) % 2], ..base });
+            if lightgcn.is_some() && *objective == "macr" {
+                cases.push(Case { branch_input: BranchInput::Ego, ..base });
+                cases.push(Case { branch_input: BranchInput::Ego, storage: Storage::F16, ..base });
+            }
             if lightgcn.is_none() {
                 cases.push(Case { pairing: Pairing::AllPairs, catch_up: CatchUp::Replay, ..base });
                 cases.push(Case { branch: BranchKind::Mlp(5), ..base });
@@ -97,9 +103,9 @@ impl Case {
 
     /// A training at its first step.
     fn begin<'a>(&self, data: &'a Interactions, device: Option<&Device>) -> Box<dyn Backend + 'a> {
-        let &Case { lightgcn, branch, catch_up, dim, storage, .. } = self;
-        let settings =
-            Settings { dim, storage, lightgcn, adam: Adam::default(), catch_up, branch, l2: 1e-4, seed: 3 };
+        let &Case { lightgcn, branch, branch_input, catch_up, dim, storage, .. } = self;
+        let (adam, l2, seed) = (Adam::default(), 1e-4, 3);
+        let settings = Settings { dim, storage, lightgcn, adam, catch_up, branch, branch_input, l2, seed };
         let sampler = self.sampler(data);
         let objective = objective::build(self.objective, &self.config(), &sampler).unwrap();
         match device {
@@ -292,7 +298,7 @@ fn stopped_at_any_moment(data: &Interactions, config: &Config, device: &Resolved
 
 fn systems() -> impl Iterator<Item = Config> {
     let objectives = objective::REGISTRY.iter().map(|(name, ..)| *name);
-    objectives.flat_map(|objective| {
+    let plain = objectives.flat_map(|objective| {
         [Backbone::Mf, Backbone::LightGcn].map(|backbone| Config {
             objective: objective.into(),
             backbone,
@@ -305,7 +311,11 @@ fn systems() -> impl Iterator<Item = Config> {
             select: Split::Test,
             ..Config::default()
         })
-    })
+    });
+    let ego = |config: &Config| config.system() == "macr_lightgcn";
+    let plain: Vec<Config> = plain.collect();
+    let ego = plain.iter().find(|config| ego(config)).cloned();
+    plain.into_iter().chain(ego.map(|config| Config { branch_input: BranchInput::Ego, ..config }))
 }
 
 #[test]

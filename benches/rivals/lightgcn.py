@@ -30,9 +30,8 @@ os.environ |= {"OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS),
 import numpy as np
 from scipy.sparse import csr_matrix
 
-HEADER = 64
-SECTION = np.dtype([("kind", "<u4"), ("split", "<u4"), ("offset", "<u8"), ("bytes", "<u8"), ("checksum", "<u8")])
-USER_OFFSETS, USER_ITEMS, TRAIN = 0, 1, 0
+from interactions import training
+
 DIM = 64
 PACKAGES = ("scipy", "mkl", "torch", "torch_geometric")
 BATCH = {"adressa": 1024, "gowalla": 4096}
@@ -43,22 +42,11 @@ def installed(name):
 
 
 def normalised(path):
-    """D_u^-1/2 A D_i^-1/2 of the training interactions of an interaction file (docs/formats.md), [U, I]."""
-    data = np.memmap(path, np.uint8, "r")
-    assert bytes(data[:8]) == b"MACRDATA", f"{path} is no interaction file: make one with `macr import`"
-    count = int(data[12:16].view("<u4")[0])
-    users, items = map(int, data[16:32].view("<u8"))
-    table = data[HEADER : HEADER + count * SECTION.itemsize].view(SECTION)
-
-    def section(kind, dtype):
-        (found,) = table[(table["kind"] == kind) & (table["split"] == TRAIN)]
-        return data[int(found["offset"]) :][: int(found["bytes"])].view(dtype)
-
-    indices = section(USER_ITEMS, "<u4").astype(np.int32)
-    offsets = section(USER_OFFSETS, "<u8").astype(np.int32)
-    degree = np.bincount(indices, minlength=items)
-    values = 1 / np.sqrt(np.repeat(np.diff(offsets), np.diff(offsets)) * degree[indices].astype(np.float64))
-    return csr_matrix((values.astype(np.float32), indices, offsets), shape=(users, items))
+    """D_u^-1/2 A D_i^-1/2 of the training interactions of an interaction file, [U, I]."""
+    shape, offsets, items = training(path)
+    user_degrees, item_degrees = np.diff(offsets.astype(np.int64)), np.bincount(items, minlength=shape[1])
+    values = 1 / np.sqrt(np.repeat(user_degrees, user_degrees) * item_degrees[items].astype(np.float64))
+    return csr_matrix((values.astype(np.float32), items.astype(np.int32), offsets.astype(np.int32)), shape)
 
 
 class Mkl:

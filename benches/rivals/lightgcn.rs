@@ -49,6 +49,7 @@ fn run(data: &Interactions, batch: u32, form: Asked) -> Result<(), Box<dyn Error
         adam: Adam::default(),
         catch_up: CatchUp::Quadrature,
         branch: BranchKind::Linear,
+        branch_input: Default::default(),
         l2: 1e-5,
         seed: 1,
     };

@@ -9,9 +9,8 @@ import time
 import numpy as np
 import torch
 
-HEADER = 64
-SECTION = np.dtype([("kind", "<u4"), ("split", "<u4"), ("offset", "<u8"), ("bytes", "<u8"), ("checksum", "<u8")])
-USER_OFFSETS, USER_ITEMS, TRAIN = 0, 1, 0
+from interactions import training
+
 DIM = 64
 # As benches/workloads: the dataset's file, and rows of a batch.
 WORKLOADS = {"adressa-like": 1024, "ml10m-like": 8192}
@@ -32,21 +31,11 @@ def arguments(description):
 
 
 class Interactions:
-    """The training interactions of an interaction file (docs/formats.md), by user, on a device."""
+    """The training interactions of an interaction file, by user, on a device."""
 
     def __init__(self, path, device):
-        data = np.memmap(path, np.uint8, "r")
-        assert bytes(data[:8]) == b"MACRDATA", f"{path} is no interaction file: make one with `macr synth`"
-        count = int(data[12:16].view("<u4")[0])
-        self.users, self.items = map(int, data[16:32].view("<u8"))
-        table = data[HEADER : HEADER + count * SECTION.itemsize].view(SECTION)
-
-        def section(kind, dtype):
-            (found,) = table[(table["kind"] == kind) & (table["split"] == TRAIN)]
-            section = data[int(found["offset"]) :][: int(found["bytes"])].view(dtype)
-            return torch.from_numpy(section.astype(np.int64)).to(device)
-
-        self.offsets, self.seen = section(USER_OFFSETS, "<u8"), section(USER_ITEMS, "<u4")
+        (self.users, self.items), *sections = training(path)
+        self.offsets, self.seen = (torch.from_numpy(section.astype(np.int64)).to(device) for section in sections)
         self.degree = self.offsets.diff()
         # Users that have something to learn from.
         self.eligible = self.degree.nonzero().flatten()

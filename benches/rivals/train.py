@@ -33,26 +33,7 @@ import scipy
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 from scipy.sparse import csr_matrix
 
-HEADER = 64
-SECTION = np.dtype([("kind", "<u4"), ("split", "<u4"), ("offset", "<u8"), ("bytes", "<u8"), ("checksum", "<u8")])
-USER_OFFSETS, USER_ITEMS, TRAIN = 0, 1, 0
-
-
-def training(path):
-    """The training interactions of an interaction file (docs/formats.md), by user."""
-    data = np.memmap(path, np.uint8, "r")
-    assert bytes(data[:8]) == b"MACRDATA", f"{path} is no interaction file: make one with `macr import`"
-    count = int(data[12:16].view("<u4")[0])
-    users, items = map(int, data[16:32].view("<u8"))
-    table = data[HEADER : HEADER + count * SECTION.itemsize].view(SECTION)
-
-    def section(kind, dtype):
-        (found,) = table[(table["kind"] == kind) & (table["split"] == TRAIN)]
-        return data[int(found["offset"]) :][: int(found["bytes"])].view(dtype)
-
-    indices = section(USER_ITEMS, "<u4").astype(np.int32)
-    indptr = section(USER_OFFSETS, "<u8").astype(np.int32)
-    return csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(users, items))
+from interactions import training
 
 
 def ours(binary, data, folder, options):
@@ -86,7 +67,8 @@ def main():
     parser.add_argument("--samples", type=float, default=3e6, help="of a turn, at least")
     arguments = parser.parse_args()
 
-    interactions = training(arguments.data)
+    shape, offsets, items = training(arguments.data)
+    interactions = csr_matrix((np.ones(len(items), np.float32), items.astype(np.int32), offsets.astype(np.int32)), shape)
     epochs = int(-(-arguments.samples // interactions.nnz))
     options = {
         "objective": arguments.objective,

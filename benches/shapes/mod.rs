@@ -65,6 +65,7 @@ impl Shape {
                 backbone: "mf".into(),
                 objective: "macr".into(),
                 pairing: None,
+                branch_input: Default::default(),
                 ranking: Ranking { c: 40.0, tau: 0.0 },
                 data: data.checksum(),
                 carved: None,

@@ -127,6 +127,7 @@ impl Workload {
             adam: Adam::default(),
             catch_up: CatchUp::Quadrature,
             branch: BranchKind::Linear,
+            branch_input: Default::default(),
             l2: 1e-5,
             seed: 1,
         }

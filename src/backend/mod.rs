@@ -18,7 +18,7 @@ use crate::{
     backbone::LightGcn,
     error::Result,
     model::{Branch, Kept, Ranking},
-    objective::{BranchKind, PARTS},
+    objective::{BranchInput, BranchKind, Objective, PARTS},
     optim::{Adam, CatchUp},
     sampling::Sampler,
     storage::Storage,
@@ -51,10 +51,21 @@ pub struct Settings {
     pub catch_up: CatchUp,
     /// Form of the branches, where the objective has any.
     pub branch: BranchKind,
+    /// Which embeddings they score, where these are not the same.
+    pub branch_input: BranchInput,
     /// L2 coefficient lambda.
     pub l2: f32,
     /// Seed of initialisation and samples.
     pub seed: u64,
+}
+
+impl Settings {
+    /// True if the branches of `objective` score other rows than match scores come from.
+    pub fn has_ego_branches(&self, objective: &dyn Objective) -> bool {
+        self.lightgcn.is_some()
+            && self.branch_input == BranchInput::Ego
+            && (objective.user_branch() || objective.item_branch())
+    }
 }
 
 /// Final embeddings and branches, without padding.

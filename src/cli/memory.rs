@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     data::{Interactions, Split},
     error::Result,
-    objective::{self, EXPOMF, ItemHead, Objective, Shape, TILE, Tile},
+    objective::{self, BranchInput, EXPOMF, ItemHead, Objective, Shape, TILE, Tile},
     sampling::SamplerKind,
 };
 
@@ -124,12 +124,18 @@ impl Estimate {
             SamplerKind::Interaction => 8 * users + 4 * train / 64,
         };
 
+        // Where branches score the parameters: these of the batch, and what their gradients have besides.
+        let ego_rows = |(has, touched, stride): (bool, u64, u64)| {
+            if has && config.branch_input == BranchInput::Ego { 2 * touched * 4 * stride } else { 0 }
+        };
+        let ego: u64 = heads.into_iter().map(ego_rows).sum();
         // Scaled parameters and two layers; slots; gradients and the same scaled; the product and its three tables.
         let propagation = lightgcn.map_or(0, |LightGcn { form, .. }| {
             // Propagated rows of users and items have one shape.
             let product = if form == Form::Gram { 4 * items * (items + 3 * item_stride) } else { 0 };
             rows * (3 * stored * item_stride + 4 + 8)
                 + 2 * (own_users + own_items) * 4 * item_stride
+                + ego
                 + product
         });
         // A LightGCN model has its parameters too, and leaves its last layer for a moment beside them.

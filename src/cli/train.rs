@@ -113,6 +113,11 @@ struct Settings {
     #[arg(long, value_name = "FORM")]
     #[serde(skip_serializing_if = "Option::is_none")]
     branch: Option<String>,
+    /// MACR on LightGCN: the branches score the embeddings as propagated (the reference code's) or the parameters before
+    /// propagation (ego).
+    #[arg(long, value_name = "WHICH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branch_input: Option<String>,
     /// MACR: false removes the user branch.
     #[arg(long, action = ArgAction::Set, value_name = "BOOL")]
     #[serde(skip_serializing_if = "Option::is_none")]

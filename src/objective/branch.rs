@@ -1,10 +1,13 @@
-//! The form of MACR's branches: y as a function of one embedding.
+//! MACR's branches, y as a function of one embedding: of what form, and of which embedding.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    names::named,
+};
 
 /// How a branch scores an embedding x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -15,6 +18,26 @@ pub enum BranchKind {
     Linear,
     /// `y = b2 + w2 . relu(W1 x + b1)` with this many hidden units: what the paper allows for.
     Mlp(usize),
+}
+
+/// Which embedding of a user or an item its branch scores. Those of matrix factorisation are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum BranchInput {
+    /// The final one, from which match scores come: the reference code.
+    #[default]
+    Propagated,
+    /// The parameters themselves, before any propagation.
+    Ego,
+}
+
+named!(BranchInput, "branch input", Propagated = "propagated", Ego = "ego");
+
+impl BranchInput {
+    /// What branches score of final embeddings and, where these are propagated, of parameters.
+    pub(crate) fn choose<'a>(self, embeddings: &'a [f32], ego: Option<&'a [f32]>) -> &'a [f32] {
+        ego.filter(|_| self == BranchInput::Ego).unwrap_or(embeddings)
+    }
 }
 
 impl BranchKind {

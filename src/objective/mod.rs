@@ -18,7 +18,7 @@ pub mod reg;
 pub mod scalar;
 
 pub use self::{
-    branch::BranchKind,
+    branch::{BranchInput, BranchKind},
     ipw::{IpwScope, IpwVariant},
     layout::{Layout, Shape},
     macr::Pairing,

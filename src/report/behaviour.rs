@@ -210,6 +210,7 @@ mod tests {
                 backbone: "mf".into(),
                 objective: "bce".into(),
                 pairing: None,
+                branch_input: Default::default(),
                 ranking: Ranking::default(),
                 data: String::new(),
                 carved: None,

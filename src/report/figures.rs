@@ -159,7 +159,7 @@ pub fn gates(name: &str, title: &str, grouping: &Grouping, side: Side, shown: &[
         title: title.into(),
         caption: format!(
             "Mean over the group's {share} of the {letter} gate, the sigmoid of the {letter} branch. Branches of LightGCN are trained on the \
-             propagated embeddings; the authors' program draws the gates of the parameters before propagation, so both \
+             propagated embeddings, unless `branch_input` is `ego`; the authors' program draws the gates of the parameters before propagation, so both \
              are shown. Bars: size of the group. {}",
             grouping.note
         ),

@@ -56,6 +56,7 @@ pub(super) fn settings(data: &Interactions, config: &Config) -> Result<Settings>
         adam: config.adam(),
         catch_up: config.catch_up,
         branch: config.branch,
+        branch_input: config.branch_input,
         l2: config.l2,
         seed: config.seed,
     })

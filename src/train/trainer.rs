@@ -401,6 +401,8 @@ impl<'a> Trainer<'a> {
                 return Err(self.diverged(self.progress.epochs, format!("a parameter became {x}")));
             }
         }
+        // Where nothing is propagated they are the same.
+        let branch_input = ego.as_ref().map_or_else(Default::default, |_| self.config.branch_input);
         Ok(Model {
             dim: self.config.dim,
             user_embedding: users,
@@ -414,6 +416,7 @@ impl<'a> Trainer<'a> {
                 backbone: self.config.backbone.to_string(),
                 objective: self.config.objective.clone(),
                 pairing: (self.config.objective == "macr").then(|| self.config.pairing.to_string()),
+                branch_input,
                 ranking,
                 data: self.data.checksum(),
                 carved: self.carved.clone(),

@@ -3,7 +3,7 @@
 
 use macr::{
     Edges, Interactions, InteractionsBuilder, Split,
-    backend::expomf::{ExposureConstant, Settings, State},
+    backend::expomf::{Em, ExposureConstant, Settings, State},
     storage::Storage,
 };
 
@@ -33,6 +33,43 @@ pub fn settings(dim: usize) -> Settings {
         constant: ExposureConstant::Exact,
         storage: Storage::F32,
         seed: 5,
+    }
+}
+
+/// Where iterations begin: a mu of its own for every item.
+pub fn begin(settings: &Settings) -> State {
+    let mut state = State::new(SIZE.0 as usize, SIZE.1 as usize, settings);
+    (0..).zip(&mut state.mu).for_each(|(i, mu)| *mu = 0.02 + (i * 37 % 100) as f32 * 0.005);
+    state
+}
+
+/// Holds the first iterations of an engine to those of the reference, from [`begin`].
+pub fn check(
+    dim: usize,
+    constant: ExposureConstant,
+    iterations: u64,
+    engine: impl for<'a> Fn(&'a Interactions, Settings, State) -> Box<dyn Em + 'a>,
+) {
+    let data = world();
+    // Large enough for the density to come near what the reference code adds to it.
+    let settings = Settings { constant, init_std: if dim == 7 { 1.6 } else { 0.1 }, ..settings(dim) };
+    let mut oracle = Oracle::new(&data, settings, &begin(&settings));
+    let mut engine = engine(&data, settings, begin(&settings));
+    for iteration in 1..=iterations {
+        let (found, expected) = (engine.iterate().unwrap(), oracle.iterate());
+        let state = engine.state().unwrap();
+        let mu: Vec<Vec<f64>> = oracle.mu.iter().map(|&mu| vec![mu]).collect();
+        // f32 sums, and a condition of the normal equations of up to 1e3 here, which iterations pass on.
+        for (what, error, bound) in [
+            ("theta", distance(&state.theta, &oracle.theta), 1e-4),
+            ("beta", distance(&state.beta, &oracle.beta), 1e-4),
+            ("mu", distance(&state.mu, &mu), 1e-5),
+            ("log posterior", (found / expected - 1.0).abs(), 1e-6),
+        ] {
+            println!("{constant}, D {dim}, iteration {iteration}: {what} {error:.1e}");
+            assert!(error < bound, "{constant}, D {dim}, iteration {iteration}: {what} is off by {error}");
+        }
+        assert_eq!(state.iteration, iteration);
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Params {
     pub hidden: usize,
     /// LightGCN; without it the parameters are the embeddings.
     pub graph: Option<Graph>,
+    /// The branches score the parameters rather than the embeddings.
+    pub ego: bool,
     pub p: Vec<f64>,
     pub q: Vec<f64>,
     pub v: Vec<f64>,
@@ -128,8 +130,8 @@ pub fn loss(
     let [e_users, e_items] = params.embeddings();
     let user = |u: u32| &e_users[u as usize * params.dim..][..params.dim];
     let item = |i: u32| &e_items[i as usize * params.item_dim..][..params.item_dim];
-    let y_user = |u: u32| params.logit(&params.v, user(u));
-    let y_item = |i: u32| params.logit(&params.w, item(i));
+    let y_user = |u: u32| params.logit(&params.v, if params.ego { params.user(u) } else { user(u) });
+    let y_item = |i: u32| params.logit(&params.w, if params.ego { params.item(i) } else { item(i) });
     // Each row's scalars once: a sum over all pairs would ask for them B times.
     let score = |items: &[u32]| -> Vec<f64> { (0..b).map(|r| dot(user(us[r]), item(items[r]))).collect() };
     // Of two vectors in a row, the scores of the first and of the second ones.

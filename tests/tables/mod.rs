@@ -1,4 +1,4 @@
-//! Random tables, seen items and rankings, for tests of ranking on a device.
+//! Random tables, seen items and rankings, for tests of ranking.
 #![allow(dead_code)]
 
 use macr::{Branch, Csr, Metadata, Model, Ranking, Tables, backend::lists::TopK};
@@ -19,6 +19,7 @@ impl Random {
 }
 
 /// Tables with owned parts.
+#[derive(Debug, Clone)]
 pub struct Case {
     pub dim: usize,
     pub users: Vec<f32>,
@@ -112,6 +113,7 @@ pub fn model(case: &Case, item_branch: Option<Branch>) -> Model {
             backbone: "mf".into(),
             objective: "macr".into(),
             pairing: None,
+            branch_input: Default::default(),
             ranking: Ranking { c: 0.4, tau: 0.0 },
             data: String::new(),
             carved: None,

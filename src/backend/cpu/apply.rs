@@ -10,6 +10,7 @@ use super::{
     branch::Head,
     gather::{Gathered, SLOTS},
     penalty::{self, Pull},
+    propagation::Gradients,
     sample::Touched,
     table::{Parts, RecordMut, SharedTable},
 };
@@ -26,7 +27,7 @@ pub struct Side<'a> {
     pub parts: Parts,
     /// The side's own touched rows.
     pub touched: &'a Touched,
-    /// Their parameters before the step.
+    /// Their embeddings before the step.
     pub own: &'a Gathered,
     /// Slot of each sample's partner on the other side.
     pub partner_slot: &'a [u32],
@@ -74,8 +75,8 @@ pub struct Update<'a> {
 enum Target<'a> {
     /// Into the optimiser, which updates these rows of the table.
     Table(&'a SharedTable<'a>, &'a [u32]),
-    /// To a buffer, `[n, stride]`.
-    Buffer(&'a mut [f32]),
+    /// To buffers.
+    Buffers(Gradients<'a>),
 }
 
 /// [`SLOTS`] touched rows.
@@ -94,10 +95,9 @@ pub fn tasks<'a>(table: &'a SharedTable<'a>, side: &'a Side<'a>) -> impl Iterato
     cut(side, targets)
 }
 
-/// Cuts the gradients of one side's touched rows, without L2, into tasks; `out` is `[n, stride]`.
-pub fn gradient_tasks<'a>(out: &'a mut [f32], side: &'a Side<'a>) -> impl Iterator<Item = Task<'a>> {
-    let targets = out.chunks_mut(SLOTS * side.stride()).map(Target::Buffer);
-    cut(side, targets)
+/// Cuts the gradients of one side's touched rows, without L2, into tasks.
+pub fn gradient_tasks<'a>(out: Gradients<'a>, side: &'a Side<'a>) -> impl Iterator<Item = Task<'a>> {
+    cut(side, out.chunks(SLOTS * side.stride()).map(Target::Buffers))
 }
 
 fn cut<'a>(side: &'a Side<'a>, targets: impl Iterator<Item = Target<'a>>) -> impl Iterator<Item = Task<'a>> {
@@ -121,7 +121,7 @@ impl Task<'_> {
                     apply_chunk(table, ids, elements, *first, side, update, &mut dx, branch_gradient);
                 });
             }
-            Target::Buffer(out) => gradient_chunk(*first, side, out, &mut dx, branch_gradient),
+            Target::Buffers(out) => gradient_chunk(*first, side, out, &mut dx, branch_gradient),
         }
     }
 }
@@ -153,12 +153,13 @@ struct Row<'a> {
 impl<'a> Row<'a> {
     /// The row at `slot`. `dx`, `[stride]`, is room for what its branch adds; `branch_gradient` grows by its part.
     #[inline(always)]
-    fn new(side: &'a Side<'_>, slot: usize, dx: &'a mut [f32], branch_gradient: &mut [f32]) -> Self {
+    fn new(side: &'a Side<'a>, slot: usize, dx: &'a mut [f32], branch_gradient: &mut [f32]) -> Self {
         let samples = side.touched.samples(slot);
-        let own = &side.own.rows[slot * side.stride()..][..side.stride()];
+        let row = |rows: &'a [f32]| &rows[slot * side.stride()..][..side.stride()];
+        let own = row(&side.own.rows);
         let branch = side.branch.map(|(gradient, head)| {
             let upstream = samples.iter().fold(0.0, |sum, &sample| sum + gradient[sample as usize]);
-            head.backward(own, upstream, dx, branch_gradient);
+            head.backward(row(side.own.scored()), upstream, dx, branch_gradient);
             &*dx
         });
         let pull = side.pull.map(|(pull, constants)| {
@@ -293,7 +294,7 @@ vectorised! {
     fn gradient_chunk(
         first: usize,
         side: &Side<'_>,
-        out: &mut [f32],
+        out: &mut Gradients<'_>,
         dx: &mut [f32],
         branch_gradient: &mut [f32],
     ) {
@@ -309,12 +310,21 @@ vectorised! {
 fn gradient_rows<const PLAIN: bool>(
     first: usize,
     side: &Side<'_>,
-    out: &mut [f32],
+    out: &mut Gradients<'_>,
     dx: &mut [f32],
     branch_gradient: &mut [f32],
 ) {
-    for (k, out) in out.chunks_exact_mut(side.stride()).enumerate() {
-        let row = Row::new(side, first + k, dx, branch_gradient);
+    let stride = side.stride();
+    let Gradients { last, ego } = out;
+    for (k, out) in last.chunks_exact_mut(stride).enumerate() {
+        let row = match ego {
+            None => Row::new(side, first + k, dx, branch_gradient),
+            // What the branch adds is of other rows than these.
+            Some(ego) => {
+                let dx = &mut ego[k * stride..][..stride];
+                Row { branch: None, ..Row::new(side, first + k, dx, branch_gradient) }
+            }
+        };
         for (part, out) in out.chunks_exact_mut(side.parts.stride).enumerate() {
             blocks!(side.parts.stride, |at, N| {
                 out[at..][..N].copy_from_slice(&row.gradient::<N, PLAIN>(part, at, 0.0));

@@ -8,7 +8,7 @@ use super::{
     apply::{self, Side, Update},
     bias::Bias,
     branch::{Branch, Head},
-    gather::{Gathered, Logit, Source},
+    gather::{Fetch, Gathered, Logit, Source},
     penalty,
     propagation::{Batch, ITEMS, Propagation, USERS},
     rank::Ranker,
@@ -24,7 +24,7 @@ use crate::{
     data::graph::Graph,
     error::Result,
     model::{self, Kept, Ranking, Tables},
-    objective::{ItemHead, Layout, Objective, PARTS},
+    objective::{BranchInput, ItemHead, Layout, Objective, PARTS},
     optim::Rules,
     sampling::Sampler,
     storage::Storage,
@@ -124,6 +124,12 @@ impl<'a> Cpu<'a> {
         [&self.users, &self.items]
     }
 
+    /// Which of the branches of users and items score the parameters rather than what these are propagated to.
+    fn ego_branches(&self) -> [bool; 2] {
+        let ego = self.settings.has_ego_branches(self.objective.as_ref());
+        [&self.user_branch, &self.item_branch].map(|branch| ego && branch.is_some())
+    }
+
     /// First moments of the branches of users and items.
     pub fn branch_moments(&self) -> [Option<model::Branch>; 2] {
         [&self.user_branch, &self.item_branch].map(|b| b.as_ref().map(Branch::first_moments))
@@ -181,7 +187,7 @@ impl Backend for Cpu<'_> {
     }
 
     fn snapshot(&mut self) -> Result<Box<dyn Snapshot + '_>> {
-        let Settings { dim, storage, adam, catch_up, .. } = self.settings;
+        let Settings { dim, storage, branch_input, adam, catch_up, .. } = self.settings;
         let rules = Rules::new(adam, self.step);
         let tables = [&self.users, &self.items];
         let own = tables.map(|table| export(table, &rules, &adam, catch_up));
@@ -208,7 +214,7 @@ impl Backend for Cpu<'_> {
             user_branch: self.user_branch.as_ref().map(Branch::export),
             item_branch: self.item_branch.as_ref().map(Branch::export),
         };
-        Ok(Box::new(Exported { dim, storage, parameters }))
+        Ok(Box::new(Exported { dim, storage, branch_input, parameters }))
     }
 }
 
@@ -217,6 +223,7 @@ impl Backend for Cpu<'_> {
 pub(super) struct Exported {
     pub dim: usize,
     pub storage: Storage,
+    pub branch_input: BranchInput,
     pub parameters: Parameters,
 }
 
@@ -227,8 +234,9 @@ impl Snapshot for Exported {
         rankings: &[Ranking],
         k: usize,
     ) -> Result<Box<dyn Ranks + 's>> {
-        let Parameters { users, items, item_branch, .. } = &self.parameters;
-        let gates = item_branch.as_ref().map(|branch| branch.gates(items, self.dim).into());
+        let Parameters { users, items, item_branch, ego, .. } = &self.parameters;
+        let scored = self.branch_input.choose(items, ego.as_ref().map(|[_, items]| items.as_slice()));
+        let gates = item_branch.as_ref().map(|branch| branch.gates(scored, self.dim).into());
         let tables = Tables::new(self.dim, users, items, gates, popularity)?;
         Ok(Box::new(Ranker::new(&tables, rankings, k)?))
     }
@@ -281,6 +289,7 @@ impl Operations for Lead<'_, '_> {
     }
 
     fn gather(&mut self) -> Result<()> {
+        let ego = self.engine.ego_branches();
         let Cpu {
             settings,
             users,
@@ -297,11 +306,19 @@ impl Operations for Lead<'_, '_> {
         } = &mut *self.engine;
         let Settings { adam, catch_up, .. } = *settings;
         let plan = plan(plans, *step);
-        let fetch = propagation.is_none();
+        let fetch = |ego| match propagation {
+            None => Fetch::Rows,
+            Some(_) if ego => Fetch::Ego,
+            Some(_) => Fetch::Nothing,
+        };
+        let [fetch_users, fetch_items] = ego.map(fetch);
         let branch = |branch| head(branch).map_or(Logit::None, Logit::Branch);
-        let user_source = Source { table: users, fetch, touched: &plan.users, logit: branch(user_branch) };
+        let user_logit = branch(user_branch);
+        let user_source =
+            Source { table: users, fetch: fetch_users, touched: &plan.users, logit: user_logit };
         let item_logit = item_bias.as_ref().map_or(branch(item_branch), |bias| Logit::Bias(bias.values()));
-        let item_source = Source { table: items, fetch, touched: &plan.items, logit: item_logit };
+        let item_source =
+            Source { table: items, fetch: fetch_items, touched: &plan.items, logit: item_logit };
         if let Some(propagation) = propagation {
             for (side, source, gathered) in
                 [(USERS, &user_source, &mut *gathered_users), (ITEMS, &item_source, &mut *gathered_items)]
@@ -352,6 +369,7 @@ impl Operations for Lead<'_, '_> {
     }
 
     fn apply(&mut self) -> Result<()> {
+        let ego = self.engine.ego_branches();
         let Cpu {
             objective,
             settings,
@@ -430,7 +448,7 @@ impl Operations for Lead<'_, '_> {
                 tasks.extend(apply::tasks(&item_table, &item_side));
             }
             Some(propagation) => {
-                let [users, items] = propagation.gradients(batch(plan));
+                let [users, items] = propagation.gradients(batch(plan), ego);
                 tasks = apply::gradient_tasks(users, &user_side).collect();
                 user_tasks = tasks.len();
                 tasks.extend(apply::gradient_tasks(items, &item_side));

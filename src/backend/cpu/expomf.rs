@@ -29,7 +29,10 @@ use crate::{
     data::{Csr, Interactions, Split},
     error::Result,
     model::Kept,
-    objective::scalar::{sigmoid, sigmoid_softplus},
+    objective::{
+        BranchInput,
+        scalar::{sigmoid, sigmoid_softplus},
+    },
     simd::{LANES, Line, vectorised},
 };
 
@@ -130,7 +133,7 @@ impl Em for ExpoMf<'_> {
             ego: None,
             kept: Kept::default(),
         };
-        Ok(Box::new(Exported { dim, storage, parameters }))
+        Ok(Box::new(Exported { dim, storage, branch_input: BranchInput::default(), parameters }))
     }
 }
 

@@ -15,8 +15,10 @@ pub const SLOTS: usize = 64;
 /// The touched rows of one table, by slot.
 #[derive(Debug, Default)]
 pub struct Gathered {
-    /// `[n, stride]`: parameters before the step.
+    /// `[n, stride]`: final embeddings before the step.
     pub rows: Vec<f32>,
+    /// `[n, stride]`: the parameters, where the branch scores these rather than `rows`; else empty.
+    ego: Vec<f32>,
     /// `[n]`: logit of the side's head, 0 without one.
     pub logit: Vec<f32>,
     /// `[tasks]`: squared norms of each task's rows, each as often as it has samples.
@@ -28,13 +30,23 @@ pub struct Gathered {
 pub struct Source<'a> {
     /// The parameters.
     pub table: &'a Table,
-    /// True if the rows are to be fetched from the table, caught up; false if they are in the buffer already, as
-    /// LightGCN's last layer has left them.
-    pub fetch: bool,
+    /// What is fetched from it.
+    pub fetch: Fetch,
     /// Which of them are wanted.
     pub touched: &'a Touched,
     /// What gives its rows a logit.
     pub logit: Logit<'a>,
+}
+
+/// What is fetched from a table, caught up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetch {
+    /// The rows: the parameters are the final embeddings.
+    Rows,
+    /// Nothing: the rows are in the buffer already, as LightGCN's last layer has left them.
+    Nothing,
+    /// The parameters, for the branch to score: the rows are in the buffer already.
+    Ego,
 }
 
 /// Where the logits of a side come from.
@@ -54,6 +66,7 @@ pub struct Task<'a> {
     source: Source<'a>,
     /// The first slot.
     first: usize,
+    /// Those that are fetched, or that are there.
     rows: &'a mut [f32],
     logits: &'a mut [f32],
     norm: &'a mut f64,
@@ -67,8 +80,17 @@ impl Gathered {
         // Without a head the logits stay what they are: 0.
         self.logit.resize(n, 0.0);
         self.norms.resize(n.div_ceil(SLOTS), 0.0);
-        let rows = self.rows.chunks_mut(SLOTS * stride);
-        let tasks = rows.zip(self.logit.chunks_mut(SLOTS)).zip(&mut self.norms).enumerate();
+        let rows = if source.fetch == Fetch::Ego {
+            self.ego.resize(n * stride, 0.0);
+            &mut self.ego
+        } else {
+            &mut self.rows
+        };
+        let tasks = rows
+            .chunks_mut(SLOTS * stride)
+            .zip(self.logit.chunks_mut(SLOTS))
+            .zip(&mut self.norms)
+            .enumerate();
         tasks.map(move |(k, ((rows, logits), norm))| Task { source, first: k * SLOTS, rows, logits, norm })
     }
 
@@ -76,6 +98,11 @@ impl Gathered {
     pub fn rows_of(&mut self, source: &Source<'_>) -> &mut [f32] {
         self.rows.resize(source.touched.rows.len() * source.table.stride(), 0.0);
         &mut self.rows
+    }
+
+    /// `[n, stride]`: what the side's branch scores.
+    pub fn scored(&self) -> &[f32] {
+        if self.ego.is_empty() { &self.rows } else { &self.ego }
     }
 
     /// Squared norms of the rows, each as often as it has samples.
@@ -90,7 +117,7 @@ impl Task<'_> {
         let Source { table, fetch, touched, logit } = self.source;
         let slots = self.first..self.first + self.logits.len();
         let (ids, starts) = (&touched.rows[slots.clone()], &touched.starts[slots.start..=slots.end]);
-        if fetch {
+        if fetch != Fetch::Nothing {
             catch_up_rows(table, ids, rules, adam, catch_up, self.rows);
         }
         match logit {
@@ -103,7 +130,10 @@ impl Task<'_> {
             }
         }
         // L2 is on the parameters.
-        *self.norm = if fetch { norm(self.rows, starts) } else { parameter_norm(table, ids, starts) };
+        *self.norm = match fetch {
+            Fetch::Nothing => parameter_norm(table, ids, starts),
+            Fetch::Rows | Fetch::Ego => norm(self.rows, starts),
+        };
     }
 }
 

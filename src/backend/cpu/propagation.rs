@@ -62,6 +62,25 @@ pub struct Propagation<'a> {
     /// `[n, stride]`: dL/dE of the touched rows, and the same, scaled.
     gradient: [Vec<f32>; 2],
     scaled: [Vec<f32>; 2],
+    /// `[n, stride]`: what is added to the gradients of the touched rows' parameters; empty where nothing is.
+    ego_gradient: [Vec<f32>; 2],
+}
+
+/// Where the gradients of a batch's rows of one side go, `[n, stride]` each.
+#[derive(Debug)]
+pub struct Gradients<'a> {
+    /// Those of the final embeddings, dL/dE, which are propagated.
+    pub last: &'a mut [f32],
+    /// What the parameters have besides, where a branch scores them.
+    pub ego: Option<&'a mut [f32]>,
+}
+
+impl<'a> Gradients<'a> {
+    /// Cuts them after every `size` numbers.
+    pub fn chunks(self, size: usize) -> impl Iterator<Item = Gradients<'a>> {
+        let mut ego = self.ego.into_iter().flat_map(move |ego| ego.chunks_mut(size));
+        self.last.chunks_mut(size).map(move |last| Gradients { last, ego: ego.next() })
+    }
 }
 
 /// What a row's sum is added to.
@@ -153,6 +172,8 @@ struct Update<'a> {
     starts: &'a [u32],
     /// L2 coefficient for each sample of a row.
     l2: f32,
+    /// `[n, stride]`: added to the gradients of the batch's rows; empty: nothing.
+    ego: &'a [f32],
     adam: &'a Adam,
     /// The step that is being made, from 1, and its rate.
     step: u64,
@@ -179,6 +200,7 @@ impl<'a> Settings<'a> {
             slot: &propagation.slot[side],
             starts: self.batch[side].starts,
             l2: self.l2[side],
+            ego: &propagation.ego_gradient[side],
             adam: self.adam,
             step: self.step,
             rate: self.adam.rate(self.step) as f32,
@@ -187,13 +209,19 @@ impl<'a> Settings<'a> {
 }
 
 impl Update<'_> {
-    /// Adds the L2 term to the gradient, moves the row, and writes its new scaled parameters.
+    /// Adds to the gradient what the row's parameters have besides, and L2; moves the row, and writes its new scaled
+    /// parameters.
     #[inline(always)]
-    fn row<T: Element>(&self, row: usize, gradient: &[f32], scaled: &mut [T]) {
-        let weight = match self.slot[row] {
-            NONE => 0.0,
-            slot => self.l2 * (self.starts[slot as usize + 1] - self.starts[slot as usize]) as f32,
-        };
+    fn row<T: Element>(&self, row: usize, gradient: &mut [f32], scaled: &mut [T]) {
+        let mut weight = 0.0;
+        if self.slot[row] != NONE {
+            let slot = self.slot[row] as usize;
+            weight = self.l2 * (self.starts[slot + 1] - self.starts[slot]) as f32;
+            if !self.ego.is_empty() {
+                let ego = &self.ego[slot * gradient.len()..][..gradient.len()];
+                gradient.iter_mut().zip(ego).for_each(|(sum, &g)| *sum += g);
+            }
+        }
         let (scale, noise) = (self.scale[row], self.table.noise(self.step, row as u32));
         // SAFETY: tasks have distinct rows.
         let RecordMut { p, m, v, last } = unsafe { self.table.row_mut::<T>(row as u32) };
@@ -246,6 +274,7 @@ impl<'a> Propagation<'a> {
             slot: tables.map(|table| vec![NONE; table.rows()]),
             gradient: Default::default(),
             scaled: Default::default(),
+            ego_gradient: Default::default(),
             graph,
         };
         propagation.scale_parameters(tables);
@@ -334,13 +363,18 @@ impl<'a> Propagation<'a> {
         })
     }
 
-    /// dL/dE of the batch's rows, `[n, stride]` each, to be filled before [`Propagation::backward`].
-    pub fn gradients(&mut self, batch: [Batch<'_>; 2]) -> [&mut [f32]; 2] {
-        for (gradient, batch) in self.gradient.iter_mut().zip(batch) {
-            gradient.resize(batch.ids.len() * self.stride, 0.0);
+    /// Gradients of the batch's rows, to be filled before [`Propagation::backward`]; `ego` says of which sides parameters
+    /// have some besides.
+    pub fn gradients(&mut self, batch: [Batch<'_>; 2], ego: [bool; 2]) -> [Gradients<'_>; 2] {
+        for side in [USERS, ITEMS] {
+            let len = batch[side].ids.len() * self.stride;
+            self.gradient[side].resize(len, 0.0);
+            self.ego_gradient[side].resize(if ego[side] { len } else { 0 }, 0.0);
         }
         let [users, items] = &mut self.gradient;
-        [users, items]
+        let [ego_users, ego_items] = &mut self.ego_gradient;
+        let of = |last, gradient, wanted: bool| Gradients { last, ego: wanted.then_some(gradient) };
+        [of(users, ego_users, ego[USERS]), of(items, ego_items, ego[ITEMS])]
     }
 
     /// Backward, L2 on the batch's rows (`l2` for each of a row's samples), and step `step` (from 1) of Adam on all.
@@ -374,7 +408,7 @@ impl<'a> Propagation<'a> {
             let mut product = std::mem::take(&mut self.product);
             let dense = Stored::F32(&self.dense);
             gram::multiply(team, &gram, dense, self.stride, None, &self.items, self.mean(), &mut product);
-            self.move_rows(team, update.of(self, ITEMS, &items), &product, &mut ego[ITEMS]);
+            self.move_rows(team, update.of(self, ITEMS, &items), &mut product, &mut ego[ITEMS]);
             self.product = product;
             let x = Rows::Dense(self.layer[1][ITEMS].view(form));
             let half = self.half(USERS, self.gradient_base(USERS), x);
@@ -488,12 +522,12 @@ impl<'a> Propagation<'a> {
     }
 
     /// Adam on all rows of one side, whose gradients are `[rows, stride]`.
-    fn move_rows(&self, team: &Team, update: Update<'_>, gradient: &[f32], ego: &mut Room) {
+    fn move_rows(&self, team: &Team, update: Update<'_>, gradient: &mut [f32], ego: &mut Room) {
         const ROWS: usize = 64;
         let (chunk, stride) = (ROWS * self.stride, self.stride);
         for_stored!(StoredMut, ego.view_mut(self.storage), |ego| {
             let mut tasks: Vec<_> =
-                ego.chunks_mut(chunk).zip(gradient.chunks(chunk)).zip((0..).step_by(ROWS)).collect();
+                ego.chunks_mut(chunk).zip(gradient.chunks_mut(chunk)).zip((0..).step_by(ROWS)).collect();
             team.for_each(&mut tasks, |((ego, gradient), first)| {
                 move_chunk(*first, gradient, stride, update, ego);
             });
@@ -544,7 +578,7 @@ vectorised! {
                 let sum = half.horner::<N>(first + k, sums, at, stride, Finish::Times(mean));
                 gradient[at..][..N].copy_from_slice(&sum);
             });
-            update.row(first + k, &gradient, ego);
+            update.row(first + k, &mut gradient, ego);
         }
     }
 }
@@ -552,12 +586,12 @@ vectorised! {
 vectorised! {
     fn move_chunk<T: Element>(
         first: usize,
-        gradient: &[f32],
+        gradient: &mut [f32],
         stride: usize,
         update: Update<'_>,
         ego: &mut [T],
     ) {
-        for (k, (ego, gradient)) in ego.chunks_exact_mut(stride).zip(gradient.chunks_exact(stride)).enumerate() {
+        for (k, (ego, gradient)) in ego.chunks_exact_mut(stride).zip(gradient.chunks_exact_mut(stride)).enumerate() {
             update.row(first + k, gradient, ego);
         }
     }

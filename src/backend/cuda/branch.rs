@@ -1,5 +1,5 @@
 //! `branch`: branches on the device. A linear one is a vector, which `gather`, `step` and `apply` take along; one with a
-//! hidden layer has kernels of its own.
+//! hidden layer has kernels of its own, and so have all that score other rows than match scores come from.
 
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
@@ -83,45 +83,49 @@ impl Branch {
     }
 }
 
-/// y = b2 + w2 . relu(W1 x + b1), with what a step needs.
+/// y = b2 + w2 . relu(W1 x + b1), or without hidden units w . x, with what a step needs.
 #[derive(Debug)]
 pub struct Mlp {
     dim: usize,
     hidden: usize,
-    /// `[P]`: `W1 [H, stride], b1 [H], w2 [H], b2`, and its moments.
+    /// `[P]`: `W1 [H, stride], b1 [H], w2 [H], b2`, or `w [stride]`, and its moments.
     values: Buffer<f32>,
     m: Buffer<f32>,
     v: Buffer<f32>,
-    /// `[slots, stride]`: what it adds to the gradients of the gathered rows.
+    /// `[slots, stride]`: what it adds to the gradients of the rows that it scores.
     pub dx: Buffer<f32>,
     partial: Buffer<f32>,
 }
 
 impl Mlp {
     /// A branch of rows of `dim` before its first step, for up to `slots` rows.
-    fn new(device: &Device, branch: &model::Branch, dim: usize, slots: usize) -> Result<Option<Self>> {
-        let model::Branch::Mlp { w1, b1, w2, b2 } = branch else { return Ok(None) };
-        let mut values = Vec::with_capacity(Self::size(b1.len(), stride(dim)));
-        for row in w1.chunks_exact(dim) {
+    fn new(device: &Device, branch: &model::Branch, dim: usize, slots: usize) -> Result<Self> {
+        let (matrix, rest) = match branch {
+            model::Branch::Linear { weight } => (weight, Vec::new()),
+            model::Branch::Mlp { w1, b1, w2, b2 } => (w1, [b1, w2, [*b2].as_slice()].concat()),
+        };
+        let hidden = rest.len() / 2;
+        let size = Self::size(hidden, stride(dim));
+        let mut values = Vec::with_capacity(size);
+        for row in matrix.chunks_exact(dim) {
             values.extend_from_slice(row);
             values.resize(values.len() + stride(dim) - dim, 0.0);
         }
-        values.extend([b1, w2].into_iter().flatten().chain([b2]));
-        let size = values.len();
-        Ok(Some(Mlp {
+        values.extend(rest);
+        Ok(Mlp {
             dim,
-            hidden: b1.len(),
+            hidden,
             values: device.upload(BRANCH, &values)?,
             m: device.zeros(BRANCH, size)?,
             v: device.zeros(BRANCH, size)?,
             dx: device.alloc(BRANCH, slots * stride(dim))?,
             partial: device.alloc(BRANCH, BRANCH_BLOCKS as usize * size)?,
-        }))
+        })
     }
 
     /// Number of parameters, P.
     fn size(hidden: usize, stride: usize) -> usize {
-        hidden * (stride + 2) + 1
+        if hidden == 0 { stride } else { hidden * (stride + 2) + 1 }
     }
 
     /// Bytes of device memory for rows of `stride`, up to `slots` of them.
@@ -146,6 +150,9 @@ impl Mlp {
     }
 
     fn unpad(&self, values: &[f32]) -> Result<model::Branch> {
+        if self.hidden == 0 {
+            return Ok(model::Branch::Linear { weight: values[..self.dim].to_vec() });
+        }
         let (w1, rest) = values.split_at(self.hidden * stride(self.dim));
         let (b1, rest) = rest.split_at(self.hidden);
         let (w2, b2) = rest.split_at(self.hidden);
@@ -177,21 +184,21 @@ struct Layers<'a> {
 impl Place<f32> for Layers<'_> {
     fn get(&self) -> Result<Vec<f32>> {
         let values = self.buffer.read()?;
-        let (matrix, rest) = values.split_at(self.hidden * stride(self.dim));
+        let (matrix, rest) = values.split_at(self.hidden.max(1) * stride(self.dim));
         Ok([&unpadded(matrix, stride(self.dim), self.dim), rest].concat())
     }
 
     fn set(&mut self, values: &[f32]) -> Result<()> {
         let mut padded = vec![0f32; self.buffer.len()];
-        let (matrix, rest) = padded.split_at_mut(self.hidden * stride(self.dim));
-        let (from, last) = values.split_at(self.hidden * self.dim);
+        let (matrix, rest) = padded.split_at_mut(self.hidden.max(1) * stride(self.dim));
+        let (from, last) = values.split_at(self.hidden.max(1) * self.dim);
         pad(from, matrix, stride(self.dim), self.dim);
         rest.copy_from_slice(last);
         self.buffer.write(&padded)
     }
 }
 
-/// The branches with a hidden layer of a training, and their launcher.
+/// The branches of a training that have kernels of their own, and their launcher.
 #[derive(Debug)]
 pub struct Mlps {
     device: Device,
@@ -205,7 +212,7 @@ pub struct Mlps {
 }
 
 impl Mlps {
-    /// For those of `branches` that have a hidden layer, and batches with up to `slots` distinct users and items.
+    /// For `branches`, where there are any, and batches with up to `slots` distinct users and items.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if there is no kernel for `dim`, [`crate::Error::DeviceMemory`] if they do not fit.
@@ -216,10 +223,7 @@ impl Mlps {
         slots: [usize; 2],
     ) -> Result<Self> {
         let width = width(dim)?;
-        let side = |k: usize| match branches[k] {
-            Some(branch) => Mlp::new(device, branch, dim, slots[k]),
-            None => Ok(None),
-        };
+        let side = |k: usize| branches[k].map(|branch| Mlp::new(device, branch, dim, slots[k])).transpose();
         Ok(Mlps {
             forward: device.kernel_variant(format_args!("forward_{width}"))?,
             backward: device.kernel_variant(format_args!("backward_{width}"))?,
@@ -231,7 +235,12 @@ impl Mlps {
         })
     }
 
-    /// Queues the logits of the gathered rows. Can be captured.
+    /// What they add to the gradients of the rows that they score, `[slots, stride]`.
+    pub fn dx(&self) -> [Option<&Buffer<f32>>; 2] {
+        self.sides.each_ref().map(|mlp| mlp.as_ref().map(|mlp| &mlp.dx))
+    }
+
+    /// Queues the logits of the rows that branches score. Can be captured.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the launch is refused.
@@ -249,7 +258,7 @@ impl Mlps {
         Self::launch(&self.device, &self.forward, blocks[0] + blocks[1], params)
     }
 
-    /// Queues what the branches add to the gradients of the gathered rows, and Adam on their parameters. Can be captured.
+    /// Queues what the branches add to the gradients of the rows that they score, and Adam on their parameters. Can be captured.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if a launch is refused.
@@ -291,7 +300,7 @@ impl Mlps {
                 (*hidden as u32, [dx, partial, values, m, v].map(Buffer::ptr_mut))
             });
             params::BranchSide {
-                rows: rows.rows.ptr(),
+                rows: rows.scored().ptr(),
                 count: touched.count,
                 starts: touched.starts,
                 samples: touched.samples,

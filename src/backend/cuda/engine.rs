@@ -51,7 +51,7 @@ pub struct Cuda<'a> {
     items: Table,
     user_branch: Option<Branch>,
     item_branch: Option<Branch>,
-    /// In their place where they have a hidden layer.
+    /// In their place where they have a hidden layer, or score other rows than match scores come from.
     mlps: Option<Mlps>,
     /// LightGCN.
     propagation: Option<Propagation>,
@@ -121,6 +121,9 @@ pub fn memory(
     let scratch = if b > 8192 { 32 * b } else { 0 };
     let batches = s * (12 * b + 2 * 4 * 8 * b + scratch + 16 * (u64::from(LONGEST_GAP) + 1) + 64);
     let gathered = (user_slots + item_slots) * (4 * w + 4 + 8);
+    let ego = settings.has_ego_branches(objective);
+    // Beside the batch's rows and, in an evaluation, beside the final embeddings.
+    let ego_rows = if ego { (user_slots + item_slots + items) * 4 * w } else { 0 };
     let step_blocks = b.div_ceil(u64::from(STEP_THREADS / 32)).min(u64::from(STEP_BLOCKS));
     let scalars = 4 * b * (2 + 2 + 1 + 8) + step_blocks * (8 * w + 8 * PARTS as u64);
     let windows = 2 * (2 * b).div_ceil(u64::from(APPLY_WINDOW)) * (8 * w + 12);
@@ -129,11 +132,12 @@ pub fn memory(
             + (user_slots + item_slots) * 4 * w
     });
     let mlp = |wanted: bool, slots| match settings.branch {
-        BranchKind::Mlp(hidden) if wanted => Mlp::memory(hidden, w, slots),
+        BranchKind::Linear if !ego => 0,
+        kind if wanted => Mlp::memory(kind.hidden(), w, slots),
         _ => 0,
     };
     let mlps = mlp(objective.user_branch(), user_slots) + mlp(objective.item_branch(), item_slots);
-    interactions + tables + batches + gathered + scalars + windows + propagation + mlps + (1 << 20)
+    interactions + tables + batches + gathered + ego_rows + scalars + windows + propagation + mlps + (1 << 20)
 }
 
 /// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`].
@@ -195,16 +199,18 @@ impl<'a> Cuda<'a> {
             initial(objective.user_branch(), streams::USER_BRANCH),
             initial(objective.item_branch(), streams::ITEM_BRANCH),
         ];
+        let ego = settings.has_ego_branches(objective);
         let linear = |branch: &Option<model::Branch>| match branch {
-            Some(model::Branch::Linear { weight }) => Branch::new(device, weight).map(Some),
+            Some(model::Branch::Linear { weight }) if !ego => Branch::new(device, weight).map(Some),
             _ => Ok(None),
         };
-        let mlps = match branch {
-            BranchKind::Mlp(_) if initial.iter().any(Option::is_some) => {
-                Some(Mlps::new(device, initial.each_ref().map(Option::as_ref), dim, slots)?)
-            }
+        let apart = ego || branch != BranchKind::Linear;
+        let mlps = match initial.each_ref().map(Option::as_ref) {
+            [None, None] => None,
+            branches if apart => Some(Mlps::new(device, branches, dim, slots)?),
             _ => None,
         };
+        let gathered = if ego { Gathered::with_ego } else { Gathered::new };
         let score = Step::new(device, objective, config, batch, dim)?;
         let user_table = Table::xavier(device, users as usize, dim, storage, seed, streams::USERS)?;
         let item_table = Table::xavier(device, items as usize, dim, storage, seed, streams::ITEMS)?;
@@ -228,8 +234,8 @@ impl<'a> Cuda<'a> {
             user_branch: linear(&initial[0])?,
             item_branch: linear(&initial[1])?,
             mlps,
-            gathered_users: Gathered::new(device, slots[0], dim)?,
-            gathered_items: Gathered::new(device, slots[1], dim)?,
+            gathered_users: gathered(device, slots[0], dim)?,
+            gathered_items: gathered(device, slots[1], dim)?,
             scalars: score.scalars()?,
             propagation,
             gather,
@@ -360,7 +366,11 @@ impl Backend for Cuda<'_> {
             Some(propagation) => propagation.export(tables)?,
         };
         let branches = self.each_branch(|branch| branch.read(self.step), Mlp::read)?;
-        Ok(Box::new(Exported { engine: self, embeddings, branches }))
+        let ego_items = match (&self.gathered_items.ego, &branches) {
+            (Some(_), [_, Some(_)]) => Some(self.optimiser.export(tables[1], self.step)?),
+            _ => None,
+        };
+        Ok(Box::new(Exported { engine: self, embeddings, ego_items, branches }))
     }
 }
 
@@ -370,6 +380,8 @@ struct Exported<'e, 'a> {
     engine: &'e mut Cuda<'a>,
     /// `[U, stride]` and `[I, stride]`.
     embeddings: [Buffer<f32>; 2],
+    /// `[I, stride]`: the parameters, where the item branch scores these.
+    ego_items: Option<Buffer<f32>>,
     branches: [Option<model::Branch>; 2],
 }
 
@@ -382,7 +394,8 @@ impl Snapshot for Exported<'_, '_> {
     ) -> Result<Box<dyn Ranks + 's>> {
         let [users, items] = &self.embeddings;
         let dim = self.engine.settings.dim;
-        let item_branch = self.branches[1].as_ref();
+        let scored = self.ego_items.as_ref().unwrap_or(items);
+        let item_branch = self.branches[1].as_ref().map(|branch| (branch, scored));
         let tables = DeviceTables { dim, stride: stride(dim), users, items, item_branch, popularity };
         Ok(Box::new(Ranker::on_device(&self.engine.device, &tables, rankings, k)?))
     }
@@ -393,7 +406,7 @@ impl Snapshot for Exported<'_, '_> {
     }
 
     fn into_parameters(self: Box<Self>) -> Result<Parameters> {
-        let Exported { engine, embeddings, branches: [user_branch, item_branch] } = *self;
+        let Exported { engine, embeddings, branches: [user_branch, item_branch], .. } = *self;
         let Cuda { device, host, settings, propagation, users, items, .. } = engine;
         let dim = settings.dim;
         // With propagation every step moves all rows: parameters are as they stand in the tables.
@@ -473,7 +486,10 @@ impl Operations for Recorder<'_, '_> {
         let mut dx = [None, None];
         if let Some(mlps) = &mut e.mlps {
             mlps.backward(batch, &e.optimiser, [&mut e.gathered_users, &mut e.gathered_items], &e.scalars)?;
-            dx = mlps.sides.each_ref().map(|mlp| mlp.as_ref().map(|mlp| &mlp.dx));
+            // Of the parameters it is no part of the gradients that are propagated.
+            if e.gathered_users.ego.is_none() {
+                dx = mlps.dx();
+            }
         }
         let users = apply::Side {
             table: &mut e.users,
@@ -498,6 +514,8 @@ impl Operations for Recorder<'_, '_> {
             return Ok(());
         };
         let tables = [&mut e.users, &mut e.items];
-        propagation.backward(batch, tables, gradients.each_ref(), e.settings.l2, &e.optimiser)
+        let ego = e.mlps.as_ref().filter(|_| e.gathered_users.ego.is_some());
+        let ego = ego.map_or([None, None], Mlps::dx);
+        propagation.backward(batch, tables, gradients.each_ref(), ego, e.settings.l2, &e.optimiser)
     }
 }

@@ -19,8 +19,10 @@ unsafe impl Params for params::Gather {
 /// The touched rows of one table, by slot.
 #[derive(Debug)]
 pub struct Gathered {
-    /// `[slots, stride]`: parameters before the step.
+    /// `[slots, stride]`: final embeddings before the step.
     pub rows: Buffer<f32>,
+    /// `[slots, stride]`: the parameters, where branches score these rather than `rows`.
+    pub ego: Option<Buffer<f32>>,
     /// `[slots]`: branch logit; never written without a branch.
     pub logit: Buffer<f32>,
 }
@@ -33,8 +35,23 @@ impl Gathered {
     pub fn new(device: &Device, slots: usize, dim: usize) -> Result<Self> {
         Ok(Gathered {
             rows: device.alloc(BATCHES, slots * stride(dim))?,
+            ego: None,
             logit: device.alloc(BATCHES, slots)?,
         })
+    }
+
+    /// The same, with room for the parameters that branches score.
+    ///
+    /// # Errors
+    /// [`crate::Error::DeviceMemory`] if they do not fit.
+    pub fn with_ego(device: &Device, slots: usize, dim: usize) -> Result<Self> {
+        let ego = Some(device.alloc(BATCHES, slots * stride(dim))?);
+        Ok(Gathered { ego, ..Gathered::new(device, slots, dim)? })
+    }
+
+    /// `[slots, stride]`: what branches score.
+    pub fn scored(&self) -> &Buffer<f32> {
+        self.ego.as_ref().unwrap_or(&self.rows)
     }
 
     /// Most rows.
@@ -89,8 +106,8 @@ impl Gather {
         })
     }
 
-    /// For LightGCN: the gathered rows are final embeddings that the propagation has written, and the tables are up to
-    /// date.
+    /// For LightGCN: the gathered rows are final embeddings that the propagation has written, so that at most parameters
+    /// are gathered beside them, and the tables are up to date.
     pub fn propagated(self) -> Self {
         Gather { propagated: true, ..self }
     }
@@ -111,6 +128,8 @@ impl Gather {
         [users, items]: [Side<'_>; 2],
     ) -> Result<()> {
         let stride = users.table.stride();
+        let ego = users.out.ego.is_some();
+        assert_eq!(items.out.ego.is_some(), ego, "the sides' branches score other rows");
         for (side, blocks) in [&users, &items].into_iter().zip(self.blocks) {
             assert!(
                 side.out.slots().div_ceil(self.slots as usize) == blocks as usize,
@@ -126,7 +145,7 @@ impl Gather {
                 starts: at.starts,
                 count: at.count,
                 branch: side.branch.map_or(std::ptr::null(), |b| b.values.ptr()),
-                rows: side.out.rows.ptr_mut(),
+                rows: side.out.ego.as_mut().unwrap_or(&mut side.out.rows).ptr_mut(),
                 logit: side.out.logit.ptr_mut(),
             }
         };
@@ -141,8 +160,8 @@ impl Gather {
             stride: stride as u32,
             item_block: self.blocks[0],
             batch: batch.size as u32,
-            propagated: u32::from(self.propagated),
-            unused: 0,
+            current: u32::from(self.propagated),
+            filled: u32::from(self.propagated && !ego),
         };
         let shape = Shape::linear(self.blocks.iter().sum(), GATHER_THREADS);
         // SAFETY: the arrays have the shapes that kernels/params.h gives; the sampler's rows are rows of the tables, and

@@ -430,8 +430,8 @@ pub struct Gather {
     pub stride: u32,
     pub item_block: u32,
     pub batch: u32,
-    pub propagated: u32,
-    pub unused: u32,
+    pub current: u32,
+    pub filled: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -447,8 +447,8 @@ const _: () = {
     ["Offset of field: Gather::stride"][::core::mem::offset_of!(Gather, stride) - 260usize];
     ["Offset of field: Gather::item_block"][::core::mem::offset_of!(Gather, item_block) - 264usize];
     ["Offset of field: Gather::batch"][::core::mem::offset_of!(Gather, batch) - 268usize];
-    ["Offset of field: Gather::propagated"][::core::mem::offset_of!(Gather, propagated) - 272usize];
-    ["Offset of field: Gather::unused"][::core::mem::offset_of!(Gather, unused) - 276usize];
+    ["Offset of field: Gather::current"][::core::mem::offset_of!(Gather, current) - 272usize];
+    ["Offset of field: Gather::filled"][::core::mem::offset_of!(Gather, filled) - 276usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -809,6 +809,7 @@ pub struct Finish {
     pub step: *const u64,
     pub rows: *const u32,
     pub starts: *const u32,
+    pub ego: *const f32,
     pub adam: Optimiser,
     pub factor: f32,
     pub l2: f32,
@@ -817,7 +818,7 @@ pub struct Finish {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Finish"][::core::mem::size_of::<Finish>() - 176usize];
+    ["Size of Finish"][::core::mem::size_of::<Finish>() - 184usize];
     ["Alignment of Finish"][::core::mem::align_of::<Finish>() - 8usize];
     ["Offset of field: Finish::scale"][::core::mem::offset_of!(Finish, scale) - 0usize];
     ["Offset of field: Finish::slot"][::core::mem::offset_of!(Finish, slot) - 8usize];
@@ -829,11 +830,12 @@ const _: () = {
     ["Offset of field: Finish::step"][::core::mem::offset_of!(Finish, step) - 88usize];
     ["Offset of field: Finish::rows"][::core::mem::offset_of!(Finish, rows) - 96usize];
     ["Offset of field: Finish::starts"][::core::mem::offset_of!(Finish, starts) - 104usize];
-    ["Offset of field: Finish::adam"][::core::mem::offset_of!(Finish, adam) - 112usize];
-    ["Offset of field: Finish::factor"][::core::mem::offset_of!(Finish, factor) - 160usize];
-    ["Offset of field: Finish::l2"][::core::mem::offset_of!(Finish, l2) - 164usize];
-    ["Offset of field: Finish::base_by_slot"][::core::mem::offset_of!(Finish, base_by_slot) - 168usize];
-    ["Offset of field: Finish::out_by_slot"][::core::mem::offset_of!(Finish, out_by_slot) - 172usize];
+    ["Offset of field: Finish::ego"][::core::mem::offset_of!(Finish, ego) - 112usize];
+    ["Offset of field: Finish::adam"][::core::mem::offset_of!(Finish, adam) - 120usize];
+    ["Offset of field: Finish::factor"][::core::mem::offset_of!(Finish, factor) - 168usize];
+    ["Offset of field: Finish::l2"][::core::mem::offset_of!(Finish, l2) - 172usize];
+    ["Offset of field: Finish::base_by_slot"][::core::mem::offset_of!(Finish, base_by_slot) - 176usize];
+    ["Offset of field: Finish::out_by_slot"][::core::mem::offset_of!(Finish, out_by_slot) - 180usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -882,7 +884,7 @@ pub struct SpmmSide {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SpmmSide"][::core::mem::size_of::<SpmmSide>() - 248usize];
+    ["Size of SpmmSide"][::core::mem::size_of::<SpmmSide>() - 256usize];
     ["Alignment of SpmmSide"][::core::mem::align_of::<SpmmSide>() - 8usize];
     ["Offset of field: SpmmSide::units"][::core::mem::offset_of!(SpmmSide, units) - 0usize];
     ["Offset of field: SpmmSide::parts"][::core::mem::offset_of!(SpmmSide, parts) - 8usize];
@@ -893,8 +895,8 @@ const _: () = {
     ["Offset of field: SpmmSide::partial"][::core::mem::offset_of!(SpmmSide, partial) - 48usize];
     ["Offset of field: SpmmSide::arrived"][::core::mem::offset_of!(SpmmSide, arrived) - 56usize];
     ["Offset of field: SpmmSide::finish"][::core::mem::offset_of!(SpmmSide, finish) - 64usize];
-    ["Offset of field: SpmmSide::count"][::core::mem::offset_of!(SpmmSide, count) - 240usize];
-    ["Offset of field: SpmmSide::narrow"][::core::mem::offset_of!(SpmmSide, narrow) - 244usize];
+    ["Offset of field: SpmmSide::count"][::core::mem::offset_of!(SpmmSide, count) - 248usize];
+    ["Offset of field: SpmmSide::narrow"][::core::mem::offset_of!(SpmmSide, narrow) - 252usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -905,11 +907,11 @@ pub struct Spmm {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Spmm"][::core::mem::size_of::<Spmm>() - 504usize];
+    ["Size of Spmm"][::core::mem::size_of::<Spmm>() - 520usize];
     ["Alignment of Spmm"][::core::mem::align_of::<Spmm>() - 8usize];
     ["Offset of field: Spmm::side"][::core::mem::offset_of!(Spmm, side) - 0usize];
-    ["Offset of field: Spmm::user_block"][::core::mem::offset_of!(Spmm, user_block) - 496usize];
-    ["Offset of field: Spmm::stride"][::core::mem::offset_of!(Spmm, stride) - 500usize];
+    ["Offset of field: Spmm::user_block"][::core::mem::offset_of!(Spmm, user_block) - 512usize];
+    ["Offset of field: Spmm::stride"][::core::mem::offset_of!(Spmm, stride) - 516usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -929,7 +931,7 @@ pub struct Gram {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Gram"][::core::mem::size_of::<Gram>() - 248usize];
+    ["Size of Gram"][::core::mem::size_of::<Gram>() - 256usize];
     ["Alignment of Gram"][::core::mem::align_of::<Gram>() - 8usize];
     ["Offset of field: Gram::g"][::core::mem::offset_of!(Gram, g) - 0usize];
     ["Offset of field: Gram::x"][::core::mem::offset_of!(Gram, x) - 8usize];
@@ -939,10 +941,10 @@ const _: () = {
     ["Offset of field: Gram::partial"][::core::mem::offset_of!(Gram, partial) - 40usize];
     ["Offset of field: Gram::arrived"][::core::mem::offset_of!(Gram, arrived) - 48usize];
     ["Offset of field: Gram::finish"][::core::mem::offset_of!(Gram, finish) - 56usize];
-    ["Offset of field: Gram::items"][::core::mem::offset_of!(Gram, items) - 232usize];
-    ["Offset of field: Gram::pitch"][::core::mem::offset_of!(Gram, pitch) - 236usize];
-    ["Offset of field: Gram::stride"][::core::mem::offset_of!(Gram, stride) - 240usize];
-    ["Offset of field: Gram::most_rows"][::core::mem::offset_of!(Gram, most_rows) - 244usize];
+    ["Offset of field: Gram::items"][::core::mem::offset_of!(Gram, items) - 240usize];
+    ["Offset of field: Gram::pitch"][::core::mem::offset_of!(Gram, pitch) - 244usize];
+    ["Offset of field: Gram::stride"][::core::mem::offset_of!(Gram, stride) - 248usize];
+    ["Offset of field: Gram::most_rows"][::core::mem::offset_of!(Gram, most_rows) - 252usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

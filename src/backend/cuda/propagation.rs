@@ -223,8 +223,8 @@ impl Propagation {
         Ok([users, items])
     }
 
-    /// Queues the backward pass from the batch's `gradients`, `[slots, stride]` each: L2 on the batch's rows, and Adam on
-    /// all. Can be captured.
+    /// Queues the backward pass from the batch's `gradients`, `[slots, stride]` each: L2 on the batch's rows, what their
+    /// parameters have besides, `ego_gradients`, and Adam on all. Can be captured.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if a launch is refused.
@@ -233,6 +233,7 @@ impl Propagation {
         batch: Batch<'_>,
         tables: [&mut Table; 2],
         gradients: [&Buffer<f32>; 2],
+        ego_gradients: [Option<&Buffer<f32>>; 2],
         l2: f32,
         optimiser: &Optimiser,
     ) -> Result<()> {
@@ -256,10 +257,19 @@ impl Propagation {
             batch,
             touched: batch.users,
             l2: 0.5 * l2,
+            ego: ego_gradients[USERS],
             optimiser,
         };
-        let move_items =
-            Move { factor, table: item_table, scaled: item_ego, batch, touched: batch.items, l2, optimiser };
+        let move_items = Move {
+            factor,
+            table: item_table,
+            scaled: item_ego,
+            batch,
+            touched: batch.items,
+            l2,
+            ego: ego_gradients[ITEMS],
+            optimiser,
+        };
         let finish = |side: usize, base, to| Finish {
             scale: &edges[side].scale,
             slot: Some(&slot[side]),

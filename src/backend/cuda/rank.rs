@@ -63,8 +63,8 @@ pub struct DeviceTables<'a> {
     pub users: &'a Buffer<f32>,
     /// `[I, stride]`.
     pub items: &'a Buffer<f32>,
-    /// The item branch, where there is one.
-    pub item_branch: Option<&'a Branch>,
+    /// The item branch, where there is one, and what it scores, `[I, stride]`.
+    pub item_branch: Option<(&'a Branch, &'a Buffer<f32>)>,
     /// `[I]` training interactions of each item.
     pub popularity: &'a [u32],
 }
@@ -200,7 +200,7 @@ impl<'a> Ranker<'a> {
         let (items, users) = (tables.popularity.len(), tables.users.len() / stride);
         Self::check(items, rankings, k)?;
         let kernels = Kernels::new(device)?;
-        let gates = tables.item_branch.map(|branch| gates(device, tables, branch)).transpose()?;
+        let gates = tables.item_branch.map(|scored| gates(device, tables, scored)).transpose()?;
         if let Some(gates) = &gates {
             check::largest("item gate", gates, 1)?;
         }
@@ -309,8 +309,12 @@ impl Ranks for Ranker<'_> {
     }
 }
 
-/// The gates `[I]` of an item branch.
-fn gates(device: &Device, tables: &DeviceTables<'_>, branch: &Branch) -> Result<Vec<f32>> {
+/// The gates `[I]` of an item branch by the rows that it scores.
+fn gates(
+    device: &Device,
+    tables: &DeviceTables<'_>,
+    (branch, rows): (&Branch, &Buffer<f32>),
+) -> Result<Vec<f32>> {
     let count = tables.popularity.len();
     let parameters = match branch {
         Branch::Linear { weight } => weight.clone(),
@@ -318,11 +322,11 @@ fn gates(device: &Device, tables: &DeviceTables<'_>, branch: &Branch) -> Result<
     };
     let hidden = if let Branch::Mlp { b1, .. } = branch { b1.len() } else { 0 };
     let parts = if hidden == 0 { tables.dim } else { hidden * (tables.dim + 2) + 1 };
-    assert!(tables.items.len() >= count * tables.stride && parameters.len() == parts);
+    assert!(rows.len() >= count * tables.stride && parameters.len() == parts);
     let on_device = device.upload(TABLES, &parameters)?;
     let mut logits = device.alloc(TABLES, count)?;
     let params = RankLogits {
-        items: tables.items.ptr(),
+        items: rows.ptr(),
         branch: on_device.ptr(),
         logits: logits.ptr_mut(),
         count: count as u32,

@@ -174,6 +174,8 @@ pub struct Move<'a> {
     pub touched: &'a Touched,
     /// L2 coefficient of a row with one sample, times the rows of the batch.
     pub l2: f32,
+    /// `[slots, stride]`: added to the gradients of the batch's rows.
+    pub ego: Option<&'a Buffer<f32>>,
     /// Adam.
     pub optimiser: &'a Optimiser,
 }
@@ -243,6 +245,7 @@ impl Finish<'_> {
                 finish.step = to.batch.step_ptr();
                 finish.rows = to.batch.rows_ptr();
                 finish.starts = to.batch.side(to.touched).starts;
+                finish.ego = to.ego.map_or(std::ptr::null(), Buffer::ptr);
                 finish.adam = to.optimiser.params();
                 (finish.factor, finish.l2) = (to.factor, to.l2);
             }
