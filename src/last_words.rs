@@ -8,9 +8,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 /// The system's allocator. Where it has no more, the process ends with a message and exit code 1.
 pub struct Allocator;
 
-fn served(pointer: *mut u8, layout: Layout) -> *mut u8 {
+fn served(pointer: *mut u8, bytes: usize) -> *mut u8 {
     if pointer.is_null() {
-        out_of_memory(layout.size());
+        out_of_memory(bytes);
     }
     pointer
 }
@@ -19,20 +19,17 @@ fn served(pointer: *mut u8, layout: Layout) -> *mut u8 {
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise is the same.
-        served(unsafe { System.alloc(layout) }, layout)
+        served(unsafe { System.alloc(layout) }, layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as above.
-        served(unsafe { System.alloc_zeroed(layout) }, layout)
+        served(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         // SAFETY: as above.
-        served(
-            unsafe { System.realloc(pointer, layout, size) },
-            Layout::from_size_align(size, 1).unwrap_or(layout),
-        )
+        served(unsafe { System.realloc(pointer, layout, bytes) }, bytes)
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {

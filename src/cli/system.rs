@@ -2,9 +2,9 @@
 
 use std::{fs, path::Path};
 
-use crate::error::{Error, Result};
-
 use sysinfo::{CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
+
+use crate::error::{Error, Result};
 
 /// Main memory, in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -29,8 +29,10 @@ impl Memory {
         let mut memory = Memory { total, available, most, limit: None };
         if let Some(limits) = system.cgroup_limits().filter(|limits| limits.total_memory > 0) {
             memory.total = total.min(limits.total_memory);
-            memory.available = available.min(limits.free_memory);
-            memory.restrict(limits.free_memory.saturating_add(limits.free_swap), "the container's limit");
+            // Not what the container has as free: there, files that were read count as used.
+            let free = limits.total_memory.saturating_sub(limits.rss);
+            memory.available = available.min(free);
+            memory.restrict(free.saturating_add(limits.free_swap), "the container's limit");
         }
         if let Some(free) = free_addresses() {
             memory.restrict(free, "ulimit -v");
