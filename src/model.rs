@@ -74,6 +74,7 @@ impl Branch {
     }
 
     /// True if all parameters are finite.
+    #[cfg(feature = "cuda")]
     pub(crate) fn is_finite(&self) -> bool {
         let finite = |values: &[f32]| values.iter().all(|x| x.is_finite());
         match self {

@@ -15,8 +15,11 @@ use std::{fs, path::PathBuf, sync::OnceLock};
 
 use tempfile::TempDir;
 
-/// Names of the targets, and what each does with an input.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+/// What a target does with an input.
+pub type Target = fn(&[u8]);
+
+/// The targets by name.
+pub const TARGETS: [(&str, Target); 6] = [
     ("import", import::run),
     ("interactions", interactions::run),
     ("model", model::run),
