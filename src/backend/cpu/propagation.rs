@@ -88,6 +88,9 @@ impl<'a> Gradients<'a> {
 enum Base<'a> {
     /// The row's parameters.
     Ego(&'a Table),
+    /// The same, scaled, for a sum that is scaled too, `[rows, stride]`: in f32 alone, for in 16 bits they are rounded
+    /// once more. The other half gathers them, so they are near, and a table's rows lie three times as far apart.
+    Scaled(&'a [f32]),
     /// dL/dE of the row.
     Gradient { slot: &'a [u32], values: &'a [f32] },
 }
@@ -129,8 +132,13 @@ impl Half<'_> {
             Finish::Scaled => scale,
             Finish::Times(factor) => factor,
         };
+        let mut base_factor = factor;
         let base = match self.base {
             Base::Ego(table) => Some(table.load::<N>(row, at)),
+            Base::Scaled(values) => {
+                base_factor = 1.0;
+                Some(Element::load(&values[row as usize * stride + at..][..N]))
+            }
             Base::Gradient { slot, values } => Some(slot[row as usize])
                 .filter(|&slot| slot != NONE)
                 .map(|slot| Element::load(&values[slot as usize * stride + at..][..N])),
@@ -138,7 +146,7 @@ impl Half<'_> {
         match base {
             Some(base) => {
                 for lane in 0..N {
-                    out[lane] = (factor * scale).mul_add(out[lane], factor * base[lane]);
+                    out[lane] = (factor * scale).mul_add(out[lane], base_factor * base[lane]);
                 }
             }
             None => {
@@ -316,7 +324,11 @@ impl<'a> Propagation<'a> {
             let mut next = std::mem::take(&mut self.layer[k % 2]);
             for side in [USERS, ITEMS] {
                 let below = self.below(k, 1 - side, self.storage, self.ego(1 - side));
-                let half = self.half(side, Base::Ego(tables[side]), below);
+                let base = match self.ego[side].view(self.storage) {
+                    Stored::F32(ego) => Base::Scaled(ego),
+                    _ => Base::Ego(tables[side]),
+                };
+                let half = self.half(side, base, below);
                 let out = next[side].view_mut(self.storage);
                 for_stored!(StoredMut, out, |out| self.compute(team, half, Finish::Scaled, out));
             }
