@@ -499,6 +499,17 @@ typedef struct {
     uint32_t unused;
 } Metrics;
 
+// Threads of a block.
+#define DIVERGENCE_THREADS 256
+
+// divergence_any
+typedef struct {
+    const uint32_t *words;  // [length]
+    uint32_t *found;        // [1] out: 1 if a number is not finite, else as it was
+    uint64_t length;
+    uint32_t high, low;  // bits of the exponents
+} Divergence;
+
 // Threads of a block; columns of a row; rows that are summed.
 #define CEILING_THREADS 256
 #define CEILING_COLUMNS 64

@@ -127,6 +127,25 @@ pub enum Error {
         /// The setting that lowers the need.
         lower: &'static str,
     },
+    /// The machine has too little memory for what was asked.
+    #[error(
+        "{what} needs about {} of memory, and {} can be had{}; {remedy}, or use a machine with more",
+        mebibytes(*asked),
+        mebibytes(*available),
+        limit_hint(*limit)
+    )]
+    Memory {
+        /// What the memory is for.
+        what: &'static str,
+        /// Bytes that it needs.
+        asked: u64,
+        /// Bytes that can be had.
+        available: u64,
+        /// What sets the limit, if it is not what the machine has.
+        limit: Option<&'static str>,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// The user asked to stop a command of many trainings; the finished ones are kept, the others were put down.
     #[error("interrupted; what was finished is in {}, and the same command goes on from there", saved.display())]
     Stopped {
@@ -182,7 +201,7 @@ impl Error {
             | Error::Data { .. }
             | Error::Config { .. }
             | Error::Unknown { .. } => Kind::Input,
-            Error::Diverged { .. } => Kind::Failed,
+            Error::Diverged { .. } | Error::Memory { .. } => Kind::Failed,
             Error::Device { .. } | Error::DeviceMemory { .. } => Kind::Device,
             Error::Interrupted { .. } | Error::Stopped { .. } => Kind::Interrupted,
         }
@@ -235,6 +254,10 @@ fn range_hint(storage: Storage) -> &'static str {
         Storage::F16 => " (f16 ends at 65504: --storage bf16 has the range of f32)",
         Storage::F32 | Storage::Bf16 => "",
     }
+}
+
+fn limit_hint(limit: Option<&'static str>) -> String {
+    limit.map(|limit| format!(" ({limit})")).unwrap_or_default()
 }
 
 fn mebibytes(bytes: u64) -> String {

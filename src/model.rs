@@ -73,6 +73,16 @@ impl Branch {
         }
     }
 
+    /// True if all parameters are finite.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn is_finite(&self) -> bool {
+        let finite = |values: &[f32]| values.iter().all(|x| x.is_finite());
+        match self {
+            Branch::Linear { weight } => finite(weight),
+            Branch::Mlp { w1, b1, w2, b2 } => finite(w1) && finite(b1) && finite(w2) && b2.is_finite(),
+        }
+    }
+
     /// The gates of embeddings `[rows, D]`.
     pub(crate) fn gates(&self, embedding: &[f32], dim: usize) -> Vec<f32> {
         embedding.par_chunks_exact(dim).map(|x| gate(self.logit(x))).collect()

@@ -140,11 +140,11 @@ pub trait Backend: std::fmt::Debug {
         self.snapshot()?.into_parameters()
     }
 
-    /// True if all parameters are finite. A device on which asking would cost a noticeable part of an epoch does not
-    /// look, and says true: its losses, its checkpoints and its evaluations are looked at.
-    fn is_finite(&self) -> bool {
-        true
-    }
+    /// True if all parameters are finite.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn is_finite(&mut self) -> Result<bool>;
 
     /// Shows `exchange` the number of steps and every tensor that the steps to come depend on, to be read or replaced.
     ///

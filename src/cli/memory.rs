@@ -221,10 +221,15 @@ fn ranking(data: &Interactions, config: &Config, threads: u64) -> u64 {
     ranker + lists + threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim)
 }
 
-/// Both files, and 17 bytes an interaction: a part, an edge, a place in the order.
+/// What splitting `data` needs beside it: another such file, and 17 bytes an interaction for a part, an edge and a place
+/// in the order.
+pub fn splitting(data: &Interactions) -> u64 {
+    data.file_bytes() + 17 * data.count(Split::Train)
+}
+
 fn carving(data: &Interactions, original_bytes: u64) -> u64 {
     match original_bytes {
         0 => 0,
-        original => original + data.file_bytes() + 17 * data.count(Split::Train) + PROGRAM,
+        original => original + splitting(data) + PROGRAM,
     }
 }

@@ -8,6 +8,7 @@ pub mod inspect;
 pub mod lock;
 pub mod memory;
 pub mod output;
+pub mod paths;
 pub mod plan;
 pub mod recipes;
 pub mod recommend;
@@ -119,11 +120,12 @@ pub fn main() -> u8 {
 }
 
 fn run(cli: Cli, output: &Output) -> Result<()> {
-    if let Some(threads) = cli.global.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|e| {
-            Error::config("threads", threads, format!("they cannot be started ({e})"), "ask for fewer")
-        })?;
-    }
+    // 0 leaves the number to rayon. Started here: where they cannot be, rayon by itself would panic.
+    let threads = cli.global.threads.unwrap_or(0);
+    rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(|e| {
+        let asked = if threads == 0 { "all cores".into() } else { threads.to_string() };
+        Error::config("threads", asked, format!("they cannot be started ({e})"), "ask for fewer")
+    })?;
     match cli.command {
         Command::Demo(args) => demo::run(args, output),
         Command::Train(args) => train::run(args, output),

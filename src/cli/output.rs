@@ -72,7 +72,9 @@ impl Output {
             bar.set_style(style);
         }
         bar.set_prefix(what.to_owned());
-        bar.enable_steady_tick(Duration::from_millis(200));
+        if self.is_terminal() {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
         bar
     }
 }

@@ -87,6 +87,19 @@ impl Plan {
         &self.placement.device
     }
 
+    /// Refuses a training on the CPU that cannot fit into memory. The mapped file is there already, and its pages can be
+    /// taken back.
+    ///
+    /// # Errors
+    /// [`crate::Error::Memory`].
+    pub fn admit(&self) -> Result<()> {
+        if !matches!(self.placement.device, Resolved::Cpu) {
+            return Ok(());
+        }
+        let remedy = "lower --dim, --batch-size or --threads";
+        system::Memory::now().admit("the training", self.memory.peak.saturating_sub(self.memory.data), remedy)
+    }
+
     /// Which device and why, what will be trained, and a warning where memory is short.
     pub fn remark(&self, output: &Output) {
         let config = &self.config;

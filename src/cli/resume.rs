@@ -40,11 +40,12 @@ pub struct Cadence {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Notes {
     /// DATA, from the root.
+    #[serde(with = "super::paths::exact")]
     pub data: PathBuf,
     /// `cpu` or `cuda:N`.
     pub device: String,
-    /// The run that was started from, as it was named.
-    pub warm_start: Option<PathBuf>,
+    /// The run that was started from, as it was named; for people.
+    pub warm_start: Option<String>,
     /// Bytes of metrics written before.
     pub metrics: u64,
     every: u64,
@@ -82,8 +83,7 @@ impl Notes {
     /// # Errors
     /// As [`Config::to_toml`].
     pub fn settings(&self, config: &Config) -> Result<String> {
-        let start =
-            self.warm_start.as_ref().map(|run| format!("# started from {:?}\n", run.display().to_string()));
+        let start = self.warm_start.as_ref().map(|run| format!("# started from {run:?}\n"));
         Ok(start.unwrap_or_default() + &config.to_toml()?)
     }
 }

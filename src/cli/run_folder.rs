@@ -1,12 +1,12 @@
 //! A run folder as it is read by whoever uses its model.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use super::{output::Output, run_writer};
+use super::{output::Output, run_writer, system::Memory};
 use crate::{
     data::Interactions,
     error::{Error, Result},
-    model::{Model, load_ids},
+    model::{MODEL_FILE, Model, load_ids},
 };
 
 /// A trained model with its external ids.
@@ -25,6 +25,10 @@ impl Run {
     /// As [`Model::load`] and [`load_ids`]; [`Error::Data`] if the two do not belong together.
     pub fn open(path: &Path) -> Result<Self> {
         run_writer::look(path)?;
+        // The file, and at least as much again for its numbers.
+        let file = if path.is_dir() { path.join(MODEL_FILE) } else { path.into() };
+        let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
+        Memory::now().admit("the model", 2 * bytes, "stop what else runs on it")?;
         let (model, ids) = (Model::load(path)?, load_ids(path)?);
         if let Some(ids) = &ids {
             fits(&model, ids, "ids.macr of the run")?;

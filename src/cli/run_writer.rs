@@ -250,10 +250,12 @@ impl RunWriter {
             return self.appear();
         }
         let folder = self.folder.join(CHECKPOINTS);
-        self.saving = Some(thread::spawn(move || {
+        let path = folder.clone();
+        let saving = thread::Builder::new().spawn(move || {
             fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
             save(&folder)
-        }));
+        });
+        self.saving = Some(saving.map_err(Error::io("start a thread to write", path))?);
         Ok(())
     }
 

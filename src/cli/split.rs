@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::{
+    memory,
     output::{Output, grouped},
+    paths,
+    system::Memory,
     target::Target,
 };
 use crate::{
@@ -106,10 +109,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let plan = args.plan()?;
     let target = Target::new(&args.out, args.force)?;
     let data = super::open_data(&args.data, output)?;
+    Memory::now().admit("the split", memory::splitting(&data), "stop what else runs on it")?;
     let (result, report) = split::split(&data, &plan)?;
     target.save(&result)?;
     if args.json {
-        output.json(&serde_json::json!({ "file": args.out, "plan": plan, "report": report }));
+        output.json(&serde_json::json!({ "file": paths::shown(&args.out), "plan": plan, "report": report }));
         return Ok(());
     }
     output.result(format_args!(

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Instant};
 
 use super::{
     output::{Output, grouped},
+    paths,
+    system::Memory,
     target::Target,
 };
 use crate::{
@@ -102,7 +104,12 @@ impl Args {
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let target = Target::new(&args.out, args.force)?;
     let start = Instant::now();
-    let (data, truth) = synth::generate(&args.spec())?;
+    let spec = args.spec();
+    // The file, which has every interaction twice, and the sorting of pairs of 8 bytes.
+    let need = u64::from(spec.users) * 16 + u64::from(spec.items) * 16;
+    let need = need.saturating_add(spec.interactions.saturating_mul(16));
+    Memory::now().admit("the data", need, "lower --users, --items or --interactions")?;
+    let (data, truth) = synth::generate(&spec)?;
     let seconds = start.elapsed().as_secs_f64();
     target.save(&data)?;
     let truth_path = args.truth.then(|| args.out.with_extension("truth.safetensors"));
@@ -113,8 +120,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let interactions = train + valid + test;
     if args.json {
         output.json(&serde_json::json!({
-            "file": args.out,
-            "truth": truth_path,
+            "file": paths::shown(&args.out),
+            "truth": truth_path.as_deref().map(paths::shown),
             "spec": truth.spec,
             "train": train,
             "valid": valid,

@@ -4,6 +4,8 @@ use std::{fs, path::Path};
 
 use sysinfo::{CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
 
+use crate::error::{Error, Result};
+
 /// Main memory, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
@@ -11,20 +13,70 @@ pub struct Memory {
     pub total: u64,
     /// What can be had without swapping.
     pub available: u64,
+    /// What can be had at all.
+    most: u64,
+    /// What sets that limit, if it is not what the machine has.
+    limit: Option<&'static str>,
 }
 
 impl Memory {
     /// As it is now.
     pub fn now() -> Self {
-        let kind = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+        let kind = RefreshKind::nothing().with_memory(MemoryRefreshKind::everything());
         let system = System::new_with_specifics(kind);
-        let (mut total, mut available) = (system.total_memory(), system.available_memory());
+        let (total, available) = (system.total_memory(), system.available_memory());
+        let most = available.saturating_add(system.free_swap());
+        let mut memory = Memory { total, available, most, limit: None };
         if let Some(limits) = system.cgroup_limits().filter(|limits| limits.total_memory > 0) {
-            total = total.min(limits.total_memory);
-            available = available.min(limits.free_memory);
+            memory.total = total.min(limits.total_memory);
+            // Not what the container has as free: there, files that were read count as used.
+            let free = limits.total_memory.saturating_sub(limits.rss);
+            memory.available = available.min(free);
+            memory.restrict(free.saturating_add(limits.free_swap), "the container's limit");
         }
-        Memory { total, available }
+        if let Some(free) = free_addresses() {
+            memory.restrict(free, "ulimit -v");
+        }
+        memory
     }
+
+    fn restrict(&mut self, most: u64, limit: &'static str) {
+        if most < self.most {
+            (self.most, self.limit) = (most, Some(limit));
+        }
+    }
+
+    /// Refuses `what`, which needs so many bytes more than are in use now, where they cannot be had.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] with the numbers.
+    pub fn admit(&self, what: &'static str, asked: u64, remedy: &'static str) -> Result<()> {
+        let &Memory { most: available, limit, .. } = self;
+        if asked > available {
+            return Err(Error::Memory { what, asked, available, limit, remedy });
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of addresses that the process may still take, where that is limited.
+#[cfg(target_os = "linux")]
+fn free_addresses() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the place is one for the answer.
+    let asked = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
+    if asked != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
+        return None;
+    }
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let used = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?.trim().strip_suffix(" kB")?;
+    Some(limit.rlim_cur.saturating_sub(used.parse::<u64>().ok()? << 10))
+}
+
+/// Elsewhere it is not known.
+#[cfg(not(target_os = "linux"))]
+fn free_addresses() -> Option<u64> {
+    None
 }
 
 /// Model of the processor, if the system tells it.

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::{
     output::Output,
+    paths,
     plan::Plan,
     recipes,
     resume::{Cadence, Clock, Notes, Resumed},
@@ -392,9 +393,10 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     if args.dry_run {
         return plan.print(args.json, output);
     }
+    plan.admit()?;
     plan.remark(output);
     let mut notes = Notes::new(path, plan.device(), resumed.as_ref().map(|r| &r.notes), args.cadence)?;
-    notes.warm_start = args.warm_start.clone().or(notes.warm_start);
+    notes.warm_start = args.warm_start.as_deref().map(paths::shown).or(notes.warm_start);
     let mut trainer = Trainer::on(plan.device(), &data, config)?.carved(carved);
     if let Some(run) = &args.warm_start {
         trainer = warm_start::start(trainer, run, &data, output)?;

@@ -6,6 +6,7 @@ use std::{
     io::Write,
     ops::Range,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use bytemuck::{Pod, Zeroable};
@@ -187,9 +188,10 @@ pub struct Interactions {
     item_ids: Option<(Range<usize>, Range<usize>)>,
     provenance: Range<usize>,
     checksum: u128,
-    /// Offsets of an absent split: all rows empty.
-    no_users: Vec<u64>,
-    no_items: Vec<u64>,
+    /// Offsets of an absent split: all rows empty. Made when they are asked for, since the file may be small and name
+    /// billions of rows.
+    no_users: OnceLock<Vec<u64>>,
+    no_items: OnceLock<Vec<u64>>,
 }
 
 impl Interactions {
@@ -309,8 +311,8 @@ impl Interactions {
             item_ids: ids(Section::ItemIdOffsets, Section::ItemIdBytes),
             provenance: find(Section::Provenance, WHOLE).unwrap_or(0..0),
             checksum: identity(users, items, &entries),
-            no_users: vec![0; users as usize + 1],
-            no_items: vec![0; items as usize + 1],
+            no_users: OnceLock::new(),
+            no_items: OnceLock::new(),
             bytes,
         };
         this.check_indices().map_err(|problem| damaged(path, problem))?;
@@ -319,25 +321,30 @@ impl Interactions {
 
     /// A checksum only shows that the bytes are those that were written; this shows that they can be indexed with.
     fn check_indices(&self) -> Result<(), &'static str> {
-        for split in self.splits.iter().filter(|s| s.user_offsets.is_some()) {
+        for split in Split::ALL {
+            let sections = &self.splits[split as usize];
+            let Some(user_offsets) = &sections.user_offsets else {
+                if sections.timestamps.is_some() || sections.weights.is_some() {
+                    return Err("an absent split has times or weights");
+                }
+                continue;
+            };
             let lengths = [
-                (split.user_offsets.clone().unwrap_or_default(), 8, self.users as usize + 1),
-                (split.item_offsets.clone(), 8, self.items as usize + 1),
+                (user_offsets, 8, self.users as usize + 1),
+                (&sections.item_offsets, 8, self.items as usize + 1),
             ];
             if lengths.iter().any(|(range, width, n)| range.len() != width * n)
-                || split.user_items.len() != split.item_users.len()
-                || !split.user_items.len().is_multiple_of(4)
+                || sections.user_items.len() != sections.item_users.len()
+                || !sections.user_items.len().is_multiple_of(4)
             {
                 return Err("a section has the wrong length");
             }
-            let nnz = split.user_items.len() / 4;
-            if split.timestamps.as_ref().is_some_and(|t| t.len() != 8 * nnz)
-                || split.weights.as_ref().is_some_and(|w| w.len() != 4 * nnz)
+            let nnz = sections.user_items.len() / 4;
+            if sections.timestamps.as_ref().is_some_and(|t| t.len() != 8 * nnz)
+                || sections.weights.as_ref().is_some_and(|w| w.len() != 4 * nnz)
             {
                 return Err("a section has the wrong length");
             }
-        }
-        for split in Split::ALL {
             check_csr(self.by_user(split), self.items)?;
             check_csr(self.by_item(split), self.users)?;
         }
@@ -369,7 +376,7 @@ impl Interactions {
 
     /// Number of interactions of `split`.
     pub fn count(&self, split: Split) -> u64 {
-        self.by_user(split).nnz()
+        (self.splits[split as usize].user_items.len() / size_of::<u32>()) as u64
     }
 
     /// Items by user: `[U]` rows.
@@ -377,7 +384,7 @@ impl Interactions {
         let s = &self.splits[split as usize];
         match &s.user_offsets {
             Some(offsets) => Csr { offsets: self.slice(offsets), indices: self.slice(&s.user_items) },
-            None => Csr { offsets: &self.no_users, indices: &[] },
+            None => Csr { offsets: empty_rows(&self.no_users, self.users), indices: &[] },
         }
     }
 
@@ -386,7 +393,7 @@ impl Interactions {
         let s = &self.splits[split as usize];
         match &s.user_offsets {
             Some(_) => Csr { offsets: self.slice(&s.item_offsets), indices: self.slice(&s.item_users) },
-            None => Csr { offsets: &self.no_items, indices: &[] },
+            None => Csr { offsets: empty_rows(&self.no_items, self.items), indices: &[] },
         }
     }
 
@@ -446,6 +453,10 @@ impl Interactions {
     fn slice<T: Pod>(&self, range: &Range<usize>) -> &[T] {
         bytemuck::cast_slice(&self.bytes[range.clone()])
     }
+}
+
+fn empty_rows(offsets: &OnceLock<Vec<u64>>, rows: u32) -> &[u64] {
+    offsets.get_or_init(|| vec![0; rows as usize + 1])
 }
 
 /// What is under no checksum must be zero: every bit of a file is then known to be as it was written.

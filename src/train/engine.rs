@@ -132,10 +132,10 @@ impl<'a> Engine<'a> {
     }
 
     /// As [`Backend::is_finite`]; a log posterior that is finite says it of ExpoMF.
-    pub fn is_finite(&self) -> bool {
+    pub fn is_finite(&mut self) -> Result<bool> {
         match self {
             Engine::Steps { backend, .. } => backend.is_finite(),
-            Engine::Em { .. } => true,
+            Engine::Em { .. } => Ok(true),
         }
     }
 

@@ -147,6 +147,19 @@ impl<'a> Trainer<'a> {
                 "give the data that it began with, or train a new run",
             ));
         }
+        let Progress { epochs, steps, .. } = checkpoint.progress;
+        let (in_epoch, step) = (self.steps_per_epoch(), checkpoint.state.step);
+        if steps >= in_epoch
+            || epochs.checked_mul(in_epoch).and_then(|all| all.checked_add(steps)) != Some(step)
+        {
+            return Err(Error::data(
+                format!(
+                    "the checkpoint says that it was taken after {step} steps, and after {epochs} epochs of {in_epoch} \
+                     steps and {steps} more"
+                ),
+                "continue from another checkpoint, or train a new run",
+            ));
+        }
         self.engine.restore(&checkpoint.state)?;
         Ok(Trainer { progress: checkpoint.progress.clone(), best: checkpoint.best.clone(), ..self })
     }
@@ -259,7 +272,7 @@ impl<'a> Trainer<'a> {
                 samples: self.engine.samples(epochs * steps, steps),
                 seconds: std::mem::take(&mut self.progress.seconds),
             };
-            if !epoch.loss.is_finite() || !self.engine.is_finite() {
+            if !epoch.loss.is_finite() || !self.engine.is_finite()? {
                 let what = match epoch.loss.is_finite() {
                     true => "a parameter left the finite numbers".into(),
                     false => format!("the loss became {}", epoch.loss),

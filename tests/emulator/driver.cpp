@@ -3,10 +3,12 @@
 // Work given to a stream is kept and done only when the host waits for it, as late as a real device may do it, so a
 // missing synchronisation shows. Rules that a real driver enforces are enforced: nothing may wait inside a capture, a
 // launch must fit the kernel, memory must have been allocated.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -33,6 +35,9 @@ enum Status : int {
     INVALID_HANDLE = 400,
     NOT_FOUND = 500,
     LAUNCH_FAILED = 719,
+    DEVICE_UNAVAILABLE = 46,
+    ECC_UNCORRECTABLE = 214,
+    ILLEGAL_ADDRESS = 700,
     CAPTURE_UNSUPPORTED = 900,
     CAPTURE_INVALIDATED = 901,
 };
@@ -174,41 +179,98 @@ const char *name_of(int status) {
         case INVALID_HANDLE: return "CUDA_ERROR_INVALID_HANDLE";
         case NOT_FOUND: return "CUDA_ERROR_NOT_FOUND";
         case LAUNCH_FAILED: return "CUDA_ERROR_LAUNCH_FAILED";
+        case DEVICE_UNAVAILABLE: return "CUDA_ERROR_DEVICE_UNAVAILABLE";
+        case ECC_UNCORRECTABLE: return "CUDA_ERROR_ECC_UNCORRECTABLE";
+        case ILLEGAL_ADDRESS: return "CUDA_ERROR_ILLEGAL_ADDRESS";
         case CAPTURE_UNSUPPORTED: return "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED";
         case CAPTURE_INVALIDATED: return "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED";
     }
     return "CUDA_ERROR_UNKNOWN";
 }
 
+// Counts calls, and writes `ENTRY NUMBER` lines into the file MACR_EMULATOR_CALLS when the program ends.
+struct Calls {
+    std::map<std::string, uint64_t> number;
+    ~Calls() {
+        FILE *file = fopen(getenv("MACR_EMULATOR_CALLS"), "w");
+        if (!file) return;
+        for (const auto &[entry, calls] : number) fprintf(file, "%s %llu\n", entry.c_str(), (unsigned long long)calls);
+        fclose(file);
+    }
+};
+
+void count(const char *entry) {
+    static const bool counted = getenv("MACR_EMULATOR_CALLS");
+    if (!counted) return;
+    static Calls calls;
+    Lock lock;
+    ++calls.number[entry];
+}
+
+// A device that fails: MACR_EMULATOR_FAIL=ENTRY:N:STATUS has the N-th call (from 1) of an entry point do nothing and return
+// STATUS, as have all calls after it, as on a device that is lost, unless STATUS is out of memory. The file
+// MACR_EMULATOR_FAILED appears then.
+Status struck(const char *entry) {
+    count(entry);
+    struct Plan {
+        char entry[64] = "";
+        unsigned long long number = 0;
+        int status = 0;
+    };
+    static const Plan plan = [] {
+        Plan read;
+        const char *text = getenv("MACR_EMULATOR_FAIL");
+        if (text) sscanf(text, "%63[^:]:%llu:%d", read.entry, &read.number, &read.status);
+        return read;
+    }();
+    if (!plan.number) return SUCCESS;
+    static std::atomic<unsigned long long> calls{0};
+    static std::atomic<bool> lost{false};
+    if (!lost) {
+        if (strcmp(entry, plan.entry) != 0 || ++calls != plan.number) return SUCCESS;
+        if (FILE *file = fopen(getenv("MACR_EMULATOR_FAILED"), "w")) fclose(file);
+        lost = plan.status != OUT_OF_MEMORY;
+    }
+    return error(Status(plan.status), "the device failed, as a test asked for");
+}
+
 }  // namespace
 
+#define ENTRY \
+    if (Status status = struck(__func__)) return status
 #define API extern "C" __attribute__((visibility("default"))) int
 
 // ---- device and context
 
-API cuInit(unsigned) { return SUCCESS; }
+API cuInit(unsigned) { ENTRY; return SUCCESS; }
 API cuDriverGetVersion(int *version) {
+    ENTRY;
     *version = 13000;
     return SUCCESS;
 }
 API cuDeviceGetCount(int *count) {
+    ENTRY;
     *count = 1;
     return SUCCESS;
 }
 API cuDeviceGet(int *device, int ordinal) {
+    ENTRY;
     if (ordinal != 0) return error(INVALID_DEVICE, "invalid device ordinal");
     *device = 0;
     return SUCCESS;
 }
 API cuDeviceGetName(char *name, int length, int) {
+    ENTRY;
     snprintf(name, size_t(length), "CUDA emulator");
     return SUCCESS;
 }
 API cuDeviceTotalMem_v2(size_t *bytes, int) {
+    ENTRY;
     *bytes = memory_size();
     return SUCCESS;
 }
 API cuDeviceGetAttribute(int *value, int attribute, int) {
+    ENTRY;
     static const std::map<int, int> values = {
         {1, 1024},    // MAX_THREADS_PER_BLOCK
         {8, 48 << 10},  // MAX_SHARED_MEMORY_PER_BLOCK
@@ -230,19 +292,23 @@ API cuDeviceGetAttribute(int *value, int attribute, int) {
     return SUCCESS;
 }
 API cuDevicePrimaryCtxRetain(void **context, int) {
+    ENTRY;
     *context = &context_handle;
     return SUCCESS;
 }
-API cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+API cuDevicePrimaryCtxRelease_v2(int) { ENTRY; return SUCCESS; }
 API cuCtxGetCurrent(void **context) {
+    ENTRY;
     *context = current_context;
     return SUCCESS;
 }
 API cuCtxSetCurrent(void *context) {
+    ENTRY;
     current_context = context;
     return SUCCESS;
 }
 API cuCtxSynchronize() {
+    ENTRY;
     Lock lock;
     if (Status status = wait("synchronising")) return status;
     return drain_all();
@@ -259,22 +325,26 @@ API cuGetErrorString(int status, const char **text) {
 // ---- modules and functions
 
 API cuModuleLoadData(void **module, const void *image) {
+    ENTRY;
     if (!image) return error(INVALID_IMAGE, "no image");
     *module = &module_handle;
     return SUCCESS;
 }
-API cuModuleUnload(void *) { return SUCCESS; }
+API cuModuleUnload(void *) { ENTRY; return SUCCESS; }
 API cuModuleGetFunction(Kernel **function, void *, const char *name) {
+    ENTRY;
     *function = Kernel::find(name);
     return *function ? SUCCESS : error(NOT_FOUND, std::string("no kernel is named ") + name);
 }
 API cuFuncGetParamInfo(Kernel *function, size_t index, size_t *offset, size_t *bytes) {
+    ENTRY;
     if (index > 0) return error(INVALID_VALUE, "kernels take one parameter");
     *offset = 0;
     if (bytes) *bytes = function->parameter_bytes;
     return SUCCESS;
 }
 API cuFuncGetAttribute(int *value, int attribute, Kernel *function) {
+    ENTRY;
     switch (attribute) {
         case 0: *value = int(function->max_threads); return SUCCESS;
         case 1: *value = 0; return SUCCESS;  // static shared memory: not counted here
@@ -283,6 +353,7 @@ API cuFuncGetAttribute(int *value, int attribute, Kernel *function) {
     return error(INVALID_VALUE, "function attribute " + std::to_string(attribute) + " is not emulated");
 }
 API cuFuncSetAttribute(Kernel *function, int attribute, int value) {
+    ENTRY;
     Lock lock;
     if (attribute != 8) {
         return error(INVALID_VALUE, "function attribute " + std::to_string(attribute) + " is not emulated");
@@ -293,6 +364,7 @@ API cuFuncSetAttribute(Kernel *function, int attribute, int value) {
 }
 API cuLaunchKernel(Kernel *function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
                    unsigned block_y, unsigned block_z, unsigned shared, Stream *stream, void **parameters, void **) {
+    ENTRY;
     Lock lock;
     uint64_t threads = uint64_t(block_x) * block_y * block_z, blocks = uint64_t(grid_x) * grid_y * grid_z;
     auto refuse = [&](const std::string &why) { return error(INVALID_VALUE, std::string(function->name) + ": " + why); };
@@ -319,22 +391,26 @@ API cuLaunchKernel(Kernel *function, unsigned grid_x, unsigned grid_y, unsigned 
 // ---- memory
 
 API cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
+    ENTRY;
     Lock lock;
     *total = memory_size();
     *free_bytes = *total - allocated;
     return SUCCESS;
 }
 API cuMemAllocAsync(uint64_t *pointer, size_t bytes, Stream *stream) {
+    ENTRY;
     Lock lock;
     if (stream->capturing) return captured(stream, "allocating");
     return allocate(pointer, bytes);
 }
 API cuMemFreeAsync(uint64_t pointer, Stream *stream) {
+    ENTRY;
     Lock lock;
     if (stream->capturing) return captured(stream, "freeing");
     return submit(stream, [=] { return release(pointer); });
 }
 API cuMemHostAlloc(void **pointer, size_t bytes, unsigned) {
+    ENTRY;
     Lock lock;
     *pointer = malloc(bytes);
     if (!*pointer) return error(OUT_OF_MEMORY, "out of host memory");
@@ -343,6 +419,7 @@ API cuMemHostAlloc(void **pointer, size_t bytes, unsigned) {
     return SUCCESS;
 }
 API cuMemFreeHost(void *pointer) {
+    ENTRY;
     Lock lock;
     if (Status status = wait("freeing pinned memory")) return status;
     pinned_memory.erase(reinterpret_cast<uintptr_t>(pointer));
@@ -350,6 +427,7 @@ API cuMemFreeHost(void *pointer) {
     return SUCCESS;
 }
 API cuMemsetD8Async(uint64_t pointer, unsigned char value, size_t bytes, Stream *stream) {
+    ENTRY;
     Lock lock;
     if (!on_device(pointer, bytes)) return not_on_device("memset");
     return submit(stream, [=] {
@@ -358,6 +436,7 @@ API cuMemsetD8Async(uint64_t pointer, unsigned char value, size_t bytes, Stream 
     });
 }
 API cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, Stream *stream) {
+    ENTRY;
     Lock lock;
     if (!on_device(to, bytes)) return not_on_device("copy to the device");
     if (pinned(from, bytes)) {
@@ -376,6 +455,7 @@ API cuMemcpyHtoDAsync_v2(uint64_t to, const void *from, size_t bytes, Stream *st
     });
 }
 API cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, Stream *stream) {
+    ENTRY;
     Lock lock;
     if (!on_device(from, bytes)) return not_on_device("copy from the device");
     Operation copy = [=] {
@@ -389,6 +469,7 @@ API cuMemcpyDtoHAsync_v2(void *to, uint64_t from, size_t bytes, Stream *stream) 
     return copy();
 }
 API cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, Stream *stream) {
+    ENTRY;
     Lock lock;
     if (!on_device(to, bytes) || !on_device(from, bytes)) return not_on_device("copy on the device");
     return submit(stream, [=] {
@@ -400,12 +481,14 @@ API cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t bytes, Stream *strea
 // ---- streams and events
 
 API cuStreamCreate(Stream **stream, unsigned) {
+    ENTRY;
     Lock lock;
     *stream = new Stream;
     streams.push_back(*stream);
     return SUCCESS;
 }
 API cuStreamDestroy_v2(Stream *stream) {
+    ENTRY;
     Lock lock;
     Status status = drain(stream);
     streams.erase(std::find(streams.begin(), streams.end(), stream));
@@ -413,11 +496,13 @@ API cuStreamDestroy_v2(Stream *stream) {
     return status;
 }
 API cuStreamSynchronize(Stream *stream) {
+    ENTRY;
     Lock lock;
     if (stream->capturing) return captured(stream, "synchronising");
     return drain(stream);
 }
 API cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
+    ENTRY;
     Lock lock;
     Stream *other = event->stream;
     if (!other) return SUCCESS;
@@ -426,16 +511,19 @@ API cuStreamWaitEvent(Stream *stream, Event *event, unsigned) {
     return submit(stream, [=] { return drain_living(other); });
 }
 API cuEventCreate(Event **event, unsigned) {
+    ENTRY;
     *event = new Event;
     return SUCCESS;
 }
 API cuEventDestroy_v2(Event *event) {
+    ENTRY;
     Lock lock;
     Status status = drain_living(event->stream);
     delete event;
     return status;
 }
 API cuEventRecord(Event *event, Stream *stream) {
+    ENTRY;
     Lock lock;
     if (stream->capturing) return captured(stream, "recording an event");
     event->stream = stream;
@@ -445,11 +533,13 @@ API cuEventRecord(Event *event, Stream *stream) {
     });
 }
 API cuEventSynchronize(Event *event) {
+    ENTRY;
     Lock lock;
     return drain_living(event->stream);
 }
-API cuEventQuery(Event *event) { return cuEventSynchronize(event); }
+API cuEventQuery(Event *event) { ENTRY; return cuEventSynchronize(event); }
 API cuEventElapsedTime_v2(float *milliseconds, Event *start, Event *end) {
+    ENTRY;
     Lock lock;
     *milliseconds = std::chrono::duration<float, std::milli>(end->time - start->time).count();
     return SUCCESS;
@@ -458,6 +548,7 @@ API cuEventElapsedTime_v2(float *milliseconds, Event *start, Event *end) {
 // ---- graphs
 
 API cuStreamBeginCapture_v2(Stream *stream, int) {
+    ENTRY;
     Lock lock;
     if (stream->capturing) return error(INVALID_VALUE, "the stream is already captured");
     stream->capturing = true;
@@ -467,6 +558,7 @@ API cuStreamBeginCapture_v2(Stream *stream, int) {
     return SUCCESS;
 }
 API cuStreamEndCapture(Stream *stream, Graph **graph) {
+    ENTRY;
     Lock lock;
     *graph = nullptr;
     if (!stream->capturing) return error(INVALID_VALUE, "the stream is not captured");
@@ -478,15 +570,18 @@ API cuStreamEndCapture(Stream *stream, Graph **graph) {
     return SUCCESS;
 }
 API cuStreamIsCapturing(Stream *stream, int *status) {
+    ENTRY;
     *status = stream->capturing ? 1 : 0;
     return SUCCESS;
 }
 API cuGraphInstantiateWithFlags(Graph **executable, Graph *graph, unsigned long long) {
+    ENTRY;
     *executable = new Graph(*graph);
     return SUCCESS;
 }
-API cuGraphUpload(Graph *, Stream *) { return SUCCESS; }
+API cuGraphUpload(Graph *, Stream *) { ENTRY; return SUCCESS; }
 API cuGraphLaunch(Graph *executable, Stream *stream) {
+    ENTRY;
     Lock lock;
     for (const Operation &operation : executable->operations) {
         if (Status status = submit(stream, operation)) return status;
@@ -494,10 +589,12 @@ API cuGraphLaunch(Graph *executable, Stream *stream) {
     return SUCCESS;
 }
 API cuGraphExecDestroy(Graph *executable) {
+    ENTRY;
     delete executable;
     return SUCCESS;
 }
 API cuGraphDestroy(Graph *graph) {
+    ENTRY;
     delete graph;
     return SUCCESS;
 }

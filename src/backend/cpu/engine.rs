@@ -142,12 +142,12 @@ impl Backend for Cpu<'_> {
         Ok(())
     }
 
-    fn is_finite(&self) -> bool {
+    fn is_finite(&mut self) -> Result<bool> {
         let branches = [&self.user_branch, &self.item_branch].into_iter().flatten();
-        self.users.is_finite()
+        Ok(self.users.is_finite()
             && self.items.is_finite()
             && branches.into_iter().all(Branch::is_finite)
-            && self.item_bias.iter().all(|bias| bias.values().iter().all(|x| x.is_finite()))
+            && self.item_bias.iter().all(|bias| bias.values().iter().all(|x| x.is_finite())))
     }
 
     fn exchange(&mut self, exchange: &mut Exchange<'_>) -> Result<()> {

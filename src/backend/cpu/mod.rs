@@ -6,6 +6,7 @@ pub mod apply;
 pub mod bias;
 pub mod branch;
 pub mod ceiling;
+pub mod divergence;
 mod engine;
 pub mod expomf;
 pub mod gather;

@@ -8,6 +8,7 @@ use super::{
     batch::Batch,
     bias::Bias,
     branch::{Branch, Mlp, Mlps},
+    divergence::Divergence,
     gather::{self, Gather, Gathered},
     memory::{check, chunk, divided, slots},
     penalty::Penalty,
@@ -65,6 +66,7 @@ pub struct Cuda<'a> {
     all_pairs: Option<AllPairs>,
     penalty: Option<Penalty>,
     apply: Apply,
+    divergence: Divergence,
     /// Where parameters arrive on the host, from the first time on that they do.
     host: Option<[Pinned<f32>; 2]>,
 }
@@ -172,6 +174,7 @@ impl<'a> Cuda<'a> {
                 .map(|form| AllPairs::new(device, form, sampler.batch()))
                 .transpose()?,
             apply,
+            divergence: Divergence::new(device)?,
             host: None,
             device: device.clone(),
             sampler,
@@ -247,6 +250,13 @@ impl Backend for Cuda<'_> {
         self.step += steps;
         losses.copy_from_slice(&self.apply.losses.read()?);
         Ok(())
+    }
+
+    fn is_finite(&mut self) -> Result<bool> {
+        // Branches are small.
+        let branches = self.each_branch(|branch| branch.read(self.step), Mlp::read)?;
+        let branches = branches.iter().flatten().all(model::Branch::is_finite);
+        Ok(self.divergence.all_finite(&[&self.users.p, &self.items.p])? && branches)
     }
 
     fn exchange(&mut self, exchange: &mut Exchange<'_>) -> Result<()> {

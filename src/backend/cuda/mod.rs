@@ -13,6 +13,7 @@ pub mod branch;
 pub mod buffer;
 pub mod ceiling;
 pub mod device;
+pub mod divergence;
 mod engine;
 pub mod expomf;
 mod failure;

@@ -56,6 +56,7 @@ pub const BRANCH_THREADS: u32 = 256;
 pub const BRANCH_BLOCKS: u32 = 128;
 pub const BRANCH_UNITS: u32 = 32;
 pub const METRICS_THREADS: u32 = 256;
+pub const DIVERGENCE_THREADS: u32 = 256;
 pub const CEILING_THREADS: u32 = 256;
 pub const CEILING_COLUMNS: u32 = 64;
 pub const CEILING_ROWS: u32 = 32;
@@ -923,6 +924,25 @@ const _: () = {
     ["Offset of field: Metrics::k"][::core::mem::offset_of!(Metrics, k) - 76usize];
     ["Offset of field: Metrics::item_count"][::core::mem::offset_of!(Metrics, item_count) - 80usize];
     ["Offset of field: Metrics::unused"][::core::mem::offset_of!(Metrics, unused) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct Divergence {
+    pub words: *const u32,
+    pub found: *mut u32,
+    pub length: u64,
+    pub high: u32,
+    pub low: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of Divergence"][::core::mem::size_of::<Divergence>() - 32usize];
+    ["Alignment of Divergence"][::core::mem::align_of::<Divergence>() - 8usize];
+    ["Offset of field: Divergence::words"][::core::mem::offset_of!(Divergence, words) - 0usize];
+    ["Offset of field: Divergence::found"][::core::mem::offset_of!(Divergence, found) - 8usize];
+    ["Offset of field: Divergence::length"][::core::mem::offset_of!(Divergence, length) - 16usize];
+    ["Offset of field: Divergence::high"][::core::mem::offset_of!(Divergence, high) - 24usize];
+    ["Offset of field: Divergence::low"][::core::mem::offset_of!(Divergence, low) - 28usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

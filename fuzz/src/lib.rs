@@ -1,0 +1,58 @@
+//! What a fuzzer does with an input, for each thing that macr reads. Whatever the input, the answer is data or an error:
+//! never a panic, and never more memory than [`MEMORY`] says.
+//!
+//! `scripts/fuzz` runs the targets; `tests/fuzz.rs` replays their corpora as part of the ordinary tests.
+
+mod arguments;
+mod checkpoint;
+mod config;
+mod import;
+mod interactions;
+mod memory;
+mod model;
+
+use std::{fs, path::PathBuf, sync::OnceLock};
+
+use tempfile::TempDir;
+
+/// What a target does with an input.
+pub type Target = fn(&[u8]);
+
+/// The targets by name.
+pub const TARGETS: [(&str, Target); 6] = [
+    ("import", import::run),
+    ("interactions", interactions::run),
+    ("model", model::run),
+    ("checkpoint", checkpoint::run),
+    ("config", config::run),
+    ("arguments", arguments::run),
+];
+
+/// Bytes that may be allocated at a time: so many for each of the input, and so many for any input.
+pub const MEMORY: (usize, usize) = (10, 16 << 20);
+
+/// Gives `input` to the target of this name.
+pub fn run(name: &str, input: &[u8]) {
+    // One thread, the fuzzer's own: nothing waits, and what is covered depends on the input alone.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
+    let (_, target) = TARGETS.into_iter().find(|(known, _)| *known == name).expect("a target of this name");
+    // Once for what it makes only once.
+    static WARM: OnceLock<()> = OnceLock::new();
+    WARM.get_or_init(|| target(b""));
+    let peak = memory::peak_of(|| target(input));
+    let most = MEMORY.0 * input.len() + MEMORY.1;
+    assert!(peak <= most, "{peak} bytes of memory for an input of {} bytes: at most {most}", input.len());
+}
+
+/// A folder for this process's inputs as files; `TMPDIR` should be in memory.
+fn folder() -> PathBuf {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
+    FOLDER.get_or_init(|| tempfile::tempdir().expect("a folder for files")).path().into()
+}
+
+/// `bytes` as a file.
+fn file(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder().join(name);
+    fs::write(&path, bytes).expect("a file in memory");
+    path
+}
