@@ -345,8 +345,11 @@ impl Interactions {
             {
                 return Err("a section has the wrong length");
             }
-            check_csr(self.by_user(split), self.items)?;
-            check_csr(self.by_item(split), self.users)?;
+            let by_user = check_csr(self.by_user(split), self.items, |user, item| (user, item))?;
+            let by_item = check_csr(self.by_item(split), self.users, |item, user| (user, item))?;
+            if by_user != by_item {
+                return Err("users by item are not those of items by user");
+            }
         }
         for (ids, n) in [(&self.user_ids, self.users), (&self.item_ids, self.items)] {
             if let Some((offsets, text)) = ids {
@@ -477,13 +480,20 @@ fn check_padding(bytes: &[u8], table_end: usize, entries: &[SectionEntry]) -> Re
     Ok(())
 }
 
-fn check_csr(csr: Csr<'_>, columns: u32) -> Result<(), &'static str> {
+/// Makes sure that rows can be indexed with. Returns a sum over the entries, as pairs of user and item, that is the same in
+/// whatever order they stand.
+fn check_csr(
+    csr: Csr<'_>,
+    columns: u32,
+    pair: impl Fn(u32, u32) -> (u32, u32) + Sync,
+) -> Result<u64, &'static str> {
     const ROWS: usize = 4096;
     let (first, last) = (csr.offsets[0], csr.offsets[csr.rows()]);
     if first != 0 || last != csr.nnz() {
         return Err("row offsets do not match the entries");
     }
-    csr.offsets[..csr.rows()].par_chunks(ROWS).enumerate().try_for_each(|(chunk, starts)| {
+    let sums = csr.offsets[..csr.rows()].par_chunks(ROWS).enumerate().map(|(chunk, starts)| {
+        let mut sum = 0u64;
         for k in 0..starts.len() {
             let (start, end) = (starts[k], csr.offsets[chunk * ROWS + k + 1]);
             let Some(row) = (start <= end).then(|| csr.indices.get(start as usize..end as usize)).flatten()
@@ -494,9 +504,22 @@ fn check_csr(csr: Csr<'_>, columns: u32) -> Result<(), &'static str> {
             if row.last().is_some_and(|&id| id >= columns) || !row.windows(2).all(|w| w[0] < w[1]) {
                 return Err("a row is not ascending, or names an id beyond the end");
             }
+            let number = (chunk * ROWS + k) as u32;
+            sum = row.iter().fold(sum, |sum, &column| {
+                let (user, item) = pair(number, column);
+                sum.wrapping_add(mix(u64::from(user) << 32 | u64::from(item)))
+            });
         }
-        Ok(())
-    })
+        Ok(sum)
+    });
+    sums.try_reduce(|| 0, |a, b| Ok(a.wrapping_add(b)))
+}
+
+/// Spreads the bits of a word over all of it (the last step of SplitMix64).
+fn mix(mut word: u64) -> u64 {
+    word = (word ^ word >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    word = (word ^ word >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ word >> 31
 }
 
 fn damaged(path: &Path, problem: &str) -> Error {
