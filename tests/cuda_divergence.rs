@@ -76,16 +76,22 @@ fn the_cpu_finds_the_same() {
 #[test]
 fn a_parameter_that_no_loss_shows_is_found_within_the_epoch() {
     let Some(device) = emulator::device() else { return };
-    // User 40 has nothing, so that no batch draws it.
+    // User 40 has nothing, and there are so many items that no batch of the first epoch draws the last.
     let pairs = (0..40u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 24)));
     let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
-    let data = InteractionsBuilder::new(41, 24)
+    let data = InteractionsBuilder::new(41, 4000)
         .split(Split::Train, Edges::from_pairs(train))
         .split(Split::Test, Edges::from_pairs(test))
         .build()
         .unwrap();
-    for storage in [Storage::F32, Storage::F16] {
+    for (objective, storage, table, row) in [
+        ("bce", Storage::F32, "users", 40),
+        ("bce", Storage::F16, "items", 3999),
+        ("cause", Storage::F32, "items", 3999),
+        ("bs", Storage::F32, "item_bias", 3999),
+    ] {
         let config = Config {
+            objective: objective.into(),
             batch_size: 16,
             dim: 4,
             k: 5,
@@ -98,12 +104,17 @@ fn a_parameter_that_no_loss_shows_is_found_within_the_epoch() {
         for on in [Resolved::Cpu, Resolved::Cuda(device.clone())] {
             let begin = || Trainer::on(&on, &data, config.clone()).unwrap();
             let mut checkpoint = begin().checkpoint().unwrap();
-            let users = checkpoint.state.tensors.iter_mut().find(|tensor| tensor.name == "users.p").unwrap();
-            let Values::F32(values) = &mut users.values else { panic!("numbers") };
+            let name = format!("{table}.p");
+            let tensor = checkpoint.state.tensors.iter_mut().find(|tensor| tensor.name == name).unwrap();
+            let Values::F32(values) = &mut tensor.values else { panic!("numbers") };
             *values.last_mut().unwrap() = f32::INFINITY;
             let error = begin().resume(&checkpoint).unwrap().fit(&mut ()).unwrap_err();
-            assert!(matches!(error, Error::Diverged { epoch: 1, .. }), "{on}, {storage}: {error}");
-            assert!(error.to_string().contains("row 40 of `users`"), "{on}, {storage}: {error}");
+            assert!(
+                matches!(error, Error::Diverged { epoch: 1, .. }),
+                "{on}, {objective}, {storage}: {error}"
+            );
+            let place = format!("row {row} of `{table}`");
+            assert!(error.to_string().contains(&place), "{on}, {objective}, {storage}: {error}");
         }
     }
 }

@@ -253,10 +253,14 @@ impl Backend for Cuda<'_> {
     }
 
     fn is_finite(&mut self) -> Result<bool> {
-        // Branches are small.
+        // Branches and biases are small beside the tables.
         let branches = self.each_branch(|branch| branch.read(self.step), Mlp::read)?;
         let branches = branches.iter().flatten().all(model::Branch::is_finite);
-        Ok(self.divergence.all_finite(&[&self.users.p, &self.items.p])? && branches)
+        let biases = match &self.item_bias {
+            Some(bias) => bias.values.read()?.iter().all(|x| x.is_finite()),
+            None => true,
+        };
+        Ok(self.divergence.all_finite(&[&self.users.p, &self.items.p])? && branches && biases)
     }
 
     fn exchange(&mut self, exchange: &mut Exchange<'_>) -> Result<()> {
