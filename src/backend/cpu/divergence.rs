@@ -14,5 +14,6 @@ pub fn exponents(storage: Storage) -> [u32; 2] {
 /// True if all numbers of `words` are finite.
 pub fn all_finite(words: &[u32], storage: Storage) -> bool {
     let [high, low] = exponents(storage);
-    words.iter().all(|word| word & high != high && word & low != low)
+    // All of them, for a loop that stops early is none of vectors.
+    !words.iter().fold(false, |bad, word| bad | (word & high == high) | (word & low == low))
 }

@@ -3,6 +3,7 @@
 use memmap2::MmapMut;
 use rayon::prelude::*;
 
+use super::divergence;
 use crate::{
     backend::state::{Exchange, Place},
     error::{Error, Result},
@@ -225,9 +226,8 @@ impl Table {
 
     /// True if all parameters are finite.
     pub fn is_finite(&self) -> bool {
-        // A sum of products with zero is zero, or not a number if any factor is not finite.
         with_storage!(self.storage, T => (0..self.rows() as u32).into_par_iter().with_min_len(1024).all(|row| {
-            self.record::<T>(row).p.iter().map(|x| x.widen() * 0.0).sum::<f32>() == 0.0
+            divergence::all_finite(bytemuck::cast_slice(self.record::<T>(row).p), self.storage)
         }))
     }
 
