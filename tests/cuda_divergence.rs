@@ -2,9 +2,10 @@
 #![cfg(feature = "cuda")]
 
 mod emulator;
+mod trainings;
 
 use macr::{
-    Config, Edges, Error, InteractionsBuilder, Split, Storage, Trainer,
+    Config, Error, Split, Storage, Trainer,
     backend::{
         cpu,
         cuda::{Purpose, Stored, divergence::Divergence},
@@ -77,13 +78,7 @@ fn the_cpu_finds_the_same() {
 fn a_parameter_that_no_loss_shows_is_found_within_the_epoch() {
     let Some(device) = emulator::device() else { return };
     // User 40 has nothing, and there are so many items that no batch of the first epoch draws the last.
-    let pairs = (0..40u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 24)));
-    let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
-    let data = InteractionsBuilder::new(41, 4000)
-        .split(Split::Train, Edges::from_pairs(train))
-        .split(Split::Test, Edges::from_pairs(test))
-        .build()
-        .unwrap();
+    let data = trainings::split_within([41, 4000], 40, 24, 6);
     for (objective, storage, table, row) in [
         ("bce", Storage::F32, "users", 40),
         ("bce", Storage::F16, "items", 3999),

@@ -2,9 +2,10 @@
 #![cfg(feature = "cuda")]
 
 mod emulator;
+mod trainings;
 
 use macr::{
-    Config, Edges, Error, InteractionsBuilder, Split, Trainer,
+    Config, Error, Split, Trainer,
     backbone::{Backbone, Propagation},
     device::Resolved,
     objective::{BranchKind, Pairing},
@@ -16,13 +17,7 @@ fn every_allocation_of_a_training_may_fail() {
     if !emulator::refuse_allocation(0) {
         return eprintln!("skipped: a GPU refuses no memory that it has");
     }
-    let pairs = (0..40u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 24)));
-    let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
-    let data = InteractionsBuilder::new(40, 24)
-        .split(Split::Train, Edges::from_pairs(train))
-        .split(Split::Test, Edges::from_pairs(test))
-        .build()
-        .unwrap();
+    let data = trainings::split(40, 24, 6);
     let base = Config {
         objective: "macr".into(),
         c: vec![0.0, 1.0],

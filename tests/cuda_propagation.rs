@@ -2,6 +2,7 @@
 
 mod emulator;
 mod parameters;
+mod trainings;
 
 use std::hash::Hasher;
 
@@ -58,16 +59,7 @@ impl Training {
     }
 
     fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig {
-            alpha: 1e-2,
-            beta: 1e-3,
-            mu: 0.1,
-            nu: 0.1,
-            lambda_int: 0.4,
-            lambda_pop: 0.2,
-            pairing: self.pairing,
-            ..ObjectiveConfig::default()
-        }
+        ObjectiveConfig { pairing: self.pairing, ..trainings::weights() }
     }
 
     fn settings(&self) -> Settings {
@@ -266,13 +258,7 @@ fn what_it_takes_is_known_before() {
 fn a_trainer_trains_lightgcn_on_the_device() {
     let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
-    let pairs = (0..300u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 90)));
-    let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
-    let data = InteractionsBuilder::new(300, 90)
-        .split(Split::Train, Edges::from_pairs(train))
-        .split(Split::Test, Edges::from_pairs(test))
-        .build()
-        .unwrap();
+    let data = trainings::split(300, 90, 6);
     let config = Config {
         backbone: Backbone::LightGcn,
         batch_size: 100,

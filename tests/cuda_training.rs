@@ -2,6 +2,7 @@
 
 mod emulator;
 mod parameters;
+mod trainings;
 
 use std::{hash::Hasher, process::Command};
 
@@ -68,17 +69,7 @@ impl<'a> Training<'a> {
     }
 
     fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig {
-            alpha: 1e-2,
-            beta: 1e-3,
-            mu: 0.1,
-            nu: 0.1,
-            lambda_int: 0.4,
-            lambda_pop: 0.2,
-            reg_form: self.reg_form,
-            pairing: self.pairing,
-            ..ObjectiveConfig::default()
-        }
+        ObjectiveConfig { reg_form: self.reg_form, pairing: self.pairing, ..trainings::weights() }
     }
 
     fn settings(&self) -> Settings {
@@ -297,13 +288,7 @@ fn what_cannot_be_done_is_said() {
 fn a_trainer_trains_on_the_device() {
     let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
-    let pairs = (0..300u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 90)));
-    let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
-    let data = InteractionsBuilder::new(300, 90)
-        .split(Split::Train, Edges::from_pairs(train))
-        .split(Split::Test, Edges::from_pairs(test))
-        .build()
-        .unwrap();
+    let data = trainings::split(300, 90, 6);
     for (objective, ..) in objective::REGISTRY {
         let config = Config {
             objective: (*objective).into(),

@@ -2,6 +2,7 @@
 
 mod emulator;
 mod parameters;
+mod trainings;
 
 use std::{
     fs,
@@ -245,16 +246,6 @@ impl Observer for Notes {
     }
 }
 
-fn split_world() -> Interactions {
-    let pairs = (0..160u32).flat_map(|u| (0..6).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 50)));
-    let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
-    InteractionsBuilder::new(160, 50)
-        .split(Split::Train, Edges::from_pairs(train))
-        .split(Split::Test, Edges::from_pairs(test))
-        .build()
-        .unwrap()
-}
-
 /// Trains in one go, and again stopped at moments that follow from `seed`, each time through files.
 fn stopped_at_any_moment(data: &Interactions, config: &Config, device: &Resolved, seed: u64) {
     let case = format!("{} on {device}, seed {seed}", config.system());
@@ -307,7 +298,7 @@ fn systems() -> impl Iterator<Item = Config> {
 
 #[test]
 fn any_training_can_be_stopped_at_any_moment() {
-    let data = split_world();
+    let data = trainings::split(160, 50, 6);
     for (seed, config) in (0..).zip(systems()) {
         for seed in [seed, seed + 1000] {
             on_threads(1 + seed as usize % 3, || stopped_at_any_moment(&data, &config, &Resolved::Cpu, seed));
@@ -319,7 +310,7 @@ fn any_training_can_be_stopped_at_any_moment() {
 fn any_training_on_a_gpu_can_be_stopped_at_any_moment() {
     let _alone = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(device) = emulator::device() else { return };
-    let data = split_world();
+    let data = trainings::split(160, 50, 6);
     for (seed, config) in (0..).zip(systems()) {
         let config = Config { epochs: 3, ..config };
         stopped_at_any_moment(&data, &config, &Resolved::Cuda(device.clone()), seed);

@@ -1,9 +1,11 @@
 //! Numbers of 16 bits: widened and rounded to the nearest as the crate `half` does; rounded at random without bias; the
 //! random bits; models in every form.
 
+mod trainings;
+
 use half::{bf16, f16};
 use macr::{
-    Edges, Error, Interactions, InteractionsBuilder, Model, Split, Trainer,
+    Error, Model, Split, Trainer,
     config::Config,
     eval::Evaluator,
     storage::{Element, Noise, Storage},
@@ -141,19 +143,9 @@ fn random_bits_are_even_and_neighbours_have_nothing_in_common() {
     assert!(word(1) == word(1) && word(1) != word(2));
 }
 
-fn world() -> Interactions {
-    let pairs = (0..200u32).flat_map(|u| (0..8).map(move |k| (u, (u * 7 + k * k * (k + 3)) % 90)));
-    let (test, train): (Vec<_>, Vec<_>) = pairs.partition(|(u, i)| (u + i) % 5 == 0);
-    InteractionsBuilder::new(200, 90)
-        .split(Split::Train, Edges::from_pairs(train))
-        .split(Split::Test, Edges::from_pairs(test))
-        .build()
-        .unwrap()
-}
-
 #[test]
 fn a_model_is_kept_as_it_was_ranked() {
-    let (data, folder) = (world(), tempfile::tempdir().unwrap());
+    let (data, folder) = (trainings::split(200, 90, 8), tempfile::tempdir().unwrap());
     let mut sizes = Vec::new();
     for storage in Storage::ALL {
         for backbone in [macr::backbone::Backbone::Mf, macr::backbone::Backbone::LightGcn] {
@@ -199,7 +191,7 @@ fn a_model_is_kept_as_it_was_ranked() {
 
 #[test]
 fn moves_below_half_a_unit_add_up() {
-    let data = world();
+    let data = trainings::split(200, 90, 8);
     let train = |storage, learning_rate, epochs| {
         let config = Config {
             storage,
@@ -230,7 +222,7 @@ fn moves_below_half_a_unit_add_up() {
 
 #[test]
 fn beyond_f16_is_divergence() {
-    let data = world();
+    let data = trainings::split(200, 90, 8);
     let config = Config {
         storage: Storage::F16,
         batch_size: 50,
