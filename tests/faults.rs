@@ -171,12 +171,7 @@ fn strike(place: &Place, shim: &Path, scenario: &Scenario<'_>) {
             for (name, whole) in scenario.results.iter().zip(&end) {
                 assert!(place.read(name) == *whole, "{case}: {name} is another after all");
             }
-            // Runs that `reproduce` has finished are not opened again, so that a lock file which was not removed stays: it
-            // means nothing.
-            let stays =
-                |path: &PathBuf| path.ends_with(".macr-lock") && path.with_file_name("result.json").exists();
-            let rests = |path: &PathBuf| is_left_over(path) && !stays(path);
-            let left: Vec<_> = place.files().into_keys().filter(rests).collect();
+            let left: Vec<_> = place.files().into_keys().filter(|path| is_left_over(path)).collect();
             assert!(left.is_empty(), "{case}: {left:?} left over after all");
         }
     }

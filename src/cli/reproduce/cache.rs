@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
     atomic_file::write_atomic,
+    cli::lock::Lock,
     error::{Error, Result},
     model::MODEL_FILE,
 };
@@ -74,7 +75,13 @@ pub fn look(folder: &Path, identity: &str) -> Found {
         return Found::Damaged(format!("{RECORD_FILE} is not as it was written"));
     }
     match model_checksum(folder) {
-        Ok(model) if model == file.record.model => Found::Finished(file.record),
+        Ok(model) if model == file.record.model => {
+            // Left by a process that was killed before it let go: taken, and let go.
+            if Lock::path_in(folder).exists() {
+                drop(Lock::take(folder));
+            }
+            Found::Finished(file.record)
+        }
         Ok(_) => Found::Damaged(format!("{MODEL_FILE} is not as it was written")),
         Err(error) => Found::Damaged(error.to_string()),
     }
