@@ -19,7 +19,7 @@ use macr::{
     },
     data::graph::Graph,
     objective::Layout,
-    storage::{Storage, Stored},
+    storage::{Room, Storage, StoredMut},
 };
 use shapes::Shape;
 
@@ -42,7 +42,10 @@ fn propagation(c: &mut Criterion) {
                     (((state >> 33) * u64::from(rows)) >> 31) as u32
                 })
                 .collect();
-            let values = vec![1f32; rows as usize * Shape::DIM];
+            // In memory as the layers have it.
+            let mut room = Room::new(Storage::F32, rows as usize * Shape::DIM).expect("it fits into memory");
+            let StoredMut::F32(values) = room.view_mut(Storage::F32) else { unreachable!() };
+            values.fill(1.0);
             let offsets = [0, edges];
             let one_row = Csr { offsets: &offsets, indices: &ids };
             let work = Work::new(one_row, None);
@@ -50,7 +53,7 @@ fn propagation(c: &mut Criterion) {
             group.bench_function(format!("gather from {name}"), |b| {
                 b.iter_custom(|times| {
                     timed(times, |team| {
-                        work.chunk_sums(team, one_row, Rows::Dense(Stored::F32(&values)), Shape::DIM);
+                        work.chunk_sums(team, one_row, Rows::Dense(room.view(Storage::F32)), Shape::DIM);
                     })
                 });
             });
@@ -64,7 +67,8 @@ fn propagation(c: &mut Criterion) {
             };
             let tables = [table(shape.users, 0), table(shape.items, 1)];
             let both = [&tables[0], &tables[1]];
-            let mut layers = Team::enter(|team| Propagation::new(graph.clone(), lightgcn, both, team));
+            let mut layers = Team::enter(|team| Propagation::new(graph.clone(), lightgcn, both, team))
+                .expect("it fits into memory");
             group.throughput(Throughput::Bytes(2 * bytes / 4 * storage.bytes() as u64));
             group.bench_function(format!("layer in both directions/{storage}"), |b| {
                 b.iter_custom(|times| timed(times, |team| layers.forward(team, both)));

@@ -16,6 +16,7 @@ pub mod data;
 pub mod device;
 pub mod error;
 pub mod eval;
+mod huge;
 pub mod model;
 mod model_file;
 mod names;

@@ -4,6 +4,8 @@
 //! All compilations execute the same IEEE operations in the same order (fused multiply-add included, in software
 //! where the CPU lacks it), so they give the same bits.
 
+use std::ops::{Deref, DerefMut};
+
 use crate::storage::Element;
 
 /// Lanes of every sum; rows are padded to a multiple of it.
@@ -17,6 +19,41 @@ pub struct Line(pub [f32; LANES]);
 impl Line {
     /// Zeros.
     pub const ZERO: Line = Line([0.0; LANES]);
+}
+
+/// Whole vectors of numbers that grow, each at the beginning of a cache line. A `Vec<f32>` would begin anywhere in one.
+#[derive(Debug, Clone, Default)]
+pub struct Lines(Vec<Line>);
+
+impl Lines {
+    /// `n` zeros.
+    pub fn new(n: usize) -> Self {
+        let mut lines = Lines::default();
+        lines.resize(n);
+        lines
+    }
+
+    /// Makes it `n` numbers, new ones zero.
+    pub fn resize(&mut self, n: usize) {
+        debug_assert!(n.is_multiple_of(LANES), "{n}");
+        self.0.resize(n / LANES, Line::ZERO);
+    }
+}
+
+impl Deref for Lines {
+    type Target = [f32];
+
+    #[inline(always)]
+    fn deref(&self) -> &[f32] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+impl DerefMut for Lines {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [f32] {
+        bytemuck::cast_slice_mut(&mut self.0)
+    }
 }
 
 /// Defines a function whose body is compiled for each of them; callees must be `#[inline(always)]` to take part.

@@ -13,6 +13,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    error::Result,
+    huge::Zeroed,
     names::named,
     sampling::{permutation::mix, philox::philox},
 };
@@ -363,25 +365,28 @@ impl<'a> StoredMut<'a> {
     }
 }
 
-/// Room for numbers, stored in one form or another.
-#[derive(Debug, Clone, Default)]
-pub struct Room {
-    words: Vec<u32>,
-}
+/// Room for numbers, stored in one form or another, at the beginning of a page.
+#[derive(Debug, Default)]
+pub struct Room(Zeroed<u8>);
 
 impl Room {
-    /// For `n` numbers of the form `storage`, all zero. An odd number of halves takes a place more.
-    pub fn new(storage: Storage, n: usize) -> Self {
-        Room { words: vec![0; (n * storage.bytes()).div_ceil(size_of::<u32>())] }
+    /// For `n` numbers of the form `storage`, all zero.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if there is not enough memory.
+    ///
+    /// [`Error::Io`]: crate::Error::Io
+    pub fn new(storage: Storage, n: usize) -> Result<Self> {
+        Zeroed::new(n * storage.bytes()).map(Room)
     }
 
     /// The numbers, as of the form `storage`.
     pub fn view(&self, storage: Storage) -> Stored<'_> {
-        Stored::new(storage, bytemuck::cast_slice(&self.words))
+        Stored::new(storage, &self.0)
     }
 
     /// As [`Room::view`], to be changed.
     pub fn view_mut(&mut self, storage: Storage) -> StoredMut<'_> {
-        StoredMut::new(storage, bytemuck::cast_slice_mut(&mut self.words))
+        StoredMut::new(storage, &mut self.0)
     }
 }

@@ -127,7 +127,7 @@ fn forward_is_the_mean_of_the_layers() {
         let size = propagate(&data, layers, &sizes(&nodes([&p, &q])));
         Team::enter(|team| {
             let mut propagation =
-                Propagation::new(Graph::new(&data), LightGcn { layers, form }, [&p, &q], team);
+                Propagation::new(Graph::new(&data), LightGcn { layers, form }, [&p, &q], team).unwrap();
             assert_eq!(propagation.form(), form);
             propagation.forward(team, [&p, &q]);
             for side in [USERS, ITEMS] {
@@ -175,7 +175,7 @@ fn backward_is_the_same_propagation_with_l2_on_the_rows_of_the_batch() {
         let mut besides = given.clone();
         Team::enter(|team| {
             let mut propagation =
-                Propagation::new(Graph::new(&data), LightGcn { layers, form }, [&p, &q], team);
+                Propagation::new(Graph::new(&data), LightGcn { layers, form }, [&p, &q], team).unwrap();
             propagation.forward(team, [&p, &q]);
             let stride = p.stride();
             // What parameters have besides is not propagated.

@@ -62,7 +62,8 @@ fn run(data: &Interactions, batch: u32, form: Asked) -> Result<(), Box<dyn Error
     let both = [&tables[0], &tables[1]];
     // A propagation of two layers computes all layers but the last for all rows: one.
     let layers = LightGcn { layers: LAYERS, form: macr::backbone::Form::Layers };
-    let mut propagation = Team::enter(|team| Propagation::new(Graph::new(data), layers, both, team));
+    let mut propagation = Team::enter(|team| Propagation::new(Graph::new(data), layers, both, team))
+        .expect("it fits into memory");
     for line in io::stdin().lines() {
         let line = line?;
         let (what, times) = line.split_once(' ').ok_or("expected a word and a number")?;

@@ -1,12 +1,14 @@
 //! Builds interaction data from lists of (user, item) pairs.
 
 use super::{
-    huge::zeroed_bytes,
     ids::Ids,
     interactions::{Interactions, Layout, Section, Split, WHOLE, in_memory},
     table::{Columns, Table},
 };
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    huge::zeroed_bytes,
+};
 
 /// Interactions of one split as columns of equal length, in any order.
 #[derive(Debug, Clone, Default)]

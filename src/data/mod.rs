@@ -3,7 +3,6 @@
 pub mod builder;
 pub mod filter;
 pub mod graph;
-mod huge;
 pub mod ids;
 pub mod import;
 pub mod interactions;

@@ -11,8 +11,9 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::{builder::Edges, huge::Zeroed};
+use super::builder::Edges;
 use crate::error::{Error, Result};
+use crate::huge::Zeroed;
 
 /// One split's edges in rows by user, sorted and without duplicates, as an intermediate form: what remains is to
 /// copy it into the sections of a file.

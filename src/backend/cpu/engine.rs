@@ -80,10 +80,11 @@ impl<'a> Cpu<'a> {
         let [user_shape, item_shape] = objective.layout().shapes(dim, settings.lightgcn.is_some());
         let users = Table::xavier(users as usize, dim, user_shape, storage, seed, streams::USERS)?;
         let items = Table::xavier(items as usize, dim, item_shape, storage, seed, streams::ITEMS)?;
-        let propagation = settings.lightgcn.map(|lightgcn| {
+        let propagate = |lightgcn| {
             let graph = Graph::new(sampler.data());
             Team::enter(|team| Propagation::new(graph, lightgcn, [&users, &items], team))
-        });
+        };
+        let propagation = settings.lightgcn.map(propagate).transpose()?;
         Ok(Cpu {
             propagation,
             item_bias: (objective.item_head() == ItemHead::Bias).then(|| Bias::new(items.rows())),

@@ -5,7 +5,7 @@
 use super::{adam::catch_up_rows, branch::Head, sample::Touched, table::Table};
 use crate::{
     optim::{Adam, CatchUp, Rules},
-    simd::{dot, squares, vectorised},
+    simd::{Lines, dot, squares, vectorised},
     storage::with_storage,
 };
 
@@ -16,9 +16,9 @@ pub const SLOTS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Gathered {
     /// `[n, stride]`: final embeddings before the step.
-    pub rows: Vec<f32>,
+    pub rows: Lines,
     /// `[n, stride]`: the parameters, where the branch scores these rather than `rows`; else empty.
-    ego: Vec<f32>,
+    ego: Lines,
     /// `[n]`: logit of the side's head, 0 without one.
     pub logit: Vec<f32>,
     /// `[tasks]`: squared norms of each task's rows, each as often as it has samples.
@@ -81,7 +81,7 @@ impl Gathered {
         self.logit.resize(n, 0.0);
         self.norms.resize(n.div_ceil(SLOTS), 0.0);
         let rows = if source.fetch == Fetch::Ego {
-            self.ego.resize(n * stride, 0.0);
+            self.ego.resize(n * stride);
             &mut self.ego
         } else {
             &mut self.rows
@@ -96,7 +96,7 @@ impl Gathered {
 
     /// The rows of `source`, to be filled before its tasks.
     pub fn rows_of(&mut self, source: &Source<'_>) -> &mut [f32] {
-        self.rows.resize(source.touched.rows.len() * source.table.stride(), 0.0);
+        self.rows.resize(source.touched.rows.len() * source.table.stride());
         &mut self.rows
     }
 

@@ -18,8 +18,9 @@ use super::{
 use crate::{
     backbone::{Form, LightGcn},
     data::{Csr, graph::Graph},
+    error::{Error, Result},
     optim::Adam,
-    simd::{blocks, vectorised},
+    simd::{Lines, blocks, vectorised},
     storage::{Element, Room, Storage, Stored, for_stored},
 };
 
@@ -54,16 +55,16 @@ pub struct Propagation<'a> {
     /// The last two layers, scaled.
     layer: [[Room; 2]; 2],
     /// Gram: y of the items, not scaled, the batch's gradients, and a product with G, `[I, stride]`.
-    items: Vec<f32>,
-    dense: Vec<f32>,
-    product: Vec<f32>,
+    items: Lines,
+    dense: Lines,
+    product: Lines,
     /// `[U]` and `[I]`: slots of the batch's rows while a backward pass lasts, [`NONE`] otherwise.
     slot: [Vec<u32>; 2],
     /// `[n, stride]`: dL/dE of the touched rows, and the same, scaled.
-    gradient: [Vec<f32>; 2],
-    scaled: [Vec<f32>; 2],
+    gradient: [Lines; 2],
+    scaled: [Lines; 2],
     /// `[n, stride]`: what is added to the gradients of the touched rows' parameters; empty where nothing is.
-    ego_gradient: [Vec<f32>; 2],
+    ego_gradient: [Lines; 2],
 }
 
 /// Where the gradients of a batch's rows of one side go, `[n, stride]` each.
@@ -257,25 +258,29 @@ impl Update<'_> {
 
 impl<'a> Propagation<'a> {
     /// For tables as they are now.
+    ///
+    /// # Errors
+    /// As [`Room::new`].
     pub fn new(
         graph: Graph<'a>,
         LightGcn { layers, form }: LightGcn,
         tables: [&Table; 2],
         team: &Team,
-    ) -> Self {
+    ) -> Result<Self> {
         let stride = tables[USERS].stride();
         let storage = tables[USERS].storage();
-        let like = |table: &Table| Room::new(storage, table.rows() * stride);
+        let room = |side: usize| Room::new(storage, tables[side].rows() * stride);
+        let rooms = || Ok::<_, Error>([room(USERS)?, room(ITEMS)?]);
         let gram = form == Form::Gram;
-        let of_items = || vec![0f32; if gram { tables[ITEMS].rows() * stride } else { 0 }];
+        let of_items = || Lines::new(if gram { tables[ITEMS].rows() * stride } else { 0 });
         let mut propagation = Propagation {
             gram: gram.then(|| gram::product(team, &graph)),
             layers,
             stride,
             storage,
             whole: [Work::new(graph.by_user, None), Work::new(graph.by_item, None)],
-            ego: tables.map(like),
-            layer: [tables.map(like), tables.map(like)],
+            ego: rooms()?,
+            layer: [rooms()?, rooms()?],
             items: of_items(),
             dense: of_items(),
             product: of_items(),
@@ -286,7 +291,7 @@ impl<'a> Propagation<'a> {
             graph,
         };
         propagation.scale_parameters(tables);
-        propagation
+        Ok(propagation)
     }
 
     /// Takes over the parameters of `tables`, which were changed from outside.
@@ -380,8 +385,8 @@ impl<'a> Propagation<'a> {
     pub fn gradients(&mut self, batch: [Batch<'_>; 2], ego: [bool; 2]) -> [Gradients<'_>; 2] {
         for side in [USERS, ITEMS] {
             let len = batch[side].ids.len() * self.stride;
-            self.gradient[side].resize(len, 0.0);
-            self.ego_gradient[side].resize(if ego[side] { len } else { 0 }, 0.0);
+            self.gradient[side].resize(len);
+            self.ego_gradient[side].resize(if ego[side] { len } else { 0 });
         }
         let [users, items] = &mut self.gradient;
         let [ego_users, ego_items] = &mut self.ego_gradient;
@@ -454,7 +459,7 @@ impl<'a> Propagation<'a> {
     /// `batch`'s rows of one side: where their gradients stand, and the gradients scaled.
     fn scatter(&mut self, side: usize, ids: &[u32]) {
         let mut scaled = std::mem::take(&mut self.scaled[side]);
-        scaled.resize(self.gradient[side].len(), 0.0);
+        scaled.resize(self.gradient[side].len());
         let rows = scaled.chunks_exact_mut(self.stride).zip(self.gradient[side].chunks_exact(self.stride));
         for ((scaled, gradient), &id) in rows.zip(ids) {
             let scale = self.scale(side)[id as usize];

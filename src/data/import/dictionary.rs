@@ -7,8 +7,9 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    data::{Ids, huge::Zeroed},
+    data::Ids,
     error::{Error, Result},
+    huge::Zeroed,
 };
 
 /// Names in the order in which they were first seen.

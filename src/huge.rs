@@ -9,15 +9,17 @@ use std::{
 use bytemuck::Pod;
 use memmap2::MmapMut;
 
-use super::interactions::in_memory;
-use crate::error::{Error, Result};
+use crate::{
+    data::interactions::in_memory,
+    error::{Error, Result},
+};
 
 /// Anonymous memory of at least `bytes` zero bytes.
-pub(super) fn zeroed_bytes(bytes: usize) -> Result<MmapMut> {
+pub(crate) fn zeroed_bytes(bytes: usize) -> Result<MmapMut> {
     let memory = MmapMut::map_anon(bytes.max(1)).map_err(Error::io("allocate", in_memory()))?;
     // Small memory would grow by rounding up to pages of 2 MiB. Advice may be refused: then pages are small.
     #[cfg(target_os = "linux")]
-    if bytes >= 8 << 20 {
+    if bytes >= 1 << 20 {
         let _ = memory.advise(memmap2::Advice::HugePage);
     }
     Ok(memory)
@@ -25,22 +27,30 @@ pub(super) fn zeroed_bytes(bytes: usize) -> Result<MmapMut> {
 
 /// `[n] T`, all zero at first.
 #[derive(Debug)]
-pub(super) struct Zeroed<T> {
-    memory: MmapMut,
+pub(crate) struct Zeroed<T> {
+    /// None for no `T`.
+    memory: Option<MmapMut>,
     bytes: usize,
     element: PhantomData<T>,
 }
 
+impl<T> Default for Zeroed<T> {
+    fn default() -> Self {
+        Zeroed { memory: None, bytes: 0, element: PhantomData }
+    }
+}
+
 impl<T: Pod> Zeroed<T> {
-    pub(super) fn new(n: usize) -> Result<Self> {
+    pub(crate) fn new(n: usize) -> Result<Self> {
         let bytes = n.saturating_mul(size_of::<T>());
-        Ok(Zeroed { memory: zeroed_bytes(bytes)?, bytes, element: PhantomData })
+        let memory = (bytes > 0).then(|| zeroed_bytes(bytes)).transpose()?;
+        Ok(Zeroed { memory, bytes, element: PhantomData })
     }
 }
 
 impl Zeroed<u64> {
     /// The same words for several threads to change.
-    pub(super) fn atomics(&mut self) -> &[AtomicU64] {
+    pub(crate) fn atomics(&mut self) -> &[AtomicU64] {
         let words: &mut [u64] = self;
         // SAFETY: AtomicU64 has the layout of u64, whose alignment the mapping (page aligned) has, and the exclusive
         // borrow keeps every other access out while the atomics live.
@@ -52,12 +62,13 @@ impl<T: Pod> Deref for Zeroed<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        bytemuck::cast_slice(&self.memory[..self.bytes])
+        self.memory.as_ref().map_or(&[], |memory| bytemuck::cast_slice(&memory[..self.bytes]))
     }
 }
 
 impl<T: Pod> DerefMut for Zeroed<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        bytemuck::cast_slice_mut(&mut self.memory[..self.bytes])
+        let bytes = self.bytes;
+        self.memory.as_mut().map_or(&mut [], |memory| bytemuck::cast_slice_mut(&mut memory[..bytes]))
     }
 }
