@@ -114,6 +114,16 @@ DEVICE void async_copy16(void *shared, const void *global) {
     unsigned to = unsigned(__cvta_generic_to_shared(shared));
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
 }
+// The same for 4, 8 or 16 bytes, of which all addresses are multiples; if not `copied`, as many zeros.
+template <unsigned BYTES> DEVICE void async_copy_or_zero(void *shared, const void *global, bool copied) {
+    const unsigned to = unsigned(__cvta_generic_to_shared(shared)), from = copied ? BYTES : 0;
+    if constexpr (BYTES == 16) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(from) : "memory");
+    } else {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(to), "l"(global), "n"(BYTES), "r"(from)
+                     : "memory");
+    }
+}
 // Ends a group: the thread's copies since the last group.
 DEVICE void async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 // Waits for all of the thread's groups but the last N. Other threads see the bytes after a barrier.
@@ -126,6 +136,10 @@ template <int N> DEVICE void async_wait() { asm volatile("cp.async.wait_group %0
 // columns + 8, then both; of a 16 x 8 matrix B (rows 2 (l % 4) + 0, 1, column l / 4), then rows + 8; of the 16 x 8 result
 // (row l / 4, columns 2 (l % 4) + 0, 1), then row + 8.
 
+//
+// Of TF32, in words of one number, lane l holds of a 16 x 8 matrix A (row l / 4, column l % 4), then row + 8, then
+// column + 4, then both; of an 8 x 8 matrix B (row l % 4, column l / 4), then row + 4; of the result the same as above.
+
 constexpr float BF16_LARGEST = 3.3895313892515355e38f;
 
 // To the nearest bf16, ties to even, for what is no larger than the largest.
@@ -133,6 +147,10 @@ DEVICE uint32_t to_bf16(float x) {
     const uint32_t bits = __float_as_uint(x);
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
+
+// To the nearest number with the 11 significant bits of TF32, of two as near the larger in magnitude; NaN becomes any.
+// cvt.rna.tf32 does the same in twice the instructions.
+DEVICE float nearest_tf32(float x) { return __uint_as_float((__float_as_uint(x) + 0x1000) & 0xffffe000u); }
 
 #ifdef __CUDACC__
 // Four 8 x 8 matrices of bf16 from shared memory: lane l gives the address of row l % 8 of matrix l / 8, a multiple of 16,
@@ -150,6 +168,14 @@ DEVICE void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uin
                  "{%0, %1, %2, %3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// c += a b as above, of TF32: of an f32 the last 13 bits are not read.
+DEVICE void multiply_add(float (&c)[4], const float (&a)[4], float b0, float b1) {
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])),
+                   "r"(__float_as_uint(a[3])), "r"(__float_as_uint(b0)), "r"(__float_as_uint(b1)));
 }
 #endif
 

@@ -538,8 +538,8 @@ typedef struct {
 #define SPMM_EDGES 256
 // The slot of a row that is not in the batch, and the part of a unit that is a whole row.
 #define NO_SLOT 0xffffffffu
-// Output elements of a block, and columns of G that it reads at once.
-#define GRAM_TILE 4096
+// Rows of a block, and columns of G that it reads at once.
+#define GRAM_ROWS 128
 #define GRAM_DEPTH 16
 
 // What becomes of a row's sum: y = base + f sum, with f = s in spmm and 1 in gram.
@@ -608,7 +608,7 @@ typedef struct {
     uint32_t *arrived;       // [column tiles, row tiles] zero before and after
     Finish finish;
     uint32_t items;      // I
-    uint32_t pitch;      // a multiple of 4; columns from I on are zero
+    uint32_t pitch;      // a multiple of GRAM_DEPTH; columns from I on are zero
     uint32_t stride;     // W
     uint32_t most_rows;  // of `partial`
 } Gram;

@@ -102,9 +102,19 @@ impl World {
             (0..self.items).for_each(|other| add(other, f64::from(self.x[other * self.stride + column])));
         }
         let base = f64::from(self.base[item * self.stride + column]);
-        // 2^-24 for each addition that a term goes through.
-        (base + sum, 6e-8 * (self.items + 4) as f64 * size + 1.2e-7 * base.abs())
+        (base + sum, rounding(self.items) * size + 1.2e-7 * base.abs())
     }
+}
+
+/// What the error of a product of so many items is bounded by, as a share of its terms' magnitudes.
+///
+/// The parts that factors are split in leave out 2^-21 of each (the small one, up to 2^-11, is cut to 11 bits), and the
+/// product of the small ones 2^-22. An mma adds eight products and a sum, each cut to no less than 24 bits of the largest:
+/// 9 2^-23, twice for large products, and for the small ones, 2^-10 of those, four times. Before, a sparse factor was
+/// scaled; after, a term goes through the f32 additions of slices of 16 items and of up to 16 splits. In units of 2^-24:
+/// 20, 36 and less than 1, 1, and 1 for each addition.
+fn rounding(items: usize) -> f64 {
+    0.5f64.powi(24) * (20 + 37 + 1 + items.div_ceil(16) + 16) as f64
 }
 
 struct Uploaded {
@@ -197,6 +207,56 @@ fn products_are_those_of_f64() {
                 let (slot, item) = (slot * world.stride, item as usize * world.stride);
                 assert_eq!(some[slot..][..world.stride], every[item..][..world.stride], "{what}");
             }
+        }
+    }
+}
+
+/// Sums that are numbers of f32, and all of whose parts are: they come out exactly, in whatever order tensor cores add and
+/// however they round, if every number meets its own. Small integers; and one factor of each sum with all the bits that two
+/// parts have.
+#[test]
+fn sums_without_rounding_are_exact() {
+    let Some(device) = emulator::device() else { return };
+    for (case, storage) in cases() {
+        let mut world = World::new(case, storage);
+        let (items, stride) = (world.items, world.stride);
+        world.base.fill(0.0);
+        world.scale.fill(1.0);
+        let expect_exact = |world: &World, what: &str| {
+            let mut up = Uploaded::new(&device, world);
+            let mut out = device.alloc::<f32>(TEST, items * stride).unwrap();
+            up.launch(world, false, Output::All(1.0, &mut out));
+            for (at, got) in out.read().unwrap().into_iter().enumerate() {
+                let expected = world.y(at / stride, at % stride, false).0;
+                assert_eq!(f64::from(got), expected, "{case:?}, {storage}, {what}, {at}");
+            }
+        };
+        let small = |k: usize, many: usize| (k * 37 % many) as f32 - (many / 2) as f32;
+        for (k, x) in world.x.iter_mut().enumerate() {
+            *x = if k % stride < world.dim { small(k, 101) } else { 0.0 };
+        }
+        world.matrix.iter_mut().enumerate().for_each(|(k, g)| *g = small(k, 127));
+        expect_exact(&world, "integers");
+
+        // Item i takes the row of item 5 i + 1, or what is that among so many, and a power of two of it.
+        let from = |i: usize| (5 * i + 1) % items;
+        world.matrix.fill(0.0);
+        (0..items).for_each(|i| world.matrix[i * items + from(i)] = 0.5f32.powi(i as i32 % 9));
+        if storage == Storage::F32 {
+            // 22 significant bits.
+            for (k, x) in world.x.iter_mut().enumerate().filter(|(k, _)| k % stride < world.dim) {
+                *x = (1 << 21 | k * 7919 % (1 << 21)) as f32 * if k % 3 == 0 { -1.0 } else { 1.0 };
+            }
+        }
+        expect_exact(&world, "one term");
+        if storage == Storage::F32 {
+            world.matrix.iter_mut().enumerate().filter(|(_, g)| **g != 0.0).for_each(|(k, g)| {
+                *g = (1 << 21 | k * 104729 % (1 << 21)) as f32;
+            });
+            world.x.iter_mut().enumerate().for_each(|(k, x)| {
+                *x = if k % stride < world.dim { 0.5f32.powi(k as i32 % 7) } else { 0.0 };
+            });
+            expect_exact(&world, "one term of the matrix");
         }
     }
 }

@@ -223,7 +223,13 @@ namespace emulator {
 
 struct Copy {
     void *to;
-    const void *from;
+    const void *from;  // null: zeros
+    unsigned bytes;
+
+    void arrive() const {
+        if (from) memcpy(to, from, bytes);
+        else memset(to, 0, bytes);
+    }
 };
 // The groups of one thread of the block that runs; the last one is not ended yet.
 struct Groups {
@@ -240,16 +246,20 @@ struct Groups {
 
 }  // namespace emulator
 
-inline void async_copy16(void *shared, const void *global) {
-    if ((uintptr_t(shared) | uintptr_t(global)) % 16) emulator::fail("async_copy16: an address is no multiple of 16");
-    memset(shared, 0xff, 16);
-    emulator::Groups::mine().groups.back().push_back({shared, global});
+template <unsigned BYTES> void async_copy_or_zero(void *shared, const void *global, bool copied) {
+    static_assert(BYTES == 4 || BYTES == 8 || BYTES == 16, "bytes of an asynchronous copy");
+    if ((uintptr_t(shared) | uintptr_t(global)) % BYTES) {
+        emulator::fail("an asynchronous copy: an address is no multiple of %u", BYTES);
+    }
+    memset(shared, 0xff, BYTES);
+    emulator::Groups::mine().groups.back().push_back({shared, copied ? global : nullptr, BYTES});
 }
+inline void async_copy16(void *shared, const void *global) { async_copy_or_zero<16>(shared, global, true); }
 inline void async_commit() { emulator::Groups::mine().groups.emplace_back(); }
 template <int N> void async_wait() {
     auto &groups = emulator::Groups::mine().groups;
     while (groups.size() > N + 1) {
-        for (const emulator::Copy &copy : groups.front()) memcpy(copy.to, copy.from, 16);
+        for (const emulator::Copy &copy : groups.front()) copy.arrive();
         groups.pop_front();
     }
 }
@@ -276,6 +286,30 @@ inline void load_matrices(uint32_t (&to)[4], const void *row) {
         "load_matrices");
 }
 
+namespace emulator {
+
+inline float tf32(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, 4);
+    bits &= 0xffffe000u;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+// c += a b, on a lane's fragment of c: products are exact, and so nearly are their sums.
+template <unsigned K> void multiply_add(float *c, unsigned lane, const double (&a)[16][K], const double (&b)[K][8]) {
+    for (unsigned j = 0; j < 4; j++) {
+        double sum = c[j];
+        for (unsigned k = 0; k < K; k++) sum += a[lane / 4 + j / 2 * 8][k] * b[k][2 * (lane % 4) + j % 2];
+        // Towards zero, as the hardware may.
+        float rounded = float(sum);
+        if (fabs(double(rounded)) > fabs(sum)) rounded = nextafterf(rounded, 0.0f);
+        c[j] = rounded;
+    }
+}
+
+}  // namespace emulator
+
 inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     struct Record {
         const uint32_t *a;
@@ -301,17 +335,30 @@ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uin
                     if (j < 4) b[k + j / 2 * 8][l / 4] = number(r->b[j / 2], j % 2);
                 }
             }
+            for (unsigned l = 0; l < 32; l++) emulator::multiply_add(static_cast<Record *>(records[l])->c, l, a, b);
+        },
+        "multiply_add");
+}
+
+inline void multiply_add(float (&c)[4], const float (&a)[4], float b0, float b1) {
+    struct Record {
+        const float *a;
+        float b[2];
+        float *c;
+    } record{a, {b0, b1}, c};
+    emulator::warp_collective(
+        ~0u, &record,
+        [](void *const *records, unsigned lanes) {
+            if (lanes != ~0u) emulator::fail("multiply_add: a lane is missing");
+            double a[16][8], b[8][8];
             for (unsigned l = 0; l < 32; l++) {
-                auto *c = static_cast<Record *>(records[l])->c;
+                const auto *r = static_cast<Record *>(records[l]);
                 for (unsigned j = 0; j < 4; j++) {
-                    double sum = c[j];
-                    for (unsigned k = 0; k < 16; k++) sum += a[l / 4 + j / 2 * 8][k] * b[k][2 * (l % 4) + j % 2];
-                    // Towards zero, as the hardware may.
-                    float rounded = float(sum);
-                    if (fabs(double(rounded)) > fabs(sum)) rounded = nextafterf(rounded, 0.0f);
-                    c[j] = rounded;
+                    a[l / 4 + j % 2 * 8][l % 4 + j / 2 * 4] = emulator::tf32(r->a[j]);
+                    if (j < 2) b[l % 4 + j * 4][l / 4] = emulator::tf32(r->b[j]);
                 }
             }
+            for (unsigned l = 0; l < 32; l++) emulator::multiply_add(static_cast<Record *>(records[l])->c, l, a, b);
         },
         "multiply_add");
 }

@@ -3,7 +3,7 @@
 use super::{
     Buffer, Device, Kernel, Params, Shape,
     batch::Batch,
-    params::{self, GRAM_DEPTH, GRAM_THREADS, GRAM_TILE},
+    params::{self, GRAM_DEPTH, GRAM_ROWS, GRAM_THREADS},
     spmm::{Finish, GRAPH, Input, Output},
     table::{stride, variant, width},
 };
@@ -40,8 +40,7 @@ pub struct Gram {
 /// How a product is cut.
 #[derive(Debug, Clone, Copy)]
 struct Tiling {
-    /// Rows and columns of a tile.
-    rows: u32,
+    /// Columns of a tile.
     columns: u32,
     /// Tiles of rows and of columns.
     tiles: [u32; 2],
@@ -51,11 +50,10 @@ struct Tiling {
 impl Tiling {
     fn new(items: usize, stride: usize) -> Self {
         let items = items as u32;
-        let columns = (stride as u32).next_power_of_two().clamp(16, 64);
-        let rows = GRAM_TILE / columns;
-        let tiles = [items.div_ceil(rows), (stride as u32).div_ceil(columns)];
+        let columns = (stride as u32).next_power_of_two().clamp(32, 64);
+        let tiles = [items.div_ceil(GRAM_ROWS), (stride as u32).div_ceil(columns)];
         let splits = BLOCKS.div_ceil(tiles[0] * tiles[1]).min(SPLITS).min(items.div_ceil(GRAM_DEPTH));
-        Tiling { rows, columns, tiles, splits }
+        Tiling { columns, tiles, splits }
     }
 
     /// Rows of parts.
@@ -64,9 +62,9 @@ impl Tiling {
     }
 }
 
-/// Distance of two rows of the matrix.
+/// Distance of two rows of the matrix: whole slices.
 fn pitch(items: usize) -> usize {
-    items.next_multiple_of(4)
+    items.next_multiple_of(GRAM_DEPTH as usize)
 }
 
 impl Gram {
@@ -119,7 +117,7 @@ impl Gram {
         x: Input<'_>,
         finish: Finish<'_>,
     ) -> Result<()> {
-        let Tiling { rows, tiles, splits, .. } = self.tiling;
+        let Tiling { tiles, splits, .. } = self.tiling;
         assert_eq!(finish.scale.len(), self.items, "other numbers of items");
         assert_eq!(
             batch.is_some(),
@@ -140,7 +138,7 @@ impl Gram {
         let none = (std::ptr::null(), std::ptr::null(), tiles[0]);
         let (ids, count, row_tiles) = batch.map_or(none, |(batch, slots)| {
             let at = batch.side(batch.items);
-            (at.touched, at.count, (slots as u32).div_ceil(rows).min(tiles[0]))
+            (at.touched, at.count, (slots as u32).div_ceil(GRAM_ROWS).min(tiles[0]))
         });
         let params = params::Gram {
             g: self.matrix.ptr(),

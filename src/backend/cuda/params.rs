@@ -65,7 +65,7 @@ pub const SPMM_THREADS: u32 = 256;
 pub const GRAM_THREADS: u32 = 128;
 pub const SPMM_EDGES: u32 = 256;
 pub const NO_SLOT: u32 = 4294967295;
-pub const GRAM_TILE: u32 = 4096;
+pub const GRAM_ROWS: u32 = 128;
 pub const GRAM_DEPTH: u32 = 16;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
