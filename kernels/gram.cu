@@ -22,6 +22,12 @@
 // for these it splits 48 numbers a lane, in three instructions each, and does 64 additions.
 //
 // Deterministic: every sum has one order, whoever finishes the tile. No floating-point atomics; nobody waits.
+//
+// gram_product  G itself, once a training. A block makes 2048 columns of a row: its threads go through the row's users in
+//               their order, together through the items of each, which are distinct, and add s[u]^2 to the items' sums, f64
+//               in shared memory: the sums of src/backend/cpu/gram.rs to the bit. Reads the users of an item and the
+//               items of these, 2 or 4 bytes each, from the second-level cache for every 2048 columns; writes 4 I bytes a
+//               row.
 #include "propagation.cuh"
 
 namespace gram {
@@ -268,7 +274,59 @@ template <class T, unsigned N> DEVICE void run(const Gram &p, Shared<T, N> &shar
     }
 }
 
+// ---- the matrix
+
+struct Product {
+    double sum[GRAM_PRODUCT_COLUMNS];
+    // Of some of the row's users: their items, and s^2.
+    uint64_t begin[GRAM_PRODUCT_THREADS];
+    uint64_t end[GRAM_PRODUCT_THREADS];
+    double weight[GRAM_PRODUCT_THREADS];
+};
+
+DEVICE uint32_t partner(const GramSide &side, uint64_t edge) {
+    return side.narrow ? static_cast<const uint16_t *>(side.partners)[edge]
+                       : static_cast<const uint32_t *>(side.partners)[edge];
+}
+
+DEVICE void product(const GramProduct &p, Product &shared) {
+    constexpr unsigned COLUMNS = GRAM_PRODUCT_COLUMNS, THREADS = GRAM_PRODUCT_THREADS;
+    const uint32_t item = blockIdx.x, first_column = blockIdx.y * COLUMNS, t = threadIdx.x;
+    for (uint32_t j = t; j < COLUMNS; j += THREADS) shared.sum[j] = 0.0;
+    const uint64_t last = p.items.offsets[item + 1];
+    for (uint64_t first = p.items.offsets[item]; first < last; first += THREADS) {
+        if (first + t < last) {
+            const uint32_t user = partner(p.items, first + t);
+            const double scale = p.users.scale[user];
+            shared.begin[t] = p.users.offsets[user];
+            shared.end[t] = p.users.offsets[user + 1];
+            shared.weight[t] = scale * scale;
+        }
+        __syncthreads();
+        const uint32_t users = uint32_t(min(last - first, uint64_t(THREADS)));
+        for (uint32_t k = 0; k < users; k++) {
+            for (uint64_t edge = shared.begin[k] + t; edge < shared.end[k]; edge += THREADS) {
+                // Of a column before the first it is very large.
+                const uint32_t j = partner(p.users, edge) - first_column;
+                if (j < COLUMNS) shared.sum[j] += shared.weight[k];
+            }
+            // The next user may have the same items.
+            __syncthreads();
+        }
+    }
+    __syncthreads();
+    const double scale = p.items.scale[item];
+    for (uint32_t j = t; j < min(p.pitch - first_column, COLUMNS); j += THREADS) {
+        p.g[uint64_t(item) * p.pitch + first_column + j] = float(scale * shared.sum[j]);
+    }
+}
+
 }  // namespace gram
+
+KERNEL(gram_product, GramProduct p, GRAM_PRODUCT_THREADS) {
+    __shared__ gram::Product shared;
+    gram::product(p, shared);
+}
 
 #define GRAM(NAME, T, N)                               \
     KERNEL_RESIDENT(gram_##NAME##N, Gram p, GRAM_THREADS, N == 64 ? 3 : 4) { \

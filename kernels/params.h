@@ -541,6 +541,9 @@ typedef struct {
 // Rows of a block, and columns of G that it reads at once.
 #define GRAM_ROWS 128
 #define GRAM_DEPTH 16
+#define GRAM_PRODUCT_THREADS 128
+// Columns of the matrix that a block makes.
+#define GRAM_PRODUCT_COLUMNS 2048
 
 // What becomes of a row's sum: y = base + f sum, with f = s in spmm and 1 in gram.
 typedef struct {
@@ -612,6 +615,24 @@ typedef struct {
     uint32_t stride;     // W
     uint32_t most_rows;  // of `partial`
 } Gram;
+
+// The rows of a side that rows of the other are connected to.
+typedef struct {
+    const uint64_t *offsets;  // [rows + 1]
+    const void *partners;     // [nnz] u16 or u32: rows of the other side, distinct within a row
+    const float *scale;       // [rows]
+    uint32_t narrow;          // 1: partners are u16
+    uint32_t padding;
+} GramSide;
+
+// gram_product
+typedef struct {
+    GramSide users;
+    GramSide items;
+    float *g;        // [I, pitch] out
+    uint32_t pitch;  // columns from I on become zero
+    uint32_t padding;
+} GramProduct;
 
 // The density of an unobserved pair.
 typedef struct {
@@ -754,5 +775,7 @@ static_assert(sizeof(Mark) == 56, "Mark");
 static_assert(sizeof(SpmmSide) == 256, "SpmmSide");
 static_assert(sizeof(Spmm) == 520, "Spmm");
 static_assert(sizeof(Gram) == 256, "Gram");
+static_assert(sizeof(GramSide) == 32, "GramSide");
+static_assert(sizeof(GramProduct) == 80, "GramProduct");
 static_assert(sizeof(AllPairsSums) == 88, "AllPairsSums");
 #endif

@@ -9,15 +9,15 @@ use batches::{Random, TEST, guard, near, near_stored, untouched};
 use macr::{
     Edges, InteractionsBuilder, Split,
     backend::{
-        cpu::{gram::product, team::Team},
+        cpu::{gram, team::Team},
         cuda::{
             Buffer, Device, Stored,
             adam::Optimiser,
             batch::Batch,
-            gram::Gram,
+            gram::{Gram, pitch, product},
             params::NO_SLOT,
             sample::Touched,
-            spmm::{Base, Finish, Input, Move, Output},
+            spmm::{self, Base, Finish, Input, Move, Output},
             table::{Table, stride, whole},
         },
     },
@@ -117,6 +117,12 @@ fn rounding(items: usize) -> f64 {
     0.5f64.powi(24) * (20 + 37 + 1 + items.div_ceil(16) + 16) as f64
 }
 
+/// As the device has it.
+fn padded(matrix: &[f32], items: usize) -> Vec<f32> {
+    let row = |row: &[f32]| [row, &vec![0.0; pitch(items) - items]].concat();
+    matrix.chunks_exact(items).flat_map(row).collect()
+}
+
 struct Uploaded {
     gram: Gram,
     scale: Buffer<f32>,
@@ -137,9 +143,10 @@ impl Uploaded {
         let mut rows = vec![u32::MAX; 2 * SIZE];
         rows[..world.touched.len()].copy_from_slice(&world.touched);
         let starts: Vec<u32> = (0..2 * SIZE as u32 + 1).collect();
+        let matrix = up(&padded(&world.matrix, world.items));
         let empty = || device.upload(TEST, &[u32::MAX; 2 * SIZE]).unwrap();
         Uploaded {
-            gram: Gram::new(device, &world.matrix, world.items, world.dim, world.storage).unwrap(),
+            gram: Gram::new(device, matrix, world.items, world.dim, world.storage).unwrap(),
             scale: up(&world.scale),
             x: Stored::upload(device, TEST, world.storage, &world.x).unwrap(),
             base: up(&world.base),
@@ -334,7 +341,7 @@ fn a_product_on_the_graph_is_two_halves() {
         InteractionsBuilder::new(users, items).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap();
     let graph = Graph::new(&data);
     let mut world = World::new((items as usize, dim), Storage::F32);
-    world.matrix = Team::enter(|team| product(team, &graph));
+    world.matrix = Team::enter(|team| gram::product(team, &graph));
     let mut up = Uploaded::new(&device, &world);
     let mut out = device.alloc::<f32>(TEST, world.x.len()).unwrap();
     up.launch(&world, false, Output::All(1.0, &mut out));
@@ -352,6 +359,37 @@ fn a_product_on_the_graph_is_two_halves() {
             let got = out[item as usize * world.stride + column];
             near(got, expected, 4e-6, format_args!("item {item}, column {column}"));
         }
+    }
+}
+
+/// The CPU's to the bit. Graphs of more columns than a block makes, of users and items without edges, of an item with more
+/// users than a block has threads and a user with as many items, and of more users than 16 bits number.
+#[test]
+fn the_matrix_is_that_of_the_cpu() {
+    let Some(device) = emulator::device() else { return };
+    let mut random = Random::new(7);
+    for (users, items, edges) in [(1, 1, 1), (300, 40, 2000), (30, 2300, 900), (66_000, 5, 900), (3, 4, 0)] {
+        let mut skewed = |n: u32| random.below(n as usize).min(random.below(n as usize)) as u32;
+        let mut pairs: Vec<_> = (0..edges).map(|_| (skewed(users), skewed(items))).collect();
+        // Everything but the last user and the last item.
+        if users.min(items) > 1 && edges > 0 {
+            pairs.extend((0..users.min(200)).map(|user| (user, 0)));
+            pairs.extend((0..items).map(|item| (0, item)));
+            pairs.retain(|&(user, item)| user < users - 1 && item < items - 1);
+        }
+        let data = InteractionsBuilder::new(users, items)
+            .split(Split::Train, Edges::from_pairs(pairs))
+            .build()
+            .unwrap();
+        let graph = Graph::new(&data);
+        let side =
+            |csr, others: u32, scale: &[f32]| spmm::Edges::new(&device, csr, others as usize, scale).unwrap();
+        let sides =
+            [side(graph.by_user, items, &graph.user_scale), side(graph.by_item, users, &graph.item_scale)];
+        let got = product(&device, &graph, sides.each_ref()).unwrap().read().unwrap();
+        let expected = padded(&Team::enter(|team| gram::product(team, &graph)), items as usize);
+        let bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert!(bits(&got) == bits(&expected), "{users} users, {items} items");
     }
 }
 

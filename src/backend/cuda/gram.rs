@@ -1,17 +1,28 @@
-//! `gram`: the product with the dense item-item matrix, for small catalogues.
+//! `gram`: the product with the dense item-item matrix, for small catalogues; `gram_product`: the matrix.
 
 use super::{
     Buffer, Device, Kernel, Params, Shape,
     batch::Batch,
-    params::{self, GRAM_DEPTH, GRAM_ROWS, GRAM_THREADS},
-    spmm::{Finish, GRAPH, Input, Output},
+    params::{
+        self, GRAM_DEPTH, GRAM_PRODUCT_COLUMNS, GRAM_PRODUCT_THREADS, GRAM_ROWS, GRAM_THREADS, GramSide,
+    },
+    spmm::{Edges, Finish, GRAPH, Input, Output},
     table::{stride, variant, width},
 };
-use crate::{error::Result, storage::Storage};
+use crate::{
+    data::{Csr, graph::Graph},
+    error::Result,
+    storage::Storage,
+};
 
 // SAFETY: kernels/gram.cu.
 unsafe impl Params for params::Gram {
     const KERNEL: &'static str = "gram";
+}
+
+// SAFETY: kernels/gram.cu.
+unsafe impl Params for params::GramProduct {
+    const KERNEL: &'static str = "gram_product";
 }
 
 /// Blocks that a product is split into at least, where it has so many columns: enough for any GPU, and a number of its
@@ -63,32 +74,74 @@ impl Tiling {
 }
 
 /// Distance of two rows of the matrix: whole slices.
-fn pitch(items: usize) -> usize {
+pub fn pitch(items: usize) -> usize {
     items.next_multiple_of(GRAM_DEPTH as usize)
 }
 
+/// `[I, pitch]`, zero from column I on: the matrix of [`crate::backend::cpu::gram::product`], to the bit. `edges` are
+/// those of the graph's users and items.
+///
+/// # Errors
+/// [`crate::Error::DeviceMemory`] if it does not fit, [`crate::Error::Device`] if the device fails.
+///
+/// # Panics
+/// If the edges are not those of the graph.
+pub fn product(device: &Device, graph: &Graph<'_>, [users, items]: [&Edges; 2]) -> Result<Buffer<f32>> {
+    let rows = items.rows();
+    let mut matrix = device.alloc(GRAPH, rows * pitch(rows))?;
+    if rows == 0 {
+        return Ok(matrix);
+    }
+    let offsets = |csr: Csr<'_>| device.upload(GRAPH, csr.offsets);
+    let [user_offsets, item_offsets] = [offsets(graph.by_user)?, offsets(graph.by_item)?];
+    let side = |edges: &Edges, offsets: &Buffer<u64>| {
+        assert_eq!(offsets.len(), edges.rows() + 1, "edges of another graph");
+        let (partners, narrow) = edges.partners();
+        let (offsets, scale) = (offsets.ptr(), edges.scale.ptr());
+        GramSide { offsets, partners, scale, narrow: u32::from(narrow), padding: 0 }
+    };
+    let params = params::GramProduct {
+        users: side(users, &user_offsets),
+        items: side(items, &item_offsets),
+        g: matrix.ptr_mut(),
+        pitch: pitch(rows) as u32,
+        padding: 0,
+    };
+    let parts = (pitch(rows) as u32).div_ceil(GRAM_PRODUCT_COLUMNS);
+    let shape = Shape { grid: [rows as u32, parts, 1], block: GRAM_PRODUCT_THREADS, shared: 0 };
+    // SAFETY: the arrays have the shapes that kernels/params.h gives; the graph's edges lead to rows of the other side.
+    unsafe { device.launch(&device.kernel()?, shape, params) }?;
+    // The offsets are needed until then.
+    device.synchronize()?;
+    Ok(matrix)
+}
+
 impl Gram {
-    /// For the matrix `product`, `[I, I]`, of [`crate::backend::cpu::gram::product`], and tables of `dim` columns in one
-    /// form.
+    /// For the matrix of [`product`], `[I, pitch]`, and tables of `dim` columns in one form.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if there is no kernel for `dim`, [`crate::Error::DeviceMemory`] if the buffers do not
     /// fit.
-    pub fn new(device: &Device, product: &[f32], items: usize, dim: usize, storage: Storage) -> Result<Self> {
+    ///
+    /// # Panics
+    /// If the matrix has another size.
+    pub fn new(
+        device: &Device,
+        matrix: Buffer<f32>,
+        items: usize,
+        dim: usize,
+        storage: Storage,
+    ) -> Result<Self> {
         width(dim)?;
-        assert_eq!(product.len(), items * items, "not a square");
+        assert_eq!(matrix.len(), items * pitch(items), "not a square");
         let stride = stride(dim);
         let tiling = Tiling::new(items, stride);
-        let mut padded = vec![0f32; items * pitch(items)];
-        for (to, from) in padded.chunks_exact_mut(pitch(items)).zip(product.chunks_exact(items)) {
-            to[..items].copy_from_slice(from);
-        }
         Ok(Gram {
             kernel: device.kernel_variant(variant(storage, tiling.columns as usize))?,
             storage,
             items,
             stride,
-            matrix: device.upload(GRAPH, &padded)?,
+            matrix,
             partial: device.alloc(GRAPH, tiling.parts(items) * stride)?,
             arrived: device.zeros(GRAPH, (tiling.tiles[0] * tiling.tiles[1]) as usize)?,
             tiling,

@@ -67,6 +67,8 @@ pub const SPMM_EDGES: u32 = 256;
 pub const NO_SLOT: u32 = 4294967295;
 pub const GRAM_ROWS: u32 = 128;
 pub const GRAM_DEPTH: u32 = 16;
+pub const GRAM_PRODUCT_THREADS: u32 = 128;
+pub const GRAM_PRODUCT_COLUMNS: u32 = 2048;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct SampleDraw {
@@ -1125,6 +1127,44 @@ const _: () = {
     ["Offset of field: Gram::pitch"][::core::mem::offset_of!(Gram, pitch) - 244usize];
     ["Offset of field: Gram::stride"][::core::mem::offset_of!(Gram, stride) - 248usize];
     ["Offset of field: Gram::most_rows"][::core::mem::offset_of!(Gram, most_rows) - 252usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct GramSide {
+    pub offsets: *const u64,
+    pub partners: *const ::core::ffi::c_void,
+    pub scale: *const f32,
+    pub narrow: u32,
+    pub padding: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GramSide"][::core::mem::size_of::<GramSide>() - 32usize];
+    ["Alignment of GramSide"][::core::mem::align_of::<GramSide>() - 8usize];
+    ["Offset of field: GramSide::offsets"][::core::mem::offset_of!(GramSide, offsets) - 0usize];
+    ["Offset of field: GramSide::partners"][::core::mem::offset_of!(GramSide, partners) - 8usize];
+    ["Offset of field: GramSide::scale"][::core::mem::offset_of!(GramSide, scale) - 16usize];
+    ["Offset of field: GramSide::narrow"][::core::mem::offset_of!(GramSide, narrow) - 24usize];
+    ["Offset of field: GramSide::padding"][::core::mem::offset_of!(GramSide, padding) - 28usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct GramProduct {
+    pub users: GramSide,
+    pub items: GramSide,
+    pub g: *mut f32,
+    pub pitch: u32,
+    pub padding: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GramProduct"][::core::mem::size_of::<GramProduct>() - 80usize];
+    ["Alignment of GramProduct"][::core::mem::align_of::<GramProduct>() - 8usize];
+    ["Offset of field: GramProduct::users"][::core::mem::offset_of!(GramProduct, users) - 0usize];
+    ["Offset of field: GramProduct::items"][::core::mem::offset_of!(GramProduct, items) - 32usize];
+    ["Offset of field: GramProduct::g"][::core::mem::offset_of!(GramProduct, g) - 64usize];
+    ["Offset of field: GramProduct::pitch"][::core::mem::offset_of!(GramProduct, pitch) - 72usize];
+    ["Offset of field: GramProduct::padding"][::core::mem::offset_of!(GramProduct, padding) - 76usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

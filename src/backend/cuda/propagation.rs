@@ -4,18 +4,14 @@ use super::{
     Buffer, Device, Stored,
     adam::Optimiser,
     batch::Batch,
-    gram::Gram,
+    gram::{self, Gram},
     params::NO_SLOT,
     spmm::{Base, Edges, Finish, GRAPH, Half, Input, Move, Output, Spmm},
     table::Table,
 };
 use crate::{
     backbone::{Form, LightGcn},
-    backend::cpu::{
-        gram,
-        propagation::{ITEMS, USERS},
-        team::Team,
-    },
+    backend::cpu::propagation::{ITEMS, USERS},
     data::graph::Graph,
     error::Result,
     storage::Storage,
@@ -99,9 +95,9 @@ impl Propagation {
         let gram = match form {
             Form::Layers => None,
             Form::Gram => {
-                let product = Team::enter(|team| gram::product(team, graph));
+                let matrix = gram::product(device, graph, edges.each_ref())?;
                 Some(Product {
-                    gram: Gram::new(device, &product, items, stride, storage)?,
+                    gram: Gram::new(device, matrix, items, stride, storage)?,
                     items: device.alloc(GRAPH, items * stride)?,
                     scaled: Stored::alloc(device, GRAPH, storage, items * stride)?,
                 })

@@ -1,5 +1,7 @@
 //! `spmm`: one half of a layer of the propagation, rows of one side from rows of the other; `mark`: the batch's rows.
 
+use std::ffi::c_void;
+
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape, Stored,
     adam::{Optimiser, lanes},
@@ -108,6 +110,14 @@ impl Edges {
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Rows of the other side, by edge in the order of the rows, and whether they are u16.
+    pub(super) fn partners(&self) -> (*const c_void, bool) {
+        match &self.partners {
+            Partners::Narrow(partners) => (partners.ptr().cast(), true),
+            Partners::Wide(partners) => (partners.ptr().cast(), false),
+        }
     }
 
     fn units(&self) -> u32 {
@@ -408,10 +418,7 @@ fn side(half: Option<Half<'_>>, parts: &mut Parts, stride: usize, storage: Stora
             (values.ptr().cast(), slot.ptr(), scale.ptr())
         }
     };
-    let (partners, narrow) = match &edges.partners {
-        Partners::Narrow(partners) => (partners.ptr().cast(), 1),
-        Partners::Wide(partners) => (partners.ptr().cast(), 0),
-    };
+    let (partners, narrow) = edges.partners();
     params::SpmmSide {
         units: edges.units.ptr(),
         parts: edges.parts.ptr(),
@@ -423,6 +430,6 @@ fn side(half: Option<Half<'_>>, parts: &mut Parts, stride: usize, storage: Stora
         arrived: parts.arrived.ptr_mut(),
         finish: finish.params(stride, storage),
         count: edges.units(),
-        narrow,
+        narrow: u32::from(narrow),
     }
 }
