@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use macr::{
+    Config,
     backbone::{Backbone, LightGcn, Propagation},
     backend::{Backend, Settings, cpu::Cpu},
-    objective::{self, BranchInput, BranchKind, ObjectiveConfig, Pairing},
+    objective::{self, BranchInput, BranchKind, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -54,7 +55,8 @@ fn train(c: &mut Criterion) {
         group.throughput(Throughput::Elements(u64::from(batch)));
         group.sample_size(20).measurement_time(Duration::from_secs(4));
         for Case { objective, pairing, storage, backbone, branch_input } in cases() {
-            let config = ObjectiveConfig { alpha: 1e-3, beta: 1e-3, pairing, ..ObjectiveConfig::default() };
+            let config =
+                Config { objective: objective.into(), alpha: 1e-3, beta: 1e-3, pairing, ..Config::default() };
             let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, batch, 1)
                 .expect("the batch fits");
             let lightgcn = (backbone == Backbone::LightGcn)
@@ -70,7 +72,7 @@ fn train(c: &mut Criterion) {
                 l2: 1e-5,
                 seed: 1,
             };
-            let objective_ = objective::build(objective, &config, &sampler).expect("it is in the registry");
+            let objective_ = objective::build(&config, &sampler).expect("it is in the registry");
             let mut engine =
                 Cpu::new((shape.users, shape.items), sampler, objective_, settings).expect("it fits");
             let sequence = if lightgcn.is_some() { propagated_minibatch } else { minibatch };

@@ -9,8 +9,8 @@ use crate::{
     error::{Error, Result},
     model::Ranking,
     objective::{
-        self, BranchInput, BranchKind, EXPOMF, IpwScope, IpwVariant, Layout, Objective, ObjectiveConfig,
-        Pairing, RegForm, RegNorm,
+        self, BranchInput, BranchKind, EXPOMF, IpwScope, IpwVariant, Layout, Objective, Pairing, RegForm,
+        RegNorm,
     },
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
@@ -366,33 +366,6 @@ impl Config {
             return Err(Error::config("dim", self.dim, problem, "use an even number"));
         }
         Ok(())
-    }
-
-    /// The objective's part of the configuration.
-    pub fn objective_config(&self) -> ObjectiveConfig {
-        let &Config { alpha, beta, pairing, user_branch, item_branch, eps_compat, .. } = self;
-        let &Config { ipw_variant, ipw_scope, ipw_rescale, eta, smoothing, mu, reg_form, reg_norm, .. } =
-            self;
-        let &Config { nu, lambda_int, lambda_pop, .. } = self;
-        ObjectiveConfig {
-            alpha,
-            beta,
-            pairing,
-            user_branch,
-            item_branch,
-            ipw_variant,
-            ipw_scope,
-            ipw_rescale,
-            eta,
-            smoothing,
-            mu,
-            reg_form,
-            reg_norm,
-            nu,
-            lambda_int,
-            lambda_pop,
-            eps_compat,
-        }
     }
 
     /// The sampler of a training on `data`.

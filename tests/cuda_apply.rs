@@ -5,6 +5,7 @@ mod emulator;
 
 use batches::{Case, Ids, Random, TEST, World, cases, columns, guard, near, near_stored};
 use macr::{
+    Config,
     backend::{
         cpu::table::Parts,
         cuda::{
@@ -19,7 +20,7 @@ use macr::{
             table,
         },
     },
-    objective::{self, ItemHead, ObjectiveConfig, RegForm},
+    objective::{self, ItemHead, RegForm},
     optim::{Adam, CatchUp},
     storage::Storage,
 };
@@ -110,15 +111,16 @@ fn check(device: &Device, case: Case, form: Form) {
     let Form { catch_up, distinct_users, propagated, .. } = form;
     let what = format!("{case:?}, {form:?}");
     let branched = form.objective == "macr";
-    let config = ObjectiveConfig {
+    let config = Config {
+        objective: form.objective.into(),
         alpha: 0.0,
         beta: 0.0,
         user_branch: branched,
         item_branch: branched,
         reg_form: form.reg_form,
-        ..ObjectiveConfig::default()
+        ..Config::default()
     };
-    let objective = batches::objective(form.objective, &config);
+    let objective = batches::objective(&config);
     let layout = objective.layout();
     let dim = if layout.is_divided() { case.dim.next_multiple_of(2).min(512) } else { case.dim };
     let case = Case { dim, ..case };

@@ -6,7 +6,7 @@ mod emulator;
 
 use batches::{Case, Ids, Random, World, cases, guard, near, untouched};
 use macr::{
-    Branch,
+    Branch, Config,
     backend::cuda::{
         Device,
         adam::Optimiser,
@@ -15,7 +15,6 @@ use macr::{
         step::{Scalars, Step},
         table,
     },
-    objective::ObjectiveConfig,
     optim::{Adam, CatchUp},
     storage::Storage,
 };
@@ -68,8 +67,8 @@ fn of_row(branch: &Branch, x: &[f32]) -> (f64, Vec<f64>, Vec<f64>) {
 }
 
 fn scalars(device: &Device, case: Case) -> Scalars {
-    let config = ObjectiveConfig::default();
-    let objective = batches::objective("macr", &config);
+    let config = Config { objective: "macr".into(), ..Config::default() };
+    let objective = batches::objective(&config);
     let parts = table::parts(objective.layout(), case.dim, false);
     Step::new(device, objective.as_ref(), &config, case.size, parts, 1).unwrap().scalars().unwrap()
 }

@@ -16,7 +16,7 @@ use macr::{
     },
     device::Resolved,
     eval::Evaluator,
-    objective::{self, BranchInput, BranchKind, ObjectiveConfig, Pairing},
+    objective::{self, BranchInput, BranchKind, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -58,8 +58,8 @@ impl Training {
         Sampler::new(data, self.kind, Negatives::Popularity(0.5), self.batch, 3).unwrap()
     }
 
-    fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig { pairing: self.pairing, ..trainings::weights() }
+    fn config(&self) -> Config {
+        Config { pairing: self.pairing, ..trainings::weights(self.objective) }
     }
 
     fn settings(&self) -> Settings {
@@ -77,13 +77,13 @@ impl Training {
     }
 
     fn cpu<'a>(&self, data: &'a Interactions) -> Cpu<'a> {
-        let objective = objective::build(self.objective, &self.config(), &self.sampler(data)).unwrap();
+        let objective = objective::build(&self.config(), &self.sampler(data)).unwrap();
         Cpu::new(SIZE, self.sampler(data), objective, self.settings()).unwrap()
     }
 
     fn cuda<'a>(&self, data: &'a Interactions, device: &Device) -> Cuda<'a> {
         let config = self.config();
-        let objective = objective::build(self.objective, &config, &self.sampler(data)).unwrap();
+        let objective = objective::build(&config, &self.sampler(data)).unwrap();
         Cuda::new(device, SIZE, self.sampler(data), objective.as_ref(), &config, self.settings()).unwrap()
     }
 }
@@ -245,7 +245,7 @@ fn what_it_takes_is_known_before() {
         let copies = 4 * (training.dim.next_multiple_of(4) * (2 * USERS + ITEMS) as usize) as u64;
         let taken = (before - device.free_memory().unwrap()) as u64 + copies;
         let sampler = training.sampler(&data);
-        let objective = objective::build(training.objective, &training.config(), &sampler).unwrap();
+        let objective = objective::build(&training.config(), &sampler).unwrap();
         let known = memory(&sampler, [USERS, ITEMS], objective.as_ref(), &training.settings());
         assert!(
             taken <= known && known < taken + (4 << 20),

@@ -4,12 +4,12 @@
 mod emulator;
 
 use macr::{
-    Edges, Interactions, InteractionsBuilder, Split,
+    Config, Edges, Interactions, InteractionsBuilder, Split,
     backend::cuda::{
         Device, Purpose,
         sample::{Groups, Samples, Touched},
     },
-    objective::{self, ObjectiveConfig, POSITIVE, TILE, Tile},
+    objective::{self, POSITIVE, TILE, Tile},
     sampling::{Negatives, Sampler, SamplerKind},
 };
 
@@ -175,7 +175,8 @@ fn rows_are_treatment_as_on_the_cpu() {
     let data = world(500, 400, |u| 2 + u % 90);
     for (batch, seed) in [(1, 0), (32, 1), (77, u64::MAX), (450, 3)] {
         let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, batch, seed).unwrap();
-        let cause = objective::build("cause", &ObjectiveConfig::default(), &sampler).unwrap();
+        let cause =
+            objective::build(&Config { objective: "cause".into(), ..Config::default() }, &sampler).unwrap();
         let constants = cause.item_constants().unwrap();
         let on_device = device.upload(TEST, constants).unwrap();
         let mut samples = Samples::new(&device, &sampler, data.users(), 3).unwrap();

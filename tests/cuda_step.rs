@@ -5,6 +5,7 @@ mod emulator;
 
 use batches::{Random, World, cases, columns, guard, near, untouched};
 use macr::{
+    Config,
     backend::{
         cpu::table::Parts,
         cuda::{
@@ -16,7 +17,7 @@ use macr::{
             table,
         },
     },
-    objective::{self, IpwScope, IpwVariant, ItemHead, Layout, ObjectiveConfig, Pairing},
+    objective::{self, IpwScope, IpwVariant, ItemHead, Layout, Pairing},
 };
 
 /// Steps of an epoch.
@@ -91,7 +92,7 @@ struct Expected {
     gate: [f64; 2],
 }
 
-fn expected(name: &str, c: &ObjectiveConfig, n: usize, row: &Row, sums: Option<[f64; 4]>) -> Expected {
+fn expected(name: &str, c: &Config, n: usize, row: &Row, sums: Option<[f64; 4]>) -> Expected {
     let Row { score: [a, second], item_logit: y_i, user_logit: y_u, constant, .. } = *row;
     let (w, mut out) = (1.0 / n as f64, Expected { score: a, ..Expected::default() });
     let e = |e: f64| if c.eps_compat { e } else { 0.0 };
@@ -202,10 +203,11 @@ fn guarded(step: &Step) -> Scalars {
     scalars
 }
 
-fn check(device: &Device, world: &World, name: &str, config: &ObjectiveConfig, propagated: bool) {
-    let (case, what) = (world.case, format!("{:?}, {name}, {config:?}, {propagated}", world.case));
+fn check(device: &Device, world: &World, config: &Config, propagated: bool) {
+    let name = config.objective.as_str();
+    let (case, what) = (world.case, format!("{:?}, {config:?}, {propagated}", world.case));
     let (n, b) = (case.rows, case.size);
-    let objective = batches::objective(name, config);
+    let objective = batches::objective(config);
     let layout = objective.layout();
     let dim = if layout.is_divided() { case.dim.next_multiple_of(2).min(512) } else { case.dim };
     let parts = table::parts(layout, dim, propagated);
@@ -393,7 +395,8 @@ fn scalars_follow_the_formulas() {
             for pairing in [Pairing::Rows, Pairing::AllPairs] {
                 // Each setting meets several shapes.
                 let ablation = k + j;
-                let config = ObjectiveConfig {
+                let config = Config {
+                    objective: (*name).into(),
                     alpha: 0.3,
                     beta: 0.2,
                     ipw_variant: [IpwVariant::Ips, IpwVariant::Cn][ablation % 2],
@@ -404,14 +407,14 @@ fn scalars_follow_the_formulas() {
                     user_branch: ablation % 4 != 1,
                     item_branch: ablation % 5 != 1,
                     eps_compat: ablation % 3 == 1,
-                    ..ObjectiveConfig::default()
+                    ..Config::default()
                 };
                 if pairing == Pairing::AllPairs && *name != "macr" {
                     continue;
                 }
-                check(&device, &world, name, &config, false);
-                if batches::objective(name, &config).layout() == Layout::Twins {
-                    check(&device, &world, name, &config, true);
+                check(&device, &world, &config, false);
+                if batches::objective(&config).layout() == Layout::Twins {
+                    check(&device, &world, &config, true);
                 }
             }
         }

@@ -14,7 +14,7 @@ use macr::{
         cuda::{Cuda, Device, memory},
     },
     device::Resolved,
-    objective::{self, BranchKind, ObjectiveConfig, Pairing, RegForm},
+    objective::{self, BranchKind, Pairing, RegForm},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -68,8 +68,8 @@ impl<'a> Training<'a> {
         Sampler::new(self.data, self.kind, self.negatives, self.batch, 3).unwrap()
     }
 
-    fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig { reg_form: self.reg_form, pairing: self.pairing, ..trainings::weights() }
+    fn config(&self) -> Config {
+        Config { reg_form: self.reg_form, pairing: self.pairing, ..trainings::weights(self.objective) }
     }
 
     fn settings(&self) -> Settings {
@@ -87,13 +87,13 @@ impl<'a> Training<'a> {
     }
 
     fn cpu(&self) -> Cpu<'a> {
-        let objective = objective::build(self.objective, &self.config(), &self.sampler()).unwrap();
+        let objective = objective::build(&self.config(), &self.sampler()).unwrap();
         Cpu::new(SIZE, self.sampler(), objective, self.settings()).unwrap()
     }
 
     fn cuda(&self, device: &Device) -> Cuda<'a> {
         let config = self.config();
-        let objective = objective::build(self.objective, &config, &self.sampler()).unwrap();
+        let objective = objective::build(&config, &self.sampler()).unwrap();
         Cuda::new(device, SIZE, self.sampler(), objective.as_ref(), &config, self.settings()).unwrap()
     }
 }
@@ -254,8 +254,7 @@ fn what_it_takes_is_known_before() {
         engine.repeat(2, &minibatch).unwrap();
         let copies = 4 * (training.dim.next_multiple_of(4) * USERS as usize) as u64;
         let taken = (before - device.free_memory().unwrap()) as u64 + copies;
-        let objective =
-            objective::build(training.objective, &training.config(), &training.sampler()).unwrap();
+        let objective = objective::build(&training.config(), &training.sampler()).unwrap();
         let known = memory(&training.sampler(), [USERS, ITEMS], objective.as_ref(), &training.settings());
         assert!(taken <= known && known < taken + (4 << 20), "{taken} bytes taken, {known} foretold");
     }
@@ -268,7 +267,7 @@ fn what_cannot_be_done_is_said() {
     let data = world();
     let training = Training::new(&data);
     let config = training.config();
-    let objective = objective::build("macr", &config, &training.sampler()).unwrap();
+    let objective = objective::build(&config, &training.sampler()).unwrap();
     let build = |users, settings| {
         Cuda::new(&device, (users, ITEMS), training.sampler(), objective.as_ref(), &config, settings)
     };
@@ -277,7 +276,8 @@ fn what_cannot_be_done_is_said() {
     let error = build(u32::MAX, Settings { dim: 1024, ..training.settings() }).unwrap_err();
     assert!(matches!(error, Error::DeviceMemory { .. }) && error.to_string().contains("--dim"), "{error}");
     // Two vectors of 513 columns are more than a row may have.
-    let objective = objective::build("cause", &config, &training.sampler()).unwrap();
+    let config = Training { objective: "cause", ..training }.config();
+    let objective = objective::build(&config, &training.sampler()).unwrap();
     let settings = Settings { dim: 513, ..training.settings() };
     let error =
         Cuda::new(&device, SIZE, training.sampler(), objective.as_ref(), &config, settings).unwrap_err();

@@ -1,13 +1,13 @@
 //! The same bits at any thread count; the two ways of keeping up Adam agree; all pairs by interpolation and term by term.
 
 use macr::{
-    Edges, Interactions, InteractionsBuilder, Split,
+    Config, Edges, Interactions, InteractionsBuilder, Split,
     backbone::{Form, LightGcn},
     backend::{
         Backend, Parameters, Settings,
         cpu::{Cpu, all_pairs, team::Team},
     },
-    objective::{self, BranchInput, BranchKind, ObjectiveConfig, Pairing},
+    objective::{self, BranchInput, BranchKind, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -38,12 +38,12 @@ fn train_with(
         _ => Negatives::Popularity(0.5),
     };
     let sampler = Sampler::new(&data, kind, negatives, 130, 3).unwrap();
-    let config = ObjectiveConfig { alpha: 1e-2, beta: 1e-3, pairing, ..ObjectiveConfig::default() };
+    let config = Config { objective: name.into(), alpha: 1e-2, beta: 1e-3, pairing, ..Config::default() };
     // Where there is a hidden layer and propagation, the branches score the parameters.
     let branch_input = if branch == BranchKind::Linear { BranchInput::Propagated } else { BranchInput::Ego };
     let (dim, adam, l2, seed) = (24, Adam::default(), 1e-4, 3);
     let settings = Settings { dim, storage, lightgcn, adam, catch_up, branch, branch_input, l2, seed };
-    let objective = objective::build(name, &config, &sampler).unwrap();
+    let objective = objective::build(&config, &sampler).unwrap();
     let mut engine = Cpu::new((700, 211), sampler, objective, settings).unwrap();
     // An evaluation in between must not change what follows.
     let sequence = if lightgcn.is_some() { propagated_minibatch } else { minibatch };

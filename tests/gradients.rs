@@ -4,7 +4,7 @@ mod emulator;
 mod oracle;
 
 use macr::{
-    Branch, Edges, Interactions, InteractionsBuilder, Split,
+    Branch, Config, Edges, Interactions, InteractionsBuilder, Split,
     backbone::{self, LightGcn},
     backend::{
         Backend, Losses, Settings,
@@ -14,9 +14,7 @@ use macr::{
         },
         cuda::{Cuda, Device},
     },
-    objective::{
-        self, BranchInput, BranchKind, IpwScope, IpwVariant, ObjectiveConfig, Pairing, RegForm, RegNorm,
-    },
+    objective::{self, BranchInput, BranchKind, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     train::sequence::{minibatch, propagated_minibatch},
@@ -55,15 +53,16 @@ struct Form {
 const MF: Form = Form { lightgcn: None, branch: BranchKind::Linear, input: BranchInput::Propagated };
 
 /// All settings under which an objective is tested.
-fn configs(name: &str) -> Vec<ObjectiveConfig> {
-    let base = ObjectiveConfig {
+fn configs(name: &str) -> Vec<Config> {
+    let base = Config {
+        objective: name.into(),
         alpha: 0.3,
         beta: 0.2,
         mu: 0.2,
         nu: 0.4,
         lambda_int: 0.5,
         lambda_pop: 0.3,
-        ..ObjectiveConfig::default()
+        ..Config::default()
     };
     let mut all = Vec::new();
     let forms: &[(Pairing, bool)] = match name {
@@ -76,35 +75,35 @@ fn configs(name: &str) -> Vec<ObjectiveConfig> {
         _ => &[(Pairing::Rows, false), (Pairing::Rows, true)],
     };
     for &(pairing, eps_compat) in forms {
-        let base = ObjectiveConfig { pairing, eps_compat, ..base };
-        all.push(base);
+        let base = Config { pairing, eps_compat, ..base.clone() };
+        all.push(base.clone());
         match name {
             "macr" => all.extend([
-                ObjectiveConfig { user_branch: false, ..base },
-                ObjectiveConfig { item_branch: false, ..base },
-                ObjectiveConfig { alpha: 0.0, ..base },
-                ObjectiveConfig { beta: 0.0, ..base },
+                Config { user_branch: false, ..base.clone() },
+                Config { item_branch: false, ..base.clone() },
+                Config { alpha: 0.0, ..base.clone() },
+                Config { beta: 0.0, ..base.clone() },
             ]),
             "ipw" => all.extend([
-                ObjectiveConfig { ipw_variant: IpwVariant::Ips, ipw_scope: IpwScope::Own, eta: 0.5, ..base },
-                ObjectiveConfig { ipw_variant: IpwVariant::C, ipw_rescale: false, ..base },
-                ObjectiveConfig {
+                Config { ipw_variant: IpwVariant::Ips, ipw_scope: IpwScope::Own, eta: 0.5, ..base.clone() },
+                Config { ipw_variant: IpwVariant::C, ipw_rescale: false, ..base.clone() },
+                Config {
                     ipw_variant: IpwVariant::Cnsr,
                     ipw_scope: IpwScope::Positive,
                     smoothing: 0.3,
-                    ..base
+                    ..base.clone()
                 },
             ]),
             "reg" => all.extend([
-                ObjectiveConfig { reg_norm: RegNorm::Sum, ..base },
-                ObjectiveConfig { reg_form: RegForm::Same, ..base },
-                ObjectiveConfig { reg_form: RegForm::Same, reg_norm: RegNorm::Sum, ..base },
-                ObjectiveConfig { reg_form: RegForm::Decay, ..base },
+                Config { reg_norm: RegNorm::Sum, ..base.clone() },
+                Config { reg_form: RegForm::Same, ..base.clone() },
+                Config { reg_form: RegForm::Same, reg_norm: RegNorm::Sum, ..base.clone() },
+                Config { reg_form: RegForm::Decay, ..base.clone() },
             ]),
-            "cause" => all.push(ObjectiveConfig { nu: 0.0, ..base }),
+            "cause" => all.push(Config { nu: 0.0, ..base.clone() }),
             "dice" => all.extend([
-                ObjectiveConfig { nu: 0.0, lambda_int: 0.0, ..base },
-                ObjectiveConfig { lambda_pop: 0.0, ..base },
+                Config { nu: 0.0, lambda_int: 0.0, ..base.clone() },
+                Config { lambda_pop: 0.0, ..base.clone() },
             ]),
             _ => {}
         }
@@ -198,7 +197,7 @@ fn the_first_step_follows_the_gradient_of_branches_on_the_parameters() {
 fn check(
     data: &Interactions,
     name: &str,
-    config: &ObjectiveConfig,
+    config: &Config,
     form: Form,
     kind: SamplerKind,
     batch: u32,
@@ -223,7 +222,7 @@ fn check(
         l2: l2 as f32,
         seed: 5,
     };
-    let objective = objective::build(name, config, &sampler).unwrap();
+    let objective = objective::build(config, &sampler).unwrap();
     let mut engine = Cpu::new((USERS, ITEMS), sampler, objective, settings).unwrap();
     let start = engine.parameters().unwrap();
     let [p, q] = engine.tables().map(|table| rows(table, 0));
@@ -271,7 +270,7 @@ fn check(
 
     let Some(device) = device else { return };
     let sampler = Sampler::new(data, kind, Negatives::Uniform, batch, 5).unwrap();
-    let objective = objective::build(name, config, &sampler).unwrap();
+    let objective = objective::build(config, &sampler).unwrap();
     let mut engine =
         Cuda::new(device, (USERS, ITEMS), sampler, objective.as_ref(), config, settings).unwrap();
     let losses = engine.repeat(1, &sequence).unwrap();

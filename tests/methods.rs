@@ -4,7 +4,7 @@ use macr::{
     Config, Edges, Interactions, InteractionsBuilder, Split, Trainer,
     backbone::Backbone,
     model::Model,
-    objective::{self, NEGATIVE, ObjectiveConfig, POSITIVE, RegForm, TILE, Tile},
+    objective::{self, NEGATIVE, POSITIVE, RegForm, TILE, Tile},
     sampling::{Negatives, Sampler, SamplerKind},
     train::{Epoch, Observer},
 };
@@ -156,10 +156,12 @@ fn tile() -> Tile {
 fn bs_without_bias_is_the_backbone() {
     let data = checkerboard();
     let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, 8, 1).unwrap();
-    let config = ObjectiveConfig::default();
+    let build = |name: &str| {
+        objective::build(&Config { objective: name.into(), ..Config::default() }, &sampler).unwrap()
+    };
     let [mut bce, mut bs] = ["bce", "bs"].map(|name| {
         let mut tile = tile();
-        objective::build(name, &config, &sampler).unwrap().stage(&mut tile);
+        build(name).stage(&mut tile);
         tile
     });
     assert_eq!(bce.score_gradient, bs.score_gradient);
@@ -168,7 +170,7 @@ fn bs_without_bias_is_the_backbone() {
     bs.item_logit = [[0.5; TILE]; 2];
     bce.score = bce.score.map(|lanes| lanes.map(|a| a + 0.5));
     for (name, tile) in [("bce", &mut bce), ("bs", &mut bs)] {
-        objective::build(name, &config, &sampler).unwrap().stage(tile);
+        build(name).stage(tile);
     }
     assert_eq!(bce.score_gradient, bs.item_gradient);
 }
@@ -177,7 +179,7 @@ fn bs_without_bias_is_the_backbone() {
 fn the_weights_of_dice_decay_from_epoch_to_epoch() {
     let data = checkerboard();
     let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, 8, 1).unwrap();
-    let dice = objective::build("dice", &ObjectiveConfig::default(), &sampler).unwrap();
+    let dice = objective::build(&Config { objective: "dice".into(), ..Config::default() }, &sampler).unwrap();
     let [first, later] = [0, 7].map(|epoch| {
         let mut tile = Tile { epoch, ..tile() };
         dice.stage(&mut tile);

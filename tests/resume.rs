@@ -20,7 +20,7 @@ use macr::{
         cuda::{Cuda, Device},
     },
     device::Resolved,
-    objective::{self, BranchInput, BranchKind, ObjectiveConfig, Pairing},
+    objective::{self, BranchInput, BranchKind, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -89,8 +89,8 @@ fn cases() -> Vec<Case> {
 }
 
 impl Case {
-    fn config(&self) -> ObjectiveConfig {
-        ObjectiveConfig { alpha: 1e-2, pairing: self.pairing, ..ObjectiveConfig::default() }
+    fn config(&self) -> Config {
+        Config { objective: self.objective.into(), alpha: 1e-2, pairing: self.pairing, ..Config::default() }
     }
 
     fn sampler<'a>(&self, data: &'a Interactions) -> Sampler<'a> {
@@ -103,7 +103,7 @@ impl Case {
         let (adam, l2, seed) = (Adam::default(), 1e-4, 3);
         let settings = Settings { dim, storage, lightgcn, adam, catch_up, branch, branch_input, l2, seed };
         let sampler = self.sampler(data);
-        let objective = objective::build(self.objective, &self.config(), &sampler).unwrap();
+        let objective = objective::build(&self.config(), &sampler).unwrap();
         match device {
             None => Box::new(Cpu::new(SIZE, sampler, objective, settings).unwrap()),
             Some(device) => Box::new(

@@ -10,14 +10,14 @@ mod shapes;
 use std::{error::Error, io, time::Instant};
 
 use macr::{
-    Interactions,
+    Config, Interactions,
     backbone::{LightGcn, Propagation as Asked},
     backend::{
         Backend, Settings,
         cpu::{Cpu, propagation::Propagation, table::Table, team::Team},
     },
     data::graph::Graph,
-    objective::{self, BranchKind, Layout, ObjectiveConfig},
+    objective::{self, BranchKind, Layout},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -54,7 +54,7 @@ fn run(data: &Interactions, batch: u32, form: Asked) -> Result<(), Box<dyn Error
         seed: 1,
     };
     let sampler = Sampler::new(data, SamplerKind::UserUniform, Negatives::Uniform, batch, 1)?;
-    let bce = objective::build("bce", &ObjectiveConfig::default(), &sampler)?;
+    let bce = objective::build(&Config { objective: "bce".into(), ..Config::default() }, &sampler)?;
     let mut engine = Cpu::new(shape, sampler, bce, settings)?;
     let [rows, _] = Layout::Whole.shapes(Shape::DIM, true);
     let table = |n: u32, stream| Table::xavier(n as usize, Shape::DIM, rows, Storage::F32, 1, stream);

@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use macr::{
-    Interactions,
+    Config, Interactions,
     backend::{Backend, Settings, cpu::Cpu},
     data::synth::{self, Preset, Spec},
-    objective::{self, BranchKind, Objective, ObjectiveConfig, Pairing},
+    objective::{self, BranchKind, Objective, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -118,12 +118,12 @@ impl Workload {
     }
 
     /// The paper's weights of the branches' losses.
-    pub fn config(&self, (_, pairing): Loss) -> ObjectiveConfig {
-        ObjectiveConfig { alpha: 1e-3, beta: 1e-3, pairing, ..ObjectiveConfig::default() }
+    pub fn config(&self, (objective, pairing): Loss) -> Config {
+        Config { objective: objective.into(), alpha: 1e-3, beta: 1e-3, pairing, ..Config::default() }
     }
 
     pub fn objective(&self, data: &Interactions, loss: Loss) -> Box<dyn Objective> {
-        objective::build(loss.0, &self.config(loss), &self.sampler(data)).expect("it is in the registry")
+        objective::build(&self.config(loss), &self.sampler(data)).expect("it is in the registry")
     }
 
     pub fn settings(&self) -> Settings {

@@ -66,7 +66,7 @@ impl Estimate {
             return Ok(Self::expomf(data, original_bytes, config, threads));
         }
         let sampler = config.sampler(data)?;
-        let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+        let objective = objective::build(config, &sampler)?;
         Ok(Self::steps(data, original_bytes, config, objective.as_ref(), lightgcn, threads))
     }
 

@@ -51,7 +51,7 @@ impl Plan {
             (1, u64::from(data.users()) * u64::from(data.items()))
         } else {
             let sampler = config.sampler(data)?;
-            let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+            let objective = objective::build(config, &sampler)?;
             config.fits(objective.as_ref())?;
             let steps = sampler.steps_per_epoch();
             (steps, (0..steps).map(|step| u64::from(sampler.rows(step))).sum())

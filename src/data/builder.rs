@@ -2,7 +2,8 @@
 
 use super::{
     ids::Ids,
-    interactions::{Interactions, Layout, Section, Split, WHOLE, in_memory},
+    interactions::{Interactions, Split, in_memory},
+    layout::{Layout, Section, WHOLE},
     table::{Columns, Table},
 };
 use crate::{

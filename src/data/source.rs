@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::{
     Interactions, Split,
     import::{self, ImportOptions, Observer, Source},
-    interactions,
+    layout,
 };
 use crate::error::{Error, Result};
 
@@ -65,9 +65,9 @@ fn is_interaction_file(path: &Path) -> Result<bool> {
     if !metadata.is_file() {
         return Ok(false);
     }
-    let mut magic = [0; interactions::MAGIC.len()];
+    let mut magic = [0; layout::MAGIC.len()];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut magic));
-    Ok(read.is_ok() && magic == interactions::MAGIC || path.extension().is_some_and(|e| e == "macr"))
+    Ok(read.is_ok() && magic == layout::MAGIC || path.extension().is_some_and(|e| e == "macr"))
 }
 
 /// Identity of an import: its bytes, and what else decides its result.

@@ -1,7 +1,8 @@
 //! CausE (Bonner and Vasile, RecSys 2018): item vectors of a biased and of a debiased set of interactions, tied.
 
-use super::{Layout, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, Penalty, TILE, Tile, bce::Bce};
+use super::{Layout, NEGATIVE, Objective, POSITIVE, Penalty, TILE, Tile, bce::Bce};
 use crate::{
+    config::Config,
     data::popularity::item_counts,
     sampling::{Sampler, philox::philox_lanes},
     simd::vectorised,
@@ -24,7 +25,7 @@ pub struct Cause {
 
 impl Cause {
     /// CausE with these settings, for the train counts of `sampler`'s data and its seed.
-    pub fn new(config: &ObjectiveConfig, sampler: &Sampler<'_>) -> Self {
+    pub fn new(config: &Config, sampler: &Sampler<'_>) -> Self {
         let seed = sampler.seed();
         Cause {
             bce: Bce { eps_compat: config.eps_compat },

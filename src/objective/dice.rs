@@ -1,7 +1,9 @@
 //! DICE (Zheng et al., WWW 2021): one half of every embedding for interest, one for conformity.
 
-use super::{Layout, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, Penalty, TILE, Tile, scalar::bce};
-use crate::{data::popularity::item_counts, optim::power, sampling::Sampler, simd::vectorised};
+use super::{Layout, NEGATIVE, Objective, POSITIVE, Penalty, TILE, Tile, scalar::bce};
+use crate::{
+    config::Config, data::popularity::item_counts, optim::power, sampling::Sampler, simd::vectorised,
+};
 
 /// Factor of the two weights from epoch to epoch.
 const DECAY: f64 = 0.9;
@@ -20,8 +22,8 @@ pub struct Dice {
 
 impl Dice {
     /// DICE with these settings, for the train counts of `sampler`'s data.
-    pub fn new(config: &ObjectiveConfig, sampler: &Sampler<'_>) -> Self {
-        let &ObjectiveConfig { lambda_int, lambda_pop, nu, .. } = config;
+    pub fn new(config: &Config, sampler: &Sampler<'_>) -> Self {
+        let &Config { lambda_int, lambda_pop, nu, .. } = config;
         let counts = item_counts(sampler.data()).into_iter().map(|n| n as f32).collect();
         Dice { lambda_int, lambda_pop, nu, counts }
     }

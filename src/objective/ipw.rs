@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{NEGATIVE, Objective, ObjectiveConfig, POSITIVE, TILE, Tile, bce::Bce};
-use crate::{data::popularity::item_counts, sampling::Sampler, simd::vectorised};
+use super::{NEGATIVE, Objective, POSITIVE, TILE, Tile, bce::Bce};
+use crate::{config::Config, data::popularity::item_counts, sampling::Sampler, simd::vectorised};
 
 /// How weights come from inverse propensities; each form is the one before and one thing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -45,7 +45,7 @@ pub struct Ipw {
 
 impl Ipw {
     /// IPW with these settings, for the train counts and the positives of `sampler`.
-    pub fn new(config: &ObjectiveConfig, sampler: &Sampler<'_>) -> Self {
+    pub fn new(config: &Config, sampler: &Sampler<'_>) -> Self {
         let mut weights = weights(config, &item_counts(sampler.data()));
         if config.ipw_rescale {
             // The scale of the loss against that of L2.
@@ -61,7 +61,7 @@ impl Ipw {
 }
 
 /// Weights of the items with these train counts, with rho_i = (max(n_i, 1) / n_max)^eta.
-fn weights(config: &ObjectiveConfig, counts: &[u32]) -> Vec<f64> {
+fn weights(config: &Config, counts: &[u32]) -> Vec<f64> {
     let most = counts.iter().copied().max().unwrap_or(0).max(1);
     let rho = |n: u32| libm::pow(f64::from(n.max(1)) / f64::from(most), f64::from(config.eta));
     let mut weights: Vec<f64> = counts.iter().map(|&n| 1.0 / rho(n)).collect();
@@ -132,16 +132,13 @@ mod tests {
         // Inverse propensities 1, 2, 8, 8, 4 with median 4.
         let counts = [8, 4, 1, 0, 2];
         let of = |ipw_variant, smoothing| {
-            weights(
-                &ObjectiveConfig { ipw_variant, eta: 1.0, smoothing, ..ObjectiveConfig::default() },
-                &counts,
-            )
+            weights(&Config { ipw_variant, eta: 1.0, smoothing, ..Config::default() }, &counts)
         };
         assert_eq!(of(IpwVariant::Ips, 1.0), [1.0, 2.0, 8.0, 8.0, 4.0]);
         assert_eq!(of(IpwVariant::C, 1.0), [1.0, 2.0, 4.0, 4.0, 4.0]);
         assert_eq!(of(IpwVariant::Cn, 1.0), [0.25, 0.5, 1.0, 1.0, 1.0]);
         assert_eq!(of(IpwVariant::Cnsr, 0.5), [0.5, 0.5f64.sqrt(), 1.0, 1.0, 1.0]);
-        let half = ObjectiveConfig { ipw_variant: IpwVariant::Ips, eta: 0.5, ..ObjectiveConfig::default() };
+        let half = Config { ipw_variant: IpwVariant::Ips, eta: 0.5, ..Config::default() };
         assert!((weights(&half, &counts)[2] - 8f64.sqrt()).abs() < 1e-12);
         assert_eq!(median(&[4.0, 1.0, 3.0, 2.0]), 2.5);
     }

@@ -5,10 +5,11 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AllPairs, ItemHead, Lanes, NEGATIVE, Objective, ObjectiveConfig, POSITIVE, TILE, Tile,
+    AllPairs, ItemHead, Lanes, NEGATIVE, Objective, POSITIVE, TILE, Tile,
     scalar::{bce, bce_eps, sigmoid},
 };
 use crate::{
+    config::Config,
     error::{Error, Result},
     simd::vectorised,
 };
@@ -66,8 +67,8 @@ const LABEL: [f32; 2] = [1.0, 0.0];
 
 impl Macr {
     /// MACR with these settings.
-    pub fn new(config: &ObjectiveConfig) -> Self {
-        let &ObjectiveConfig { alpha, beta, pairing, user_branch, item_branch, eps_compat, .. } = config;
+    pub fn new(config: &Config) -> Self {
+        let &Config { alpha, beta, pairing, user_branch, item_branch, eps_compat, .. } = config;
         Macr { alpha, beta, pairing, user_branch, item_branch, eps_compat }
     }
 

@@ -195,52 +195,7 @@ pub enum AllPairs {
     EpsCompat,
 }
 
-/// What an objective is built from; the training configuration fills it in.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ObjectiveConfig {
-    /// Weight of the item branch's loss, alpha.
-    pub alpha: f32,
-    /// Weight of the user branch's loss, beta.
-    pub beta: f32,
-    /// How MACR pairs match scores with gates.
-    pub pairing: Pairing,
-    /// MACR with (true) or without its user branch: the ablation of the paper's Table 3.
-    pub user_branch: bool,
-    /// MACR with (true) or without its item branch.
-    pub item_branch: bool,
-    /// IPW: how weights come from inverse propensities.
-    pub ipw_variant: IpwVariant,
-    /// IPW: whose weight a sample has.
-    pub ipw_scope: IpwScope,
-    /// IPW: true scales the weights to a mean of 1 over drawn positives.
-    pub ipw_rescale: bool,
-    /// IPW: exponent of the propensity.
-    pub eta: f32,
-    /// IPW: exponent s of the smoothed weights.
-    pub smoothing: f32,
-    /// Reg: weight of the regulariser.
-    pub mu: f32,
-    /// Reg: what is regularised.
-    pub reg_form: RegForm,
-    /// Reg: scale of the pairwise forms.
-    pub reg_norm: RegNorm,
-    /// CausE: strength of the tie between the two sets' vectors; DICE: of what pushes the halves apart.
-    pub nu: f32,
-    /// DICE: weight of the interest loss.
-    pub lambda_int: f32,
-    /// DICE: weight of the conformity loss.
-    pub lambda_pop: f32,
-    /// log(sigma + 1e-10) instead of the stable form, as in the reference code.
-    pub eps_compat: bool,
-}
-
-impl Default for ObjectiveConfig {
-    fn default() -> Self {
-        Config::default().objective_config()
-    }
-}
-
-type Build = fn(&ObjectiveConfig, &Sampler<'_>) -> Box<dyn Objective>;
+type Build = fn(&Config, &Sampler<'_>) -> Box<dyn Objective>;
 
 /// Every objective: name, what it is, constructor. To add one, add its file and its line here.
 pub const REGISTRY: &[(&str, &str, Build)] = &[
@@ -265,12 +220,12 @@ pub const REGISTRY: &[(&str, &str, Build)] = &[
 /// What trains without a scalar stage and without batches goes by this name; see [`crate::backend::expomf`].
 pub const EXPOMF: &str = "expomf";
 
-/// Builds the objective called `name`, which is not [`EXPOMF`], for trainings on what `sampler` draws.
+/// Builds the objective of `config`, which is not [`EXPOMF`], for trainings on what `sampler` draws.
 ///
 /// # Errors
 /// [`Error::Unknown`] naming the nearest objective.
-pub fn build(name: &str, config: &ObjectiveConfig, sampler: &Sampler<'_>) -> Result<Box<dyn Objective>> {
-    find(name).map(|build| build(config, sampler))
+pub fn build(config: &Config, sampler: &Sampler<'_>) -> Result<Box<dyn Objective>> {
+    find(&config.objective).map(|build| build(config, sampler))
 }
 
 /// Refuses the name of an objective that does not exist.

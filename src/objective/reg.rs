@@ -5,8 +5,9 @@ use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Objective, ObjectiveConfig, Penalty, Tile, bce::Bce};
+use super::{Objective, Penalty, Tile, bce::Bce};
 use crate::{
+    config::Config,
     data::popularity::{head_size, item_counts},
     sampling::Sampler,
 };
@@ -49,7 +50,7 @@ pub struct Reg {
 
 impl Reg {
     /// Reg with these settings, for the train counts of `sampler`'s data.
-    pub fn new(config: &ObjectiveConfig, sampler: &Sampler<'_>) -> Self {
+    pub fn new(config: &Config, sampler: &Sampler<'_>) -> Self {
         let counts = item_counts(sampler.data());
         let head = head(&counts);
         let popular = head.iter().filter(|&&popular| popular).count() as f32;

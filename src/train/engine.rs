@@ -50,7 +50,7 @@ impl<'a> Engine<'a> {
             return Self::em(device, data, config);
         }
         let sampler = config.sampler(data)?;
-        let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+        let objective = objective::build(config, &sampler)?;
         config.fits(objective.as_ref())?;
         let (parts, penalised) = (objective.parts(), objective.penalty().is_some());
         let shape = (data.users(), data.items());
@@ -59,8 +59,7 @@ impl<'a> Engine<'a> {
             Resolved::Cpu => Box::new(Cpu::new(shape, sampler, objective, settings)?),
             #[cfg(feature = "cuda")]
             Resolved::Cuda(device) => {
-                let config = config.objective_config();
-                Box::new(Cuda::new(device, shape, sampler, objective.as_ref(), &config, settings)?)
+                Box::new(Cuda::new(device, shape, sampler, objective.as_ref(), config, settings)?)
             }
         };
         let sequence = match config.backbone {

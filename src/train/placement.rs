@@ -75,7 +75,7 @@ fn gpu_memory(data: &Interactions, config: &Config, device: &Resolved) -> Result
         return cuda::expomf::check(device, data, &config.expomf()?).map(Some);
     }
     let sampler = config.sampler(data)?;
-    let objective = objective::build(&config.objective, &config.objective_config(), &sampler)?;
+    let objective = objective::build(config, &sampler)?;
     let shape = (data.users(), data.items());
     cuda::check(device, shape, &sampler, objective.as_ref(), &settings(data, config)?).map(Some)
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use macr::{
-    Edges, InteractionsBuilder, Split,
+    Config, Edges, InteractionsBuilder, Split,
     backend::{
         cpu::table::Parts,
         cuda::{
@@ -12,7 +12,7 @@ use macr::{
             table::{Table, whole},
         },
     },
-    objective::{self, Objective, ObjectiveConfig},
+    objective::{self, Objective},
     optim::Adam,
     sampling::{Negatives, Sampler, SamplerKind},
     storage::{Noise, RowNoise, Storage},
@@ -133,13 +133,13 @@ impl Random {
     }
 }
 
-/// The objective `name`, for 60 items of which item i has i / 2 interactions.
-pub fn objective(name: &str, config: &ObjectiveConfig) -> Box<dyn Objective> {
+/// The objective of `config`, for 60 items of which item i has i / 2 interactions.
+pub fn objective(config: &Config) -> Box<dyn Objective> {
     let pairs = (0..60u32).flat_map(|i| (0..i / 2).map(move |u| (u, i)));
     let data =
         InteractionsBuilder::new(30, 60).split(Split::Train, Edges::from_pairs(pairs)).build().unwrap();
     let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, 1, 1).unwrap();
-    objective::build(name, config, &sampler).unwrap()
+    objective::build(config, &sampler).unwrap()
 }
 
 /// The columns of a padded row that are no padding.

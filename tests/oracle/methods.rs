@@ -1,14 +1,15 @@
 //! What the baselines derive from the training interactions, and their penalties.
 
 use macr::{
-    objective::{IpwVariant, ObjectiveConfig, RegForm, RegNorm},
+    Config,
+    objective::{IpwVariant, RegForm, RegNorm},
     sampling::philox::philox,
 };
 
 use super::{Batch, Facts};
 
 /// IPW: the items' weights.
-pub fn weights(c: &ObjectiveConfig, facts: &Facts) -> Vec<f64> {
+pub fn weights(c: &Config, facts: &Facts) -> Vec<f64> {
     let n: Vec<f64> = facts.counts.iter().map(|&n| f64::from(n.max(1))).collect();
     let most = n.iter().copied().fold(0.0, f64::max);
     let mut w: Vec<f64> = n.iter().map(|n| (most / n).powf(f64::from(c.eta))).collect();
@@ -71,7 +72,7 @@ fn head(counts: &[u32]) -> Vec<bool> {
 /// The penalty on a batch's final embeddings, term by term.
 pub fn penalty(
     objective: &str,
-    c: &ObjectiveConfig,
+    c: &Config,
     facts: &Facts,
     [user_dim, item_dim]: [usize; 2],
     [users, items]: [&[f64]; 2],

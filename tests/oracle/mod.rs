@@ -3,7 +3,10 @@
 
 use std::borrow::Cow;
 
-use macr::objective::{IpwScope, ObjectiveConfig, Pairing};
+use macr::{
+    Config,
+    objective::{IpwScope, Pairing},
+};
 
 mod methods;
 
@@ -116,14 +119,7 @@ impl Params {
 }
 
 /// The whole loss of a batch: main + alpha L_I + beta L_U + penalty + L2.
-pub fn loss(
-    objective: &str,
-    c: &ObjectiveConfig,
-    l2: f64,
-    facts: &Facts,
-    params: &Params,
-    batch: &Batch,
-) -> f64 {
+pub fn loss(objective: &str, c: &Config, l2: f64, facts: &Facts, params: &Params, batch: &Batch) -> f64 {
     let [us, is, js] = batch;
     let b = us.len();
     let n = b as f64;
@@ -226,7 +222,7 @@ pub fn loss(
 /// Gradient of [`loss`] by central differences, in one list: p, q, v, w, b.
 pub fn gradient(
     objective: &str,
-    c: &ObjectiveConfig,
+    c: &Config,
     l2: f64,
     facts: &Facts,
     params: &Params,

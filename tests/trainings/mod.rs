@@ -1,7 +1,7 @@
 //! What tests of whole trainings train on, and with.
 #![allow(dead_code)]
 
-use macr::{Edges, Interactions, InteractionsBuilder, Split, objective::ObjectiveConfig};
+use macr::{Config, Edges, Interactions, InteractionsBuilder, Split};
 
 /// Users with `each` interactions, a fifth of which are in the test split.
 pub fn split(users: u32, items: u32, each: u32) -> Interactions {
@@ -19,15 +19,16 @@ pub fn split_within(size: [u32; 2], users: u32, items: u32, each: u32) -> Intera
         .unwrap()
 }
 
-/// Weights with which every part of every objective counts.
-pub fn weights() -> ObjectiveConfig {
-    ObjectiveConfig {
+/// Of an objective, with weights with which each of its parts counts.
+pub fn weights(objective: &str) -> Config {
+    Config {
+        objective: objective.into(),
         alpha: 1e-2,
         beta: 1e-3,
         mu: 0.1,
         nu: 0.1,
         lambda_int: 0.4,
         lambda_pop: 0.2,
-        ..ObjectiveConfig::default()
+        ..Config::default()
     }
 }

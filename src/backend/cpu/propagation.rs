@@ -8,11 +8,17 @@
 //! What is gathered, the scaled parameters and layers, is stored in the form of the parameters; gradients between layers
 //! in a form of their range ([`Storage::of_gradients`]). Sums, the batch's rows and the item-item product are f32.
 
+mod half;
+mod update;
+
+use self::{
+    half::{Base, Finish, Half, half_rows},
+    update::{Update, move_chunk, sum_and_move_rows},
+};
 use super::{
-    adam::adam_step,
     gram,
     spmm::{NONE, Rows, Work},
-    table::{RecordMut, SharedTable, Table},
+    table::{SharedTable, Table},
     team::Team,
 };
 use crate::{
@@ -20,7 +26,7 @@ use crate::{
     data::{Csr, graph::Graph},
     error::{Error, Result},
     optim::Adam,
-    simd::{Lines, blocks, vectorised},
+    simd::Lines,
     storage::{Element, Room, Storage, Stored, for_stored},
 };
 
@@ -84,111 +90,6 @@ impl<'a> Gradients<'a> {
     }
 }
 
-/// What a row's sum is added to.
-#[derive(Debug, Clone, Copy)]
-enum Base<'a> {
-    /// The row's parameters.
-    Ego(&'a Table),
-    /// The same, scaled, for a sum that is scaled too, `[rows, stride]`: in f32 alone, for in 16 bits they are rounded
-    /// once more. The other half gathers them, so they are near, and a table's rows lie three times as far apart.
-    Scaled(&'a [f32]),
-    /// dL/dE of the row.
-    Gradient { slot: &'a [u32], values: &'a [f32] },
-}
-
-/// One half of a layer: which rows, from what.
-#[derive(Debug, Clone, Copy)]
-struct Half<'a> {
-    csr: Csr<'a>,
-    /// 1 / sqrt(degree) of the rows to be computed.
-    scale: &'a [f32],
-    work: &'a Work,
-    /// Rows by position; all of them if `None`.
-    ids: Option<&'a [u32]>,
-    base: Base<'a>,
-    /// The other side's rows, scaled.
-    x: Rows<'a>,
-}
-
-impl Half<'_> {
-    #[inline(always)]
-    fn row(&self, position: usize) -> u32 {
-        self.ids.map_or(position as u32, |ids| ids[position])
-    }
-
-    /// Elements `at` to `at + N` of `base + s sum` of the row at `position`, finished.
-    #[inline(always)]
-    fn horner<const N: usize>(
-        &self,
-        position: usize,
-        chunk_sums: &[f32],
-        at: usize,
-        stride: usize,
-        finish: Finish,
-    ) -> [f32; N] {
-        let row = self.row(position);
-        let mut out = self.work.sum::<N>((position, row), self.csr, self.x, chunk_sums, (at, stride));
-        let scale = self.scale[row as usize];
-        let factor = match finish {
-            Finish::Scaled => scale,
-            Finish::Times(factor) => factor,
-        };
-        let mut base_factor = factor;
-        let base = match self.base {
-            Base::Ego(table) => Some(table.load::<N>(row, at)),
-            Base::Scaled(values) => {
-                base_factor = 1.0;
-                Some(Element::load(&values[row as usize * stride + at..][..N]))
-            }
-            Base::Gradient { slot, values } => Some(slot[row as usize])
-                .filter(|&slot| slot != NONE)
-                .map(|slot| Element::load(&values[slot as usize * stride + at..][..N])),
-        };
-        match base {
-            Some(base) => {
-                for lane in 0..N {
-                    out[lane] = (factor * scale).mul_add(out[lane], base_factor * base[lane]);
-                }
-            }
-            None => {
-                for lane in 0..N {
-                    out[lane] *= factor * scale;
-                }
-            }
-        }
-        out
-    }
-}
-
-/// What becomes of `base + s sum`.
-#[derive(Debug, Clone, Copy)]
-enum Finish {
-    /// Times s: a row to be summed in the next layer.
-    Scaled,
-    /// Times this.
-    Times(f32),
-}
-
-/// What Adam needs to know of the rows it updates.
-#[derive(Debug, Clone, Copy)]
-struct Update<'a> {
-    table: &'a SharedTable<'a>,
-    /// 1 / sqrt(degree) of the rows.
-    scale: &'a [f32],
-    /// `[rows]`: slots of the batch's rows.
-    slot: &'a [u32],
-    /// `[n + 1]`: samples before each slot.
-    starts: &'a [u32],
-    /// L2 coefficient for each sample of a row.
-    l2: f32,
-    /// `[n, stride]`: added to the gradients of the batch's rows; empty: nothing.
-    ego: &'a [f32],
-    adam: &'a Adam,
-    /// The step that is being made, from 1, and its rate.
-    step: u64,
-    rate: f32,
-}
-
 /// What a backward pass was asked for.
 #[derive(Debug, Clone, Copy)]
 struct Settings<'a> {
@@ -214,45 +115,6 @@ impl<'a> Settings<'a> {
             step: self.step,
             rate: self.adam.rate(self.step) as f32,
         }
-    }
-}
-
-impl Update<'_> {
-    /// Adds to the gradient what the row's parameters have besides, and L2; moves the row, and writes its new scaled
-    /// parameters.
-    #[inline(always)]
-    fn row<T: Element>(&self, row: usize, gradient: &mut [f32], scaled: &mut [T]) {
-        let mut weight = 0.0;
-        if self.slot[row] != NONE {
-            let slot = self.slot[row] as usize;
-            weight = self.l2 * (self.starts[slot + 1] - self.starts[slot]) as f32;
-            if !self.ego.is_empty() {
-                let ego = &self.ego[slot * gradient.len()..][..gradient.len()];
-                gradient.iter_mut().zip(ego).for_each(|(sum, &g)| *sum += g);
-            }
-        }
-        let (scale, noise) = (self.scale[row], self.table.noise(self.step, row as u32));
-        // SAFETY: tasks have distinct rows.
-        let RecordMut { p, m, v, last } = unsafe { self.table.row_mut::<T>(row as u32) };
-        blocks!(gradient.len(), |at, N| {
-            let (old, gradient) = (T::load::<N>(&p[at..]), &gradient[at..][..N]);
-            let (m_old, v_old) = (&m[at..][..N], &v[at..][..N]);
-            // By way of registers: the compiler need not ask whether p, m and v overlap.
-            let (mut m_new, mut v_new) = ([0f32; N], [0f32; N]);
-            let (mut p_new, mut scaled_new) = ([T::zeroed(); N], [T::zeroed(); N]);
-            for j in 0..N {
-                let g = weight.mul_add(old[j], gradient[j]);
-                let moved;
-                (moved, m_new[j], v_new[j]) = adam_step(old[j], m_old[j], v_old[j], g, self.rate, self.adam);
-                p_new[j] = T::stochastic(moved, noise.word(at + j));
-                scaled_new[j] = T::nearest(scale * p_new[j].widen());
-            }
-            p[at..][..N].copy_from_slice(&p_new);
-            m[at..][..N].copy_from_slice(&m_new);
-            v[at..][..N].copy_from_slice(&v_new);
-            scaled[at..][..N].copy_from_slice(&scaled_new);
-        });
-        *last = self.step;
     }
 }
 
@@ -557,59 +419,6 @@ fn scale_rows<T: Element>(table: &Table, scale: &[f32], ego: &mut [T]) {
     for (row, (ego, &scale)) in ego.chunks_exact_mut(table.stride()).zip(scale).enumerate() {
         for (ego, p) in ego.iter_mut().zip(table.record::<T>(row as u32).p) {
             *ego = T::nearest(scale * p.widen());
-        }
-    }
-}
-
-vectorised! {
-    fn half_rows<T: Element>(
-        half: Half<'_>,
-        first: usize,
-        sums: &[f32],
-        stride: usize,
-        finish: Finish,
-        out: &mut [T],
-    ) {
-        for (k, out) in out.chunks_exact_mut(stride).enumerate() {
-            blocks!(stride, |at, N| {
-                let sum = half.horner::<N>(first + k, sums, at, stride, finish);
-                out[at..][..N].copy_from_slice(&sum.map(T::nearest));
-            });
-        }
-    }
-}
-
-vectorised! {
-    fn sum_and_move_rows<T: Element>(
-        half: Half<'_>,
-        first: usize,
-        sums: &[f32],
-        stride: usize,
-        mean: f32,
-        update: Update<'_>,
-        ego: &mut [T],
-    ) {
-        let mut gradient = vec![0f32; stride];
-        for (k, ego) in ego.chunks_exact_mut(stride).enumerate() {
-            blocks!(stride, |at, N| {
-                let sum = half.horner::<N>(first + k, sums, at, stride, Finish::Times(mean));
-                gradient[at..][..N].copy_from_slice(&sum);
-            });
-            update.row(first + k, &mut gradient, ego);
-        }
-    }
-}
-
-vectorised! {
-    fn move_chunk<T: Element>(
-        first: usize,
-        gradient: &mut [f32],
-        stride: usize,
-        update: Update<'_>,
-        ego: &mut [T],
-    ) {
-        for (k, (ego, gradient)) in ego.chunks_exact_mut(stride).zip(gradient.chunks_exact_mut(stride)).enumerate() {
-            update.row(first + k, gradient, ego);
         }
     }
 }

@@ -24,10 +24,11 @@ use crate::{
         cpu::{self, table::Parts},
         streams,
     },
+    config::Config,
     data::graph::Graph as Bipartite,
     error::Result,
     model::{self, Kept, Ranking},
-    objective::{BranchKind, ItemHead, Layout, Objective, ObjectiveConfig},
+    objective::{BranchKind, ItemHead, Layout, Objective},
     sampling::Sampler,
 };
 
@@ -102,7 +103,7 @@ impl<'a> Cuda<'a> {
         (users, items): (u32, u32),
         sampler: Sampler<'a>,
         objective: &dyn Objective,
-        config: &ObjectiveConfig,
+        config: &Config,
         settings: Settings,
     ) -> Result<Self> {
         let Settings { dim, storage, branch, seed, adam, catch_up, .. } = settings;

@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     backend::cpu::table::Parts,
+    config::Config,
     error::Result,
-    objective::{IpwScope, Objective, ObjectiveConfig},
+    objective::{IpwScope, Objective},
 };
 
 // SAFETY: kernels/step.cu.
@@ -91,7 +92,7 @@ enum Stages {
 pub struct Step {
     device: Device,
     stages: Stages,
-    config: ObjectiveConfig,
+    config: Config,
     branches: [bool; 2],
     batch: usize,
     /// Of users and items.
@@ -112,7 +113,7 @@ impl Step {
     pub fn new(
         device: &Device,
         objective: &dyn Objective,
-        config: &ObjectiveConfig,
+        config: &Config,
         batch: usize,
         parts: [Parts; 2],
         steps_per_epoch: u64,
@@ -129,7 +130,7 @@ impl Step {
         let tile = 32 / lanes(width) * (512 / width.max(128) as u32).max(1);
         Ok(Step {
             stages,
-            config: *config,
+            config: config.clone(),
             branches: [objective.user_branch(), objective.item_branch()],
             batch,
             parts,

@@ -10,7 +10,7 @@ use std::{
 use memmap2::Mmap;
 
 use crate::{
-    data::interactions,
+    data::layout,
     error::{Error, Result},
 };
 
@@ -74,7 +74,7 @@ impl Text {
         if head.is_empty() {
             return refuse("the file is empty", "give a file with interactions");
         }
-        if head.starts_with(&interactions::MAGIC) {
+        if head.starts_with(&layout::MAGIC) {
             return refuse("this is an interaction file already", "use it as it is");
         }
         if head.starts_with(b"PK\x03\x04") {
