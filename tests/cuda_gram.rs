@@ -252,13 +252,13 @@ fn sums_without_rounding_are_exact() {
         if storage == Storage::F32 {
             // 22 significant bits.
             for (k, x) in world.x.iter_mut().enumerate().filter(|(k, _)| k % stride < world.dim) {
-                *x = (1 << 21 | k * 7919 % (1 << 21)) as f32 * if k % 3 == 0 { -1.0 } else { 1.0 };
+                *x = ((1 << 21) + k * 7919 % (1 << 21)) as f32 * if k % 3 == 0 { -1.0 } else { 1.0 };
             }
         }
         expect_exact(&world, "one term");
         if storage == Storage::F32 {
             world.matrix.iter_mut().enumerate().filter(|(_, g)| **g != 0.0).for_each(|(k, g)| {
-                *g = (1 << 21 | k * 104729 % (1 << 21)) as f32;
+                *g = ((1 << 21) + k * 104729 % (1 << 21)) as f32;
             });
             world.x.iter_mut().enumerate().for_each(|(k, x)| {
                 *x = if k % stride < world.dim { 0.5f32.powi(k as i32 % 7) } else { 0.0 };
