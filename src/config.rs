@@ -17,6 +17,9 @@ use crate::{
     storage::Storage,
 };
 
+/// Rankings that a training may choose among: their lists are all made at every evaluation.
+const MOST_RANKINGS: usize = 10_000;
+
 /// Everything that decides what a training computes; with the data it is the identity of a result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -302,6 +305,12 @@ impl Config {
                     "use for example 0,10,20",
                 ));
             }
+        }
+        let rankings = self.c.len().saturating_mul(self.tau.len());
+        if rankings > MOST_RANKINGS {
+            let problem = format!("with those of c these are {rankings} rankings to choose among");
+            let remedy = format!("use at most {MOST_RANKINGS}");
+            return Err(Error::config("tau", format!("{} values", self.tau.len()), problem, remedy));
         }
         Ok(())
     }

@@ -1,9 +1,13 @@
 //! Whatever a training on the device asks memory for may not be there: the error says what it was for.
 #![cfg(feature = "cuda")]
 
+mod command;
 mod emulator;
 mod trainings;
 
+use std::fs;
+
+use command::Place;
 use macr::{
     Config, Error, Split, Trainer,
     backbone::{Backbone, Propagation},
@@ -61,5 +65,87 @@ fn every_allocation_of_a_training_may_fail() {
         }
         emulator::refuse_allocation(0);
         assert!(refused > 60, "only {refused} allocations were seen");
+    }
+}
+
+/// The command on an emulated device with so many bytes of memory: exit code, standard output and error, and how often a
+/// kernel was launched.
+fn emulated(place: &Place, bytes: u64, arguments: &[&str]) -> (Option<i32>, String, String, u64) {
+    let calls = place.path("calls");
+    let mut command = place.command(arguments);
+    assert!(emulator::equip(&mut command));
+    command.env("MACR_EMULATOR_MEMORY", bytes.to_string()).env("MACR_EMULATOR_CALLS", &calls);
+    let output = command.output().unwrap();
+    let counts = fs::read_to_string(&calls).unwrap_or_default();
+    let _ = fs::remove_file(calls);
+    let launches = counts
+        .lines()
+        .filter_map(|line| line.strip_prefix("cuLaunchKernel "))
+        .map(|n| n.parse::<u64>().unwrap());
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr), launches.sum())
+}
+
+#[test]
+fn a_training_that_does_not_fit_is_refused_before_its_first_step() {
+    let place = Place::empty();
+    if !emulator::equip(&mut place.command(&[])) {
+        return eprintln!("skipped: no C++ compiler, or a real GPU");
+    }
+    let sizes = ["--users", "900", "--items", "300", "--interactions", "3000", "--valid-per-item", "1", "-q"];
+    place.works(&["synth", "-o", "data.macr", "--seed", "3"], &sizes);
+    let lightgcn = ["--backbone", "lightgcn", "--layers", "2", "--propagation"];
+    for more in [
+        &["--objective", "macr"][..],
+        &["--objective", "macr", "--branch", "mlp:8"],
+        &[&["--objective", "macr"], &lightgcn[..], &["layers"]].concat(),
+        &[&["--objective", "bce"], &lightgcn[..], &["gram"]].concat(),
+        &["--objective", "expomf"],
+    ] {
+        let train = |folder: &'static str, device: &'static str| {
+            let settings =
+                ["--dim", "48", "--batch-size", "256", "--epochs", "1", "--eval-every", "1", "--out"];
+            [&["train", "data.macr"][..], &settings, &[folder, "--device", device], more].concat()
+        };
+        let (code, plan, said, _) =
+            emulated(&place, 1 << 30, &[&train("run", "cuda")[..], &["--dry-run", "--json"]].concat());
+        assert_eq!(code, Some(0), "{more:?}: {said}");
+        let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+        let need = plan["gpu_memory"].as_u64().unwrap();
+        let before = place.files();
+
+        let (code, _, said, launches) = emulated(&place, need - 1, &train("run", "cuda"));
+        assert_eq!((code, launches), (Some(4), 0), "{more:?}: {said}");
+        let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        for words in [
+            "the GPU has too little memory for ".to_owned(),
+            format!("{} are needed, ", mebibytes(need)),
+            format!("{} are free; lower --dim", mebibytes(need - 1)),
+        ] {
+            assert!(said.contains(&words), "{more:?}: no `{words}` in: {said}");
+        }
+        place.unchanged(&before, &train("run", "cuda"));
+
+        // By itself the program takes the CPU then, and says why.
+        let (code, _, said, launches) = emulated(&place, need - 1, &train("on-cpu", "auto"));
+        assert_eq!((code, launches), (Some(0), 0), "{more:?}: {said}");
+        assert!(said.contains("the CPU, since the GPU cannot be used for this"), "{more:?}: {said}");
+
+        // Not with exactly as much: the lists of an evaluation come on top.
+        let (code, _, said, launches) = emulated(&place, need + (16 << 20), &train("on-gpu", "cuda"));
+        assert!(code == Some(0) && launches > 0, "{more:?}: {launches} launches: {said}");
+
+        // Lists, for which there is too little: the error names what is asked for and what is free.
+        let lists =
+            ["recommend", "on-gpu", "--data", "data.macr", "--device", "cuda", "-o", "lists.tsv", "-q"];
+        let (code, _, said, _) = emulated(&place, 100_000, &lists);
+        assert!(
+            code == Some(4) && said.contains(" are needed, ") && said.contains(" are free"),
+            "{more:?}: {said}"
+        );
+        assert!(!place.path("lists.tsv").exists(), "{more:?}");
+        for folder in ["on-cpu", "on-gpu"] {
+            fs::remove_dir_all(place.path(folder)).unwrap();
+        }
     }
 }

@@ -10,7 +10,9 @@ use std::{
     os::unix::{
         ffi::OsStrExt,
         fs::{MetadataExt, PermissionsExt},
+        process::ExitStatusExt,
     },
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
@@ -175,6 +177,13 @@ fn too_little_memory_is_said_before_or_when_it_runs_out() {
     );
     let wide = ["train", "big.macr", "--out", "run", "--dim", "2048", "--epochs", "1", "-q"];
     place.works(&[&wide[..], &["--dry-run"]].concat(), &[]);
+    let pairs = place.read("pairs.csv");
+    place.write("pairs.csv.zst", zstd::encode_all(&pairs[..], 1).unwrap());
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, &pairs).unwrap();
+    place.write("pairs.csv.gz", gzip.finish().unwrap());
+    place.write("wide.toml", "dim = 2048\n");
+    let [many_c, users] = [150, 200].map(|n| (0..n).map(|c| c.to_string()).collect::<Vec<_>>().join(","));
     let before = place.files();
     // Known beforehand, with numbers.
     let output = limited(&place, 300 << 10, &wide);
@@ -186,6 +195,10 @@ fn too_little_memory_is_said_before_or_when_it_runs_out() {
         assert!(said.contains(words), "no `{words}` in: {said}");
     }
     place.unchanged(&before, &wide);
+    let table = ["reproduce", "table2", "--data", "big.macr", "--config", "wide.toml", "-o", "new", "-q"];
+    let said = message(&limited(&place, 300 << 10, &table));
+    assert!(said.contains("one of the trainings needs about ") && said.contains("(ulimit -v)"), "{said}");
+    place.unchanged(&before, &table);
     let many = ["synth", "-o", "many.macr", "--interactions", "4000000000000", "-q"];
     let said = message(&place.command(&many).output().unwrap());
     assert!(said.contains("the data needs about") && said.contains("lower --users"), "{said}");
@@ -200,13 +213,68 @@ fn too_little_memory_is_said_before_or_when_it_runs_out() {
     assert!(outcome.code == Some(1) && outcome.err.contains(words), "{:?}: {}", outcome.code, outcome.err);
 
     // At every limit from the least that the program starts with to one that is enough.
+    place.works(&["train", "big.macr", "--out", "run", "--dim", "128", "--epochs", "1", "-q"], &[]);
+    let before = place.files();
     let (mut short, mut enough) = (0, 0);
-    for arguments in [
-        &["import", "pairs.csv", "-o", "new.macr", "-q"][..],
-        &["split", "big.macr", "-o", "new.macr", "--from", "all", "-q"],
-        &["train", "data.macr", "--out", "new", "--dim", "512", "--epochs", "1", "--batch-size", "64", "-q"],
-        &["synth", "-o", "new.macr", "--users", "9000", "--items", "3000", "--interactions", "200000", "-q"],
+    // Of each command, what it says to need beforehand: text may be anything until it is read.
+    for (known, arguments) in [
+        ("", &["import", "pairs.csv", "-o", "new.macr", "-q"][..]),
+        ("", &["import", "pairs.csv.gz", "-o", "new.macr", "-q"]),
+        ("", &["import", "pairs.csv.zst", "-o", "new.macr", "-q"]),
+        ("the split needs about ", &["split", "big.macr", "-o", "new.macr", "--from", "all", "-q"]),
+        (
+            "the training needs about ",
+            &[
+                "train",
+                "data.macr",
+                "--out",
+                "new",
+                "--dim",
+                "512",
+                "--epochs",
+                "1",
+                "--batch-size",
+                "64",
+                "-q",
+            ],
+        ),
+        (
+            "the data needs about ",
+            &[
+                "synth",
+                "-o",
+                "new.macr",
+                "--users",
+                "9000",
+                "--items",
+                "3000",
+                "--interactions",
+                "200000",
+                "-q",
+            ],
+        ),
+        (
+            "the evaluation needs about ",
+            &["evaluate", "run", "--data", "big.macr", "-k", "1,2,3,4,5,6,7,8,9,10", "--c", &many_c, "-q"],
+        ),
+        (
+            "the making of lists needs about ",
+            &[
+                "recommend",
+                "run",
+                "--data",
+                "big.macr",
+                "-k",
+                "5000",
+                "--users",
+                &users,
+                "-o",
+                "new.tsv",
+                "-q",
+            ],
+        ),
     ] {
+        let mut refused = 0;
         let least =
             (1..).map(|k| k * 1000).find(|&k| limited(&place, k, &["--version"]).status.success()).unwrap();
         for step in 0..40 {
@@ -219,6 +287,7 @@ fn too_little_memory_is_said_before_or_when_it_runs_out() {
                 Some(0) => enough += 1,
                 Some(1 | 3) => {
                     short += 1;
+                    refused += usize::from(said.contains(known) && said.contains("(ulimit -v)"));
                     assert!(said.contains("macr: "), "{case}");
                 }
                 _ => panic!("{case}"),
@@ -229,7 +298,8 @@ fn too_little_memory_is_said_before_or_when_it_runs_out() {
             }
             let new = place.path("new.macr");
             assert!(!new.exists() || macr::Interactions::open(&new).is_ok(), "{case}: half a file");
-            for name in ["new.macr", "new"] {
+            assert!(output.status.success() || !place.path("new.tsv").exists(), "{case}: half a file");
+            for name in ["new.macr", "new.tsv", "new"] {
                 let path = place.path(name);
                 if path.is_dir() {
                     fs::remove_dir_all(path).unwrap()
@@ -241,11 +311,107 @@ fn too_little_memory_is_said_before_or_when_it_runs_out() {
                 break;
             }
         }
+        assert!(known.is_empty() || refused > 0, "{arguments:?} was never refused beforehand");
     }
     println!(
-        "survived: {short} of {short} limits of memory that were too small: import, split, train, synth"
+        "survived: {short} of {short} limits of memory that were too small: import, split, train, synth, evaluate, recommend"
     );
-    assert!(short > 8 && enough == 4, "{short} too small, {enough} enough");
+    assert!(short > 18 && enough == 8, "{short} too small, {enough} enough");
+}
+
+/// A control group with a limit of memory, which is removed at the end, and in it another without.
+struct Group {
+    folder: PathBuf,
+}
+
+impl Group {
+    /// `None`, with the reason printed, where groups cannot be made.
+    fn new(name: &str, limit: u64) -> Option<Self> {
+        let name = format!("macr-{name}-{}", std::process::id());
+        for (mount, file) in [("memory", "memory.limit_in_bytes"), ("", "memory.max")] {
+            let group = Group { folder: Path::new("/sys/fs/cgroup").join(mount).join(&name) };
+            let limited = fs::create_dir(&group.folder)
+                .and_then(|()| fs::create_dir(group.inner()))
+                .and_then(|()| fs::metadata(group.folder.join(file)))
+                .and_then(|_| fs::write(group.folder.join(file), limit.to_string()));
+            if limited.is_ok() {
+                return Some(group);
+            }
+        }
+        println!(
+            "SKIPPED: limiting a control group's memory takes root, and control groups that may be written"
+        );
+        None
+    }
+
+    fn inner(&self) -> PathBuf {
+        self.folder.join("inner")
+    }
+
+    /// The command in the inner group.
+    fn run(&self, place: &Place, arguments: &[&str]) -> Output {
+        let plain = place.command(arguments);
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $$ > \"$0\"/cgroup.procs && exec \"$@\""]).arg(self.inner());
+        command.arg(plain.get_program()).args(arguments).current_dir(place.path(""));
+        command.env("MACR_CACHE", place.path("cache")).env("RAYON_NUM_THREADS", "2").stdin(Stdio::null());
+        command.output().unwrap()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A process that was killed may take a moment to leave.
+        for _ in 0..100 {
+            if fs::remove_dir(self.inner()).is_ok() | fs::remove_dir(&self.folder).is_ok() {
+                let _ = fs::remove_dir(&self.folder);
+            }
+            if !self.folder.exists() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn the_limit_of_a_group_around_its_own() {
+    let place = Place::empty();
+    let big = ["--users", "20000", "--items", "5000", "--interactions", "300000", "-q"];
+    place.works(&["synth", "-o", "big.macr", "--valid-per-item", "3"], &big);
+    let train = ["train", "big.macr", "--out", "run", "--dim", "256", "--epochs", "1", "-q"];
+    let plan = place.works(&[&train[..], &["--dry-run", "--json", "--threads", "2"]].concat(), &[]);
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    let peak = plan["memory"]["peak"].as_u64().unwrap();
+    let before = place.files();
+
+    let Some(group) = Group::new("short", peak / 2) else { return };
+    let output = group.run(&place, &train);
+    let said = message(&output);
+    assert_eq!(output.status.code(), Some(1), "{:?}: {said}", output.status);
+    for words in ["the training needs about ", "(the limit of its control group)"] {
+        assert!(said.contains(words), "no `{words}` in: {said}");
+    }
+    place.unchanged(&before, &train);
+    let doctor = group.run(&place, &["doctor", "--json"]);
+    let doctor: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
+    assert_eq!(doctor["memory"]["total"].as_u64(), Some(peak / 2 / 4096 * 4096), "{doctor}");
+
+    // Text that is larger than the group's memory when it is unpacked: the system ends the command, and nothing is left.
+    let line = b"somebody,something\n".repeat(1 << 16);
+    let mut packed = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    (0..1 + peak / line.len() as u64).for_each(|_| std::io::Write::write_all(&mut packed, &line).unwrap());
+    place.write("long.csv.zst", packed.finish().unwrap());
+    let before = place.files();
+    let import = ["import", "long.csv.zst", "-o", "big.macr", "--force", "-q"];
+    let output = group.run(&place, &import);
+    assert!(output.status.signal() == Some(9) || output.status.code() == Some(1), "{:?}", output.status);
+    place.unchanged(&before, &import);
+
+    // What the estimate says is enough.
+    let group = Group::new("enough", peak + (4 << 20)).unwrap();
+    let output = group.run(&place, &train);
+    assert!(output.status.success(), "{:?}: {}", output.status, message(&output));
 }
 
 #[test]

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| macr_fuzz::run("model", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| macr_fuzz::run(macr_fuzz::model::run, input));

@@ -3,13 +3,13 @@
 //!
 //! `scripts/fuzz` runs the targets; `tests/fuzz.rs` replays their corpora as part of the ordinary tests.
 
-mod arguments;
-mod checkpoint;
-mod config;
-mod import;
-mod interactions;
+pub mod arguments;
+pub mod checkpoint;
+pub mod config;
+pub mod import;
+pub mod interactions;
 mod memory;
-mod model;
+pub mod model;
 
 use std::{fs, path::PathBuf, sync::OnceLock};
 
@@ -31,14 +31,15 @@ pub const TARGETS: [(&str, Target); 6] = [
 /// Bytes that may be allocated at a time: so many for each of the input, and so many for any input.
 pub const MEMORY: (usize, usize) = (10, 16 << 20);
 
-/// Gives `input` to the target of this name.
-pub fn run(name: &str, input: &[u8]) {
-    // One thread, the fuzzer's own: nothing waits, and what is covered depends on the input alone.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
-    let (_, target) = TARGETS.into_iter().find(|(known, _)| *known == name).expect("a target of this name");
-    // Once for what it makes only once.
-    static WARM: OnceLock<()> = OnceLock::new();
-    WARM.get_or_init(|| target(b""));
+/// Gives `input` to `target`.
+pub fn run(target: Target, input: &[u8]) {
+    static READY: OnceLock<()> = OnceLock::new();
+    READY.get_or_init(|| {
+        // One thread, the fuzzer's own: nothing waits, and what is covered depends on the input alone.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
+        // Once for what it makes only once.
+        target(b"");
+    });
     let peak = memory::peak_of(|| target(input));
     let most = MEMORY.0 * input.len() + MEMORY.1;
     assert!(peak <= most, "{peak} bytes of memory for an input of {} bytes: at most {most}", input.len());

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{output::Output, run_folder::Run};
+use super::{memory, output::Output, run_folder::Run, system::Memory};
 use crate::{
     data::Split,
+    device::Resolved,
     error::Result,
     eval::{Evaluation, Evaluator, GroupBy, Mask, metric::USER_METRICS},
     model::Ranking,
@@ -70,10 +71,20 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let data = super::open_data(&args.data, output)?;
     run.check(&data, &args.data, output)?;
     let (model, device) = (&run.model, args.placement.device(output)?);
+    let rankings = args.rankings.all(model.metadata.ranking);
+    if matches!(device, Resolved::Cpu) {
+        let threads = rayon::current_num_threads() as u64;
+        let need = memory::evaluating(&data, args.split, model.dim, &rankings, &args.k, threads);
+        Memory::now().admit(
+            "the evaluation",
+            need,
+            "give shorter lists, fewer rankings or fewer --threads",
+        )?;
+    }
     let mut evaluator = Evaluator::new(&data, args.split)
         .device(&device)
         .ks(&args.k)
-        .rankings(&args.rankings.all(model.metadata.ranking))
+        .rankings(&rankings)
         .mask(if args.mask_valid { Mask::TrainAndValid } else { Mask::Train });
     if let Some(by) = args.groups {
         evaluator = evaluator.groups(by);

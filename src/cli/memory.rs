@@ -4,10 +4,11 @@ use serde::Serialize;
 
 use crate::{
     backbone::{Form, LightGcn},
-    backend::cpu::expomf,
+    backend::cpu::{expomf, rank},
     config::Config,
     data::{Interactions, Split},
     error::Result,
+    model::Ranking,
     objective::{self, BranchInput, EXPOMF, ItemHead, Objective, Shape, TILE, Tile},
     sampling::SamplerKind,
 };
@@ -210,15 +211,37 @@ impl Estimate {
     }
 }
 
-/// What an evaluation needs apart from its models.
+/// What the evaluations of a training need apart from its models.
 fn ranking(data: &Interactions, config: &Config, threads: u64) -> u64 {
-    let (items, dim) = (u64::from(data.items()), config.dim as u64);
-    let evaluated = (0..data.users()).filter(|&u| data.by_user(config.select).degree(u) > 0).count() as u64;
-    let variants = config.rankings().len() as u64;
-    // Panels of items with their corrections, a count for every item, starts and hits of every list.
-    let ranker = items * (4 * dim + 32) + items * 4 * variants;
-    let lists = evaluated * (4 + 12 * variants) + data.count(config.select) * 8 * variants;
-    ranker + lists + threads * (RANKING_SCRATCH + RANKED_USERS * 4 * dim)
+    evaluating(data, config.select, config.dim, &config.rankings(), &[config.k], threads)
+}
+
+/// What an evaluation on a split of `data` needs apart from its model, whose embeddings have size `dim`: `rankings`, lists
+/// cut at each of `ks`.
+pub fn evaluating(
+    data: &Interactions,
+    split: Split,
+    dim: usize,
+    rankings: &[Ranking],
+    ks: &[usize],
+    threads: u64,
+) -> u64 {
+    let by_user = data.by_user(split);
+    let evaluated = (0..data.users()).filter(|&u| by_user.degree(u) > 0).count() as u64;
+    let (items, variants) = (u64::from(data.items()), rankings.len() as u64);
+    // A count for every item, starts and hits of every list.
+    let counts = items * 4 * variants * ks.len() as u64;
+    let lists = evaluated * (4 + 12 * variants) + data.count(split) * 8 * variants;
+    let longest = ks.iter().copied().max().unwrap_or(0);
+    listing(data.items(), dim, rankings, longest, threads) + counts + lists
+}
+
+/// What the making of lists of `k` of so many items needs apart from the model and the lists.
+pub fn listing(items: u32, dim: usize, rankings: &[Ranking], k: usize, threads: u64) -> u64 {
+    // Panels of items with their corrections.
+    let panels = u64::from(items) * (4 * dim as u64 + 32);
+    let scratch = RANKING_SCRATCH.max(rank::scratch_bytes(rankings, k, items as usize));
+    panels + threads * (scratch + RANKED_USERS * 4 * dim as u64)
 }
 
 /// What splitting `data` needs beside it: another such file, and 17 bytes an interaction for a part, an edge and a place

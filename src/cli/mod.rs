@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand, each using only the public library.
 
+mod cgroup;
 pub mod demo;
 pub mod doctor;
 pub mod evaluate;

@@ -7,18 +7,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{output::Output, run_folder::Run};
+use super::{memory, output::Output, run_folder::Run, system::Memory};
 use crate::{
     atomic_file::write_atomic,
     backend::lists::{Block, Candidate, Ranks},
     data::{Csr, Ids},
+    device::Resolved,
     error::{Error, Result},
     model::Ranking,
     recommend::Recommender,
 };
 
-/// Lists are formed and written for this many users at a time.
+/// Lists are formed and written for so many users at a time, or with so many items in all.
 const USERS_AT_ONCE: usize = 1 << 14;
+const ITEMS_AT_ONCE: usize = 1 << 20;
+/// Characters of a line beside the ids: rank, score and what stands between.
+const LINE: usize = 40;
 
 /// Recommend items to users.
 #[derive(Debug, clap::Args)]
@@ -81,6 +85,13 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let own = model.metadata.ranking;
     let ranking = Ranking { c: args.c.unwrap_or(own.c), tau: args.tau.unwrap_or(own.tau) };
     let device = args.placement.device(output)?;
+    if matches!(device, Resolved::Cpu) {
+        let threads = rayon::current_num_threads() as u64;
+        let lines = users.len().min(users_at_once(args.k)) * args.k.min(model.items() as usize);
+        let need = memory::listing(model.items(), model.dim, &[ranking], args.k, threads)
+            + (lines * (LINE + longest(&user_ids) + longest(&item_ids))) as u64;
+        Memory::now().admit("the making of lists", need, "ask for a smaller -k or fewer --threads")?;
+    }
     let mut recommender = Recommender::new(model)?.ranking(ranking).device(&device);
     if let Some(data) = data.as_ref().filter(|_| !args.include_seen) {
         recommender = recommender.seen(data);
@@ -91,6 +102,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         users: &users,
         user_ids: &user_ids,
         item_ids: &item_ids,
+        k: args.k,
         json: args.json,
     };
     match &args.output {
@@ -183,7 +195,22 @@ struct Lists<'a> {
     users: &'a [u32],
     user_ids: &'a Ids<'a>,
     item_ids: &'a Ids<'a>,
+    k: usize,
     json: bool,
+}
+
+fn users_at_once(k: usize) -> usize {
+    (ITEMS_AT_ONCE / k.max(1)).clamp(1, USERS_AT_ONCE)
+}
+
+/// Bytes of the longest id.
+fn longest(ids: &Ids<'_>) -> usize {
+    match ids {
+        Ids::Dense(n) => n.to_string().len(),
+        Ids::Text { offsets, .. } => {
+            offsets.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0) as usize
+        }
+    }
 }
 
 /// A string as JSON.
@@ -196,7 +223,7 @@ impl Lists<'_> {
     fn write(&self, mut write: impl FnMut(&str) -> Result<()>) -> Result<()> {
         write(if self.json { "[\n" } else { "user\titem\trank\tscore\n" })?;
         let mut first = true;
-        for users in self.users.chunks(USERS_AT_ONCE) {
+        for users in self.users.chunks(users_at_once(self.k)) {
             let texts = self.ranker.map_blocks(users, self.masks, |block| self.text(block))?;
             for text in texts.iter().filter(|text| !text.is_empty()) {
                 // JSON separates lists, and ends none with a comma.

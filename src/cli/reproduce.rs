@@ -98,6 +98,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             output.remark(format_args!("{name} is damaged and will be done again ({folder}: {how})"));
         }
     }
+    plan.admit(args.device)?;
     plan.rehearse(args.device, output)?;
     if args.dry_run {
         print_plan(&plan, args.json, output);

@@ -4,12 +4,13 @@ use std::{fs, path::Path};
 
 use sysinfo::{CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
 
+use super::cgroup::Limits;
 use crate::error::{Error, Result};
 
 /// Main memory, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Memory {
-    /// All of it, or as much as the container's limit allows.
+    /// All of it, or as much as the limits of control groups (of a container) allow.
     pub total: u64,
     /// What can be had without swapping.
     pub available: u64,
@@ -27,12 +28,10 @@ impl Memory {
         let (total, available) = (system.total_memory(), system.available_memory());
         let most = available.saturating_add(system.free_swap());
         let mut memory = Memory { total, available, most, limit: None };
-        if let Some(limits) = system.cgroup_limits().filter(|limits| limits.total_memory > 0) {
-            memory.total = total.min(limits.total_memory);
-            // Not what the container has as free: there, files that were read count as used.
-            let free = limits.total_memory.saturating_sub(limits.rss);
-            memory.available = available.min(free);
-            memory.restrict(free.saturating_add(limits.free_swap), "the container's limit");
+        if let Some(limits) = Limits::read(Path::new("/"), system.free_swap()) {
+            memory.total = total.min(limits.total);
+            memory.available = available.min(limits.available);
+            memory.restrict(limits.most, "the limit of its control group");
         }
         if let Some(free) = free_addresses() {
             memory.restrict(free, "ulimit -v");

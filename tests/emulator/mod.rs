@@ -109,6 +109,9 @@ fn load() -> Result<libloading::os::unix::Library, String> {
 /// # Panics
 /// If the kernels do not compile.
 fn build() -> Result<PathBuf, String> {
+    // Threads of one process would write the same partial files.
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
     let compiler = env::var("CXX").unwrap_or_else(|_| "c++".into());
     let version = command(&compiler)
         .arg("--version")

@@ -130,10 +130,7 @@ impl<'a> Ranker<'a> {
 
     /// Users per block.
     fn block_users(&self) -> usize {
-        let entries = |line| Selections::capacity(line, self.k, self.items) * size_of::<Entry>();
-        let user =
-            self.variants * self.k * size_of::<Candidate>() + self.lines.iter().map(entries).sum::<usize>();
-        (BLOCK_CANDIDATE_BYTES / user).clamp(ROWS, BLOCK_USERS).min(TILE_CANDIDATE_BYTES / user).max(1)
+        block_users(candidate_bytes(&self.lines, self.variants, self.k, self.items))
     }
 
     fn rank_block(&self, users: &[u32], seen: &[Csr<'_>], scratch: &mut Scratch) {
@@ -156,6 +153,34 @@ impl<'a> Ranker<'a> {
         }
         scratch.selections.finish(table, &self.lines, users.len());
     }
+}
+
+/// Bytes that the candidates of a user may take.
+fn candidate_bytes(lines: &[Line], variants: usize, k: usize, items: usize) -> usize {
+    let entries = |line| Selections::capacity(line, k, items) * size_of::<Entry>();
+    variants * k * size_of::<Candidate>() + lines.iter().map(entries).sum::<usize>()
+}
+
+/// Users per block, by what the candidates of one may take.
+fn block_users(candidate_bytes: usize) -> usize {
+    (BLOCK_CANDIDATE_BYTES / candidate_bytes)
+        .clamp(ROWS, BLOCK_USERS)
+        .min(TILE_CANDIDATE_BYTES / candidate_bytes)
+        .max(1)
+}
+
+/// Bytes that a thread needs for its block of users, of `items` items in lists of `k` under each of `rankings`, apart from
+/// the users' embeddings.
+pub(crate) fn scratch_bytes(rankings: &[Ranking], k: usize, items: usize) -> u64 {
+    let k = k.min(items).max(1);
+    let panels = items.div_ceil(LANES);
+    let lines = Line::cover(rankings, panels <= PANELS);
+    let user = candidate_bytes(&lines, rankings.len(), k, items).max(1);
+    let longest = lines.iter().map(|line| Selections::capacity(line, k, items)).max().unwrap_or(0);
+    // Of the entries that lists are made from, numbers and what their scores depend on.
+    let pool = longest * 8 * size_of::<f32>() + (k + 1) * 4 * size_of::<Candidate>();
+    let scores = ROWS * PANELS * (size_of::<Lanes>() + size_of::<f32>());
+    (block_users(user) * (user + rankings.len() * 16) + pool + scores) as u64
 }
 
 impl Ranks for Ranker<'_> {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     backbone::{Backbone, LightGcn},
-    cli::{memory::Estimate, output::Output, recipes},
+    cli::{memory::Estimate, output::Output, recipes, system::Memory},
     config::Config,
     data::{Interactions, Split, split::carve_valid},
     device::{DeviceChoice, Resolved},
@@ -433,22 +433,51 @@ impl Plan {
         Ok(())
     }
 
+    /// Refuses trainings on the CPU that cannot fit into memory, even one after the other, before any is begun.
+    ///
+    /// # Errors
+    /// [`Error::Memory`] for the first of them; if a device fails.
+    pub fn admit(&self, device: DeviceChoice) -> Result<()> {
+        let (memory, threads) = (Memory::now(), rayon::current_num_threads() as u64);
+        for training in self.trainings.iter().filter(|training| training.record().is_none()) {
+            let data = &self.datasets[training.dataset].data;
+            let need = match self.need(training, threads) {
+                Ok(_) if Placement::new(data, &training.config, device)?.gpu_memory.is_some() => continue,
+                Ok(need) => need.saturating_sub(data.file_bytes()),
+                // The rehearsal finds what the engine refuses.
+                Err(Error::Config { .. } | Error::Unknown { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            memory.admit(
+                "one of the trainings",
+                need,
+                "lower dim or batch_size with --config, or --threads",
+            )?;
+        }
+        Ok(())
+    }
+
     /// The most memory that one of the trainings `todo` needs with one thread.
     ///
     /// # Errors
     /// If settings cannot be used.
     pub fn peak(&self, todo: &[usize]) -> Result<u64> {
-        let peak = |training: &Training| -> Result<u64> {
-            let (config, data) = (&training.config, &self.datasets[training.dataset].data);
-            let lightgcn = match config.backbone {
-                Backbone::Mf => None,
-                Backbone::LightGcn => {
-                    Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?.0)
-                }
-            };
-            Ok(Estimate::new(data, data.file_bytes(), config, lightgcn, 1)?.peak)
+        let need = |&k: &usize| self.need(&self.trainings[k], 1);
+        todo.iter().map(need).try_fold(0, |most, need| Ok(most.max(need?)))
+    }
+
+    /// The memory that a training needs.
+    fn need(&self, training: &Training, threads: u64) -> Result<u64> {
+        let (config, data) = (&training.config, &self.datasets[training.dataset].data);
+        let lightgcn = match config.backbone {
+            Backbone::Mf => None,
+            Backbone::LightGcn => {
+                Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?.0)
+            }
         };
-        todo.iter().map(|&k| peak(&self.trainings[k])).try_fold(0, |most, peak| Ok(most.max(peak?)))
+        let carving = config.select == Split::Valid && data.count(Split::Valid) == 0;
+        let original_bytes = if carving { data.file_bytes() } else { 0 };
+        Ok(Estimate::new(data, original_bytes, config, lightgcn, threads)?.peak)
     }
 
     /// The systems of Table 2 that `dataset` has no training of.
