@@ -1,6 +1,7 @@
 //! Large zeroed memory in huge pages: what is read and written at random spends less time on address translation.
 
 use std::{
+    io,
     marker::PhantomData,
     ops::{Deref, DerefMut},
     sync::atomic::AtomicU64,
@@ -15,8 +16,8 @@ use crate::{
 };
 
 /// Anonymous memory of at least `bytes` zero bytes.
-pub(crate) fn zeroed_bytes(bytes: usize) -> Result<MmapMut> {
-    let memory = MmapMut::map_anon(bytes.max(1)).map_err(Error::io("allocate", in_memory()))?;
+pub(crate) fn zeroed_bytes(bytes: usize) -> io::Result<MmapMut> {
+    let memory = MmapMut::map_anon(bytes.max(1))?;
     // Small memory would grow by rounding up to pages of 2 MiB. Advice may be refused: then pages are small.
     #[cfg(target_os = "linux")]
     if bytes >= 1 << 20 {
@@ -43,7 +44,8 @@ impl<T> Default for Zeroed<T> {
 impl<T: Pod> Zeroed<T> {
     pub(crate) fn new(n: usize) -> Result<Self> {
         let bytes = n.saturating_mul(size_of::<T>());
-        let memory = (bytes > 0).then(|| zeroed_bytes(bytes)).transpose()?;
+        let memory = (bytes > 0).then(|| zeroed_bytes(bytes)).transpose();
+        let memory = memory.map_err(Error::io("allocate", in_memory()))?;
         Ok(Zeroed { memory, bytes, element: PhantomData })
     }
 }

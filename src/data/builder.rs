@@ -155,7 +155,7 @@ impl InteractionsBuilder {
         sections.push((Section::Provenance, WHOLE, self.provenance.len() as u64));
 
         let layout = Layout::new(self.users, self.items, &sections);
-        let mut file = zeroed_bytes(layout.file_bytes())?;
+        let mut file = zeroed_bytes(layout.file_bytes()).map_err(Error::io("allocate", in_memory()))?;
         let mut slices = layout.sections(&mut file).into_iter();
         // In the order of `sections`.
         let mut next = || slices.next().unwrap_or_default();

@@ -296,71 +296,70 @@ inline float tf32(float x) {
     return x;
 }
 
-// c += a b, on a lane's fragment of c: products are exact, and so nearly are their sums.
-template <unsigned K> void multiply_add(float *c, unsigned lane, const double (&a)[16][K], const double (&b)[K][8]) {
-    for (unsigned j = 0; j < 4; j++) {
-        double sum = c[j];
-        for (unsigned k = 0; k < K; k++) sum += a[lane / 4 + j / 2 * 8][k] * b[k][2 * (lane % 4) + j % 2];
-        // Towards zero, as the hardware may.
-        float rounded = float(sum);
-        if (fabs(double(rounded)) > fabs(sum)) rounded = nextafterf(rounded, 0.0f);
-        c[j] = rounded;
-    }
+// What the lanes of a warp pass to the tensor cores.
+template <class T> struct Factors {
+    const T *a;
+    T b[2];
+    float *c;
+};
+
+// c += a b of 16 x K and K x 8 numbers, which Place takes from lane l's; products are exact, and so nearly are their sums.
+template <unsigned K, class T, class Place> void multiply_add(float (&c)[4], const T (&a)[4], T b0, T b1, Place) {
+    Factors<T> record{a, {b0, b1}, c};
+    warp_collective(
+        ~0u, &record,
+        [](void *const *records, unsigned lanes) {
+            if (lanes != ~0u) fail("multiply_add: a lane is missing");
+            double a[16][K], b[K][8];
+            for (unsigned l = 0; l < 32; l++) Place::place(l, *static_cast<Factors<T> *>(records[l]), a, b);
+            for (unsigned l = 0; l < 32; l++) {
+                for (unsigned j = 0; j < 4; j++) {
+                    float &c = static_cast<Factors<T> *>(records[l])->c[j];
+                    double sum = c;
+                    for (unsigned k = 0; k < K; k++) sum += a[l / 4 + j / 2 * 8][k] * b[k][2 * (l % 4) + j % 2];
+                    // Towards zero, as the hardware may.
+                    float rounded = float(sum);
+                    if (fabs(double(rounded)) > fabs(sum)) rounded = nextafterf(rounded, 0.0f);
+                    c = rounded;
+                }
+            }
+        },
+        "multiply_add");
 }
+
+struct PlaceBf16 {
+    static double number(uint32_t word, unsigned half) {
+        const uint32_t bits = half ? word & 0xffff0000u : word << 16;
+        float x;
+        memcpy(&x, &bits, 4);
+        return double(x);
+    }
+
+    static void place(unsigned l, const Factors<uint32_t> &r, double (&a)[16][16], double (&b)[16][8]) {
+        for (unsigned j = 0; j < 8; j++) {
+            const unsigned k = 2 * (l % 4) + j % 2;
+            a[l / 4 + j / 2 % 2 * 8][k + j / 4 * 8] = number(r.a[j / 2], j % 2);
+            if (j < 4) b[k + j / 2 * 8][l / 4] = number(r.b[j / 2], j % 2);
+        }
+    }
+};
+
+struct PlaceTf32 {
+    static void place(unsigned l, const Factors<float> &r, double (&a)[16][8], double (&b)[8][8]) {
+        for (unsigned j = 0; j < 4; j++) {
+            a[l / 4 + j % 2 * 8][l % 4 + j / 2 * 4] = tf32(r.a[j]);
+            if (j < 2) b[l % 4 + j * 4][l / 4] = tf32(r.b[j]);
+        }
+    }
+};
 
 }  // namespace emulator
 
 inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-    struct Record {
-        const uint32_t *a;
-        uint32_t b[2];
-        float *c;
-    } record{a, {b0, b1}, c};
-    emulator::warp_collective(
-        ~0u, &record,
-        [](void *const *records, unsigned lanes) {
-            if (lanes != ~0u) emulator::fail("multiply_add: a lane is missing");
-            auto number = [](uint32_t word, unsigned half) {
-                const uint32_t bits = half ? word & 0xffff0000u : word << 16;
-                float x;
-                memcpy(&x, &bits, 4);
-                return double(x);
-            };
-            double a[16][16], b[16][8];
-            for (unsigned l = 0; l < 32; l++) {
-                const auto *r = static_cast<Record *>(records[l]);
-                for (unsigned j = 0; j < 8; j++) {
-                    const unsigned k = 2 * (l % 4) + j % 2;
-                    a[l / 4 + j / 2 % 2 * 8][k + j / 4 * 8] = number(r->a[j / 2], j % 2);
-                    if (j < 4) b[k + j / 2 * 8][l / 4] = number(r->b[j / 2], j % 2);
-                }
-            }
-            for (unsigned l = 0; l < 32; l++) emulator::multiply_add(static_cast<Record *>(records[l])->c, l, a, b);
-        },
-        "multiply_add");
+    emulator::multiply_add<16>(c, a, b0, b1, emulator::PlaceBf16());
 }
-
 inline void multiply_add(float (&c)[4], const float (&a)[4], float b0, float b1) {
-    struct Record {
-        const float *a;
-        float b[2];
-        float *c;
-    } record{a, {b0, b1}, c};
-    emulator::warp_collective(
-        ~0u, &record,
-        [](void *const *records, unsigned lanes) {
-            if (lanes != ~0u) emulator::fail("multiply_add: a lane is missing");
-            double a[16][8], b[8][8];
-            for (unsigned l = 0; l < 32; l++) {
-                const auto *r = static_cast<Record *>(records[l]);
-                for (unsigned j = 0; j < 4; j++) {
-                    a[l / 4 + j % 2 * 8][l % 4 + j / 2 * 4] = emulator::tf32(r->a[j]);
-                    if (j < 2) b[l % 4 + j * 4][l / 4] = emulator::tf32(r->b[j]);
-                }
-            }
-            for (unsigned l = 0; l < 32; l++) emulator::multiply_add(static_cast<Record *>(records[l])->c, l, a, b);
-        },
-        "multiply_add");
+    emulator::multiply_add<8>(c, a, b0, b1, emulator::PlaceTf32());
 }
 
 // ---- bits and mathematics

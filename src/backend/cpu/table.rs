@@ -7,6 +7,7 @@ use super::divergence;
 use crate::{
     backend::state::{Exchange, Place},
     error::{Error, Result},
+    huge::zeroed_bytes,
     objective::Shape,
     sampling::philox::philox,
     simd::{LANES, prefetch},
@@ -145,15 +146,12 @@ impl Table {
         let bound = (6.0 / (rows + dim) as f64).sqrt();
         let parts = Parts::new(shape);
         let bytes = rows * width(parts.stride(), storage);
-        let records = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
+        let records = zeroed_bytes(bytes).map_err(|e| {
             Error::data(
                 format!("a table of {rows} rows x {} with its moments needs {bytes} bytes, and there are not so many ({e})", shape.columns()),
                 "lower --dim, or train on a machine with more memory",
             )
         })?;
-        // A wish: without huge pages everything works, slower.
-        #[cfg(target_os = "linux")]
-        let _ = records.advise(memmap2::Advice::HugePage);
         let mut table =
             Table { parts, storage, noise: Noise::new(seed, stream), records, last: vec![0; rows] };
         let mut drawn = vec![0f32; shape.columns()];
