@@ -16,7 +16,7 @@ pub struct Placement {
     pub device: Resolved,
     /// Which it is and why, in one line.
     pub reason: String,
-    /// Bytes that the training takes of the GPU's memory; `None` on the CPU.
+    /// Bytes that the training with its evaluations takes of the GPU's memory; `None` on the CPU.
     pub gpu_memory: Option<u64>,
 }
 
@@ -64,20 +64,28 @@ pub(super) fn settings(data: &Interactions, config: &Config) -> Result<Settings>
 
 #[cfg(feature = "cuda")]
 fn gpu_memory(data: &Interactions, config: &Config, device: &Resolved) -> Result<Option<u64>> {
-    use crate::{backend::cuda, error::Error, objective};
+    use crate::{
+        backend::cuda::{self, rank::Ranked},
+        error::Error,
+        objective,
+    };
     let Resolved::Cuda(device) = device else { return Ok(None) };
     let longest = cuda::params::RANK_LONGEST as usize;
     if config.k > longest {
         let problem = format!("lists on a GPU have at most {longest} items");
         return Err(Error::config("k", config.k, problem, "use --device cpu, or a smaller --k"));
     }
+    let evaluation = |ranked| cuda::evaluation_memory(device, data, config, ranked);
     if config.objective == objective::EXPOMF {
-        return cuda::expomf::check(device, data, &config.expomf()?).map(Some);
+        let settings = config.expomf()?;
+        let ranked = Ranked { dim: settings.dim, item_branch: None };
+        return cuda::expomf::check(device, data, &settings, evaluation(ranked)).map(Some);
     }
     let sampler = config.sampler(data)?;
     let objective = objective::build(config, &sampler)?;
-    let shape = (data.users(), data.items());
-    cuda::check(device, shape, &sampler, objective.as_ref(), &settings(data, config)?).map(Some)
+    let (shape, settings) = ((data.users(), data.items()), settings(data, config)?);
+    let evaluation = evaluation(cuda::ranked(objective.as_ref(), &settings));
+    cuda::check(device, shape, &sampler, objective.as_ref(), &settings, evaluation).map(Some)
 }
 
 #[cfg(not(feature = "cuda"))]

@@ -107,7 +107,8 @@ impl<'a> Cuda<'a> {
         settings: Settings,
     ) -> Result<Self> {
         let Settings { dim, storage, branch, seed, adam, catch_up, .. } = settings;
-        check(device, (users, items), &sampler, objective, &settings)?;
+        // Who evaluates it, and how, is not known here.
+        check(device, (users, items), &sampler, objective, &settings, 0)?;
         let (batch, chunk) = (sampler.batch() as usize, chunk(sampler.batch()));
         let slots = slots(sampler.batch(), [users, items]);
         let initial = |wanted: bool, stream| {

@@ -2,6 +2,7 @@
 
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape, adam,
+    memory::fits,
     params::{
         EXPOMF_ITEM_THREADS, EXPOMF_POSTERIOR_THREADS, EXPOMF_ROWS, EXPOMF_SOLVE_THREADS, EXPOMF_THREADS,
         EXPOMF_TILE, ExpomfDensity, ExpomfItem, ExpomfMark, ExpomfNormal, ExpomfPosterior, ExpomfScores,
@@ -129,32 +130,28 @@ fn spans(users: usize) -> usize {
     users.div_ceil(EXPOMF_TILE as usize).min(SPANS)
 }
 
-/// Bytes of device memory that a training on `users` x `items` with `interactions` takes, and the largest copy that an
-/// evaluation makes.
-pub fn memory(users: u32, items: u32, interactions: u64, dim: usize) -> u64 {
+/// Bytes of device memory that a training on `users` x `items` with `interactions` takes, and the copy of the embeddings
+/// that an evaluation makes.
+fn memory(users: u32, items: u32, interactions: u64, dim: usize) -> u64 {
     let (users, items) = (users as usize, items as usize);
-    let tables = 4 * (users + items + users.max(items)) * stride(dim);
+    let tables = 2 * 4 * (users + items) * stride(dim);
     let [exposures, matrices] = Cut::elements(users, items, dim);
     let small = 8 * (users + items) + items * (16 + 16 * spans(users));
     (tables + 4 * (exposures + matrices) + small) as u64 + 8 * interactions + (1 << 20)
 }
 
-/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`].
+/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns its bytes and those of an
+/// `evaluation`.
 ///
 /// # Errors
 /// [`Error::Config`] and [`Error::DeviceMemory`].
-pub fn check(device: &Device, data: &Interactions, settings: &Settings) -> Result<u64> {
+pub fn check(device: &Device, data: &Interactions, settings: &Settings, evaluation: u64) -> Result<u64> {
     let dim = settings.dim;
     if dim > MOST_DIM {
         let problem = "a GPU has no room for the normal matrices of so many columns";
         return Err(Error::config("dim", dim, problem, format!("use at most {MOST_DIM}, or --device cpu")));
     }
-    let asked = memory(data.users(), data.items(), data.count(Split::Train), dim);
-    let free = device.free_memory()? as u64;
-    if asked > free {
-        return Err(Error::DeviceMemory { what: MEMORY.what, asked, free, lower: MEMORY.lower });
-    }
-    Ok(asked)
+    fits(device, MEMORY, memory(data.users(), data.items(), data.count(Split::Train), dim) + evaluation)
 }
 
 /// A training of ExpoMF on a GPU.
@@ -204,7 +201,7 @@ impl ExpoMf {
     /// # Panics
     /// If the state has not the shape of the data.
     pub fn new(device: &Device, data: &Interactions, settings: Settings, state: &State) -> Result<Self> {
-        check(device, data, &settings)?;
+        check(device, data, &settings, 0)?;
         let (users, items, dim) = (data.users() as usize, data.items() as usize, settings.dim);
         let [exposures, matrices] = Cut::elements(users, items, dim);
         let table = |rows: usize| vec![0f32; rows * dim];

@@ -1,15 +1,18 @@
-//! What a training takes of a device's memory, and what a GPU cannot train.
+//! What a training and its evaluations take of a device's memory, and what a GPU cannot train.
 
 use super::{
-    Device,
+    Device, Purpose,
     branch::Mlp,
+    metrics::{Counts, OnDevice},
     params::{APPLY_WINDOW, LONGEST_GAP, PENALTY_BLOCKS, STEP_BLOCKS, STEP_THREADS},
     propagation,
+    rank::{self, Ranked, Sizes},
     table::{MOST_COLUMNS, parts},
 };
 use crate::{
     backend::{Settings, cpu::table::Parts},
-    data::graph::Graph,
+    config::Config,
+    data::{Interactions, Split, graph::Graph},
     error::{Error, Result},
     objective::{BranchKind, ItemHead, Objective, PARTS},
     sampling::{Sampler, negatives::NegativeSampler},
@@ -36,8 +39,8 @@ pub(super) fn slots(batch: u32, [users, items]: [u32; 2]) -> [usize; 2] {
 }
 
 /// Bytes of device memory that a training of `objective` with `sampler` on `users` x `items` takes: tables, interactions,
-/// batches, and the copy that an evaluation makes.
-pub fn memory(
+/// batches, and the copy of the final embeddings that an evaluation makes.
+fn memory(
     sampler: &Sampler<'_>,
     [users, items]: [u32; 2],
     objective: &dyn Objective,
@@ -93,7 +96,34 @@ pub fn memory(
     of_data + tables + biases + of_steps + propagation + mlps + (1 << 20)
 }
 
-/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`].
+/// Bytes of device memory that an evaluation in a training of `config` on `data` takes, beside the copy of the final
+/// embeddings: who is ranked for, items in tiles, and lists in the making.
+pub fn evaluation(device: &Device, data: &Interactions, config: &Config, ranked: Ranked) -> u64 {
+    let relevant = data.by_user(config.select);
+    let sizes = Sizes {
+        users: (0..data.users()).filter(|&user| relevant.degree(user) > 0).count(),
+        items: data.items() as usize,
+        variants: config.rankings().len(),
+        k: config.k,
+    };
+    let rows = data.users() as usize;
+    let audience =
+        OnDevice::memory(rows, sizes.users, &[data.count(Split::Train)], data.count(config.select));
+    audience + Counts::memory(sizes, data.count(config.select), 1) + rank::memory(device, sizes, ranked)
+}
+
+/// By what `objective` ranks.
+pub fn ranked(objective: &dyn Objective, settings: &Settings) -> Ranked {
+    let [_, items] = divided(objective, settings);
+    Ranked {
+        // Padding between two vectors is zero, and adds nothing to a score.
+        dim: items.first(objective.layout().ranked()),
+        item_branch: objective.item_branch().then_some(settings.branch),
+    }
+}
+
+/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`] and the bytes of
+/// an `evaluation`.
 ///
 /// # Errors
 /// [`Error::Config`] and [`Error::DeviceMemory`].
@@ -103,6 +133,7 @@ pub fn check(
     sampler: &Sampler<'_>,
     objective: &dyn Objective,
     settings: &Settings,
+    evaluation: u64,
 ) -> Result<u64> {
     // A row of the users has no more columns than one of the items.
     let [_, row] = divided(objective, settings);
@@ -114,14 +145,15 @@ pub fn check(
             format!("use at most {}, or --device cpu", settings.dim * MOST_COLUMNS / row.columns()),
         ));
     }
-    let (asked, free) = (memory(sampler, [users, items], objective, settings), device.free_memory()? as u64);
-    if asked > free {
-        return Err(Error::DeviceMemory {
-            what: "this training",
-            asked,
-            free,
-            lower: "--dim or --batch-size",
-        });
+    let asked = memory(sampler, [users, items], objective, settings) + evaluation;
+    fits(device, Purpose { what: "this training", lower: "--dim or --batch-size" }, asked)
+}
+
+/// Refuses what does not fit into the memory that is free; returns what is asked for.
+pub(super) fn fits(device: &Device, purpose: Purpose, asked: u64) -> Result<u64> {
+    let Purpose { what, lower } = purpose;
+    match device.free_memory()? as u64 {
+        free if asked > free => Err(Error::DeviceMemory { what, asked, free, lower }),
+        _ => Ok(asked),
     }
-    Ok(asked)
 }

@@ -3,7 +3,7 @@
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
     params::{METRICS_THREADS, Metrics},
-    rank::Seen,
+    rank::{Seen, Sizes},
 };
 use crate::{
     backend::lists::{Audience, Hits, Measured},
@@ -32,6 +32,12 @@ pub struct OnDevice {
 }
 
 impl OnDevice {
+    /// Bytes of device memory for `count` users, of as many as there are `rows`, with so many items in each set of seen
+    /// ones, and in `relevant`.
+    pub(super) fn memory(rows: usize, count: usize, seen: &[u64], relevant: u64) -> u64 {
+        4 * count as u64 + Seen::memory(rows, seen) + Seen::memory(rows, &[relevant])
+    }
+
     /// Copies an audience to `device`.
     ///
     /// # Errors
@@ -73,6 +79,11 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// Bytes of device memory for so many `relevant` items, and lists cut at `cuts` places.
+    pub(super) fn memory(Sizes { items, variants, .. }: Sizes, relevant: u64, cuts: usize) -> u64 {
+        variants as u64 * (2 * relevant + (4 * cuts * items) as u64) + 4 * cuts as u64
+    }
+
     /// For `variants` rankings of `count` items, and lists cut at `cuts`.
     pub(super) fn new(
         device: &Device,

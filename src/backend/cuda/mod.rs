@@ -40,6 +40,6 @@ pub use device::Device;
 pub use engine::Cuda;
 pub use graph::Graph;
 pub use launch::{Kernel, Params, Shape};
-pub use memory::{check, memory};
+pub use memory::{check, evaluation as evaluation_memory, ranked};
 pub use stored::Stored;
 pub use timer::Timer;

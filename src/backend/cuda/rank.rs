@@ -9,15 +9,15 @@ mod lane;
 use std::{borrow::Borrow, ptr};
 
 use self::{
-    items::{Items, Rows},
+    items::{Items, Rows, depth},
     lane::{Goal, Lane, Merging, Plan},
 };
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
     metrics::{Counts, OnDevice},
     params::{
-        RANK_LONGEST, RANK_SEEN, RANK_THREADS, RANK_TILE, RANK_VARIANTS, RankLists, RankLogits, RankMerge,
-        RankPack, RankSeen,
+        RANK_LONGEST, RANK_SEEN, RANK_THREADS, RANK_TILE, RankLists, RankLogits, RankMerge, RankPack,
+        RankSeen,
     },
 };
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
     data::Csr,
     error::{Error, Result},
     model::{Branch, Ranking, Tables, gate},
+    objective::BranchKind,
 };
 
 // SAFETY: kernels/rank.cu.
@@ -76,6 +77,11 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Bytes of device memory for sets over `users` rows with so many items each.
+    pub(super) fn memory(users: usize, items: &[u64]) -> u64 {
+        items.iter().map(|items| 8 * (users as u64 + 1) + 4 * items).sum()
+    }
+
     /// Copies sets of seen items to the device.
     ///
     /// # Errors
@@ -107,6 +113,41 @@ impl Seen {
         }
         params
     }
+}
+
+/// Sizes of lists.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// Users who are ranked for.
+    pub(super) users: usize,
+    pub(super) items: usize,
+    /// Rankings.
+    pub(super) variants: usize,
+    pub(super) k: usize,
+}
+
+/// What lists are made by.
+#[derive(Debug, Clone, Copy)]
+pub struct Ranked {
+    /// Embedding size, D.
+    pub dim: usize,
+    /// The item branch, where there is one.
+    pub item_branch: Option<BranchKind>,
+}
+
+/// Bytes of device memory that [`Ranker::on_device`] and lists in the making take beside the tables and the users' sets.
+pub(super) fn memory(device: &Device, sizes: Sizes, Ranked { dim, item_branch }: Ranked) -> u64 {
+    let Sizes { users, items, variants, k } = sizes;
+    // The branch's parameters, its logits, and the gates made of these.
+    let gates = item_branch.map_or(0, |branch| 4 * (parameters(branch.hidden(), dim) + 2 * items) as u64);
+    let plan = Plan::new(device.description().multiprocessors, [users, Items::tiles(items)], variants, k);
+    let lanes = users.div_ceil(plan.chunk()).min(2) as u64;
+    gates + Items::memory(items, depth(dim), variants) + lanes * plan.lane_memory(depth(dim))
+}
+
+/// Parameters of a branch that scores rows of D = `dim`, with a hidden layer or, if `hidden` is 0, without.
+fn parameters(hidden: usize, dim: usize) -> usize {
+    if hidden == 0 { dim } else { hidden * (dim + 2) + 1 }
 }
 
 /// Ranks all items for users on a device.
@@ -234,17 +275,18 @@ impl<'a> Ranker<'a> {
         rankings: &[Ranking],
         k: usize,
     ) -> Self {
-        let merging = Merging::new(k, rankings.len().min(RANK_VARIANTS as usize));
+        let merging = Merging::new(k, rankings.len());
         Ranker { device: device.clone(), kernels, users, items, variants: rankings.len(), k, merging }
     }
 
     /// Ranks for the users in `rows`.
     fn run(&self, rows: &Buffer<u32>, seen: &Seen, goal: &mut Goal<'_>) -> Result<()> {
-        let plan = Plan::new(self, rows.len());
+        let sizes = [rows.len(), self.items.tiles];
+        let plan = Plan::new(self.device.description().multiprocessors, sizes, self.variants, self.k);
         // Lanes have streams of their own: what they read must be there.
         self.device.synchronize()?;
         let mut lanes: [Option<Lane>; 2] = [None, None];
-        let chunk = plan.tiles * TILE;
+        let chunk = plan.chunk();
         for (index, first) in (0..rows.len()).step_by(chunk).enumerate() {
             let slot = &mut lanes[index % 2];
             let lane = match slot {
@@ -316,15 +358,14 @@ fn gates(
     (branch, rows): (&Branch, &Buffer<f32>),
 ) -> Result<Vec<f32>> {
     let count = tables.popularity.len();
-    let parameters = match branch {
+    let values = match branch {
         Branch::Linear { weight } => weight.clone(),
         Branch::Mlp { w1, b1, w2, b2 } => [w1, b1, w2, &vec![*b2]].map(Vec::as_slice).concat(),
     };
     let hidden = if let Branch::Mlp { b1, .. } = branch { b1.len() } else { 0 };
-    let parts = if hidden == 0 { tables.dim } else { hidden * (tables.dim + 2) + 1 };
     let [_, stride] = tables.strides;
-    assert!(rows.len() >= count * stride && parameters.len() == parts);
-    let on_device = device.upload(TABLES, &parameters)?;
+    assert!(rows.len() >= count * stride && values.len() == parameters(hidden, tables.dim));
+    let on_device = device.upload(TABLES, &values)?;
     let mut logits = device.alloc(TABLES, count)?;
     let params = RankLogits {
         items: rows.ptr(),

@@ -2,12 +2,13 @@
 
 use std::{
     fs::File,
-    io::Read,
+    io::{self, Read},
     ops::Deref,
     path::{Path, PathBuf},
 };
 
 use memmap2::Mmap;
+use zstd::zstd_safe::{self, DCtx};
 
 use crate::{
     data::layout,
@@ -17,6 +18,8 @@ use crate::{
 const BOM: &[u8] = b"\xef\xbb\xbf";
 /// How much of a file formats are recognised by.
 const HEAD_BYTES: usize = 64 << 10;
+/// The code that zstd returns for `ZSTD_error_memory_allocation`.
+const ZSTD_OUT_OF_MEMORY: usize = 64usize.wrapping_neg();
 
 /// The text of a file without byte-order mark.
 pub(super) struct Text {
@@ -38,8 +41,10 @@ impl Text {
                 Bytes::Owned(unpack(path, flate2::read::MultiGzDecoder::new(&*bytes))?)
             }
             bytes if bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) => {
-                let decoder = zstd::Decoder::with_buffer(&*bytes).map_err(Error::io("read", path))?;
-                Bytes::Owned(unpack(path, decoder)?)
+                // Its other constructors panic where memory is short.
+                let out_of_memory = || Error::io("unpack", path)(io::ErrorKind::OutOfMemory.into());
+                let mut context = DCtx::try_create().ok_or_else(out_of_memory)?;
+                Bytes::Owned(unpack(path, zstd::Decoder::with_context(&*bytes, &mut context))?)
             }
             bytes => bytes,
         };
@@ -138,12 +143,22 @@ fn raw(path: &Path) -> Result<Bytes> {
 
 fn unpack(path: &Path, mut decoder: impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    decoder.read_to_end(&mut bytes).map_err(|error| Error::File {
-        path: path.into(),
-        problem: format!("the compressed data is damaged or truncated: {error}"),
-        remedy: "fetch the file again".into(),
-    })?;
-    Ok(bytes)
+    let out_of_memory = |error: &io::Error| {
+        // What zstd asks for itself fails without a kind of error.
+        error.kind() == io::ErrorKind::OutOfMemory
+            || error.to_string() == zstd_safe::get_error_name(ZSTD_OUT_OF_MEMORY)
+    };
+    match decoder.read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) if out_of_memory(&error) => {
+            Err(Error::io("unpack", path)(io::ErrorKind::OutOfMemory.into()))
+        }
+        Err(error) => Err(Error::File {
+            path: path.into(),
+            problem: format!("the compressed data is damaged or truncated: {error}"),
+            remedy: "fetch the file again".into(),
+        }),
+    }
 }
 
 /// The beginning of a file, by which its format is recognised.
@@ -180,5 +195,30 @@ impl<'a> Head<'a> {
     /// The first line that is not blank, with its number.
     pub fn first(&self) -> (u64, &'a str) {
         self.lines().next().unwrap_or((1, ""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zstd_without_memory_is_not_called_a_damaged_file() {
+        struct Fails(io::ErrorKind, &'static str);
+        impl Read for Fails {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::new(self.0, self.1))
+            }
+        }
+        // As zstd's decoder makes its errors of codes.
+        assert_eq!(zstd_safe::get_error_name(ZSTD_OUT_OF_MEMORY), "Allocation error : not enough memory");
+        for (error, words) in [
+            (Fails(io::ErrorKind::Other, zstd_safe::get_error_name(ZSTD_OUT_OF_MEMORY)), "cannot unpack"),
+            (Fails(io::ErrorKind::OutOfMemory, "no"), "cannot unpack"),
+            (Fails(io::ErrorKind::Other, "Unknown frame descriptor"), "damaged or truncated"),
+        ] {
+            let said = unpack(Path::new("a.zst"), error).unwrap_err().to_string();
+            assert!(said.contains(words), "{said}");
+        }
     }
 }

@@ -27,10 +27,15 @@ pub(super) struct Rows<T> {
     pub(super) stride: usize,
 }
 
+/// D rounded up to whole slices.
+pub(super) fn depth(dim: usize) -> usize {
+    dim.next_multiple_of(RANK_SLICE as usize)
+}
+
 impl<T: Borrow<Buffer<f32>>> Rows<T> {
-    /// D rounded up to whole slices.
+    /// Numbers of a packed row.
     pub(super) fn depth(&self) -> usize {
-        self.dim.next_multiple_of(RANK_SLICE as usize)
+        depth(self.dim)
     }
 
     /// Queues packing of the rows whose numbers are in `range` of `rows`, each times its `scale`.
@@ -82,6 +87,12 @@ pub(super) struct Packed {
 }
 
 impl Packed {
+    /// Bytes of device memory.
+    pub(super) fn memory(tiles: usize, depth: usize) -> u64 {
+        (tiles * TILE * ((size_of::<f32>() + size_of::<u16>()) * depth + size_of::<f32>()) + size_of::<u32>())
+            as u64
+    }
+
     pub(super) fn new(device: &Device, purpose: Purpose, tiles: usize, depth: usize) -> Result<Self> {
         Ok(Packed {
             tiles,
@@ -117,6 +128,18 @@ pub(super) struct Pass {
 }
 
 impl Items {
+    /// Tiles of so many items.
+    pub(super) fn tiles(count: usize) -> usize {
+        (count.div_ceil(PANEL) * PANEL).div_ceil(TILE)
+    }
+
+    /// Bytes of device memory for `count` items whose rows are `depth` deep, under `variants` rankings.
+    pub(super) fn memory(count: usize, depth: usize, variants: usize) -> u64 {
+        let tiles = Self::tiles(count);
+        Packed::memory(tiles, depth)
+            + (tiles * TILE * (size_of::<u32>() + size_of::<f32>() * variants)) as u64
+    }
+
     pub(super) fn new(
         device: &Device,
         kernel: &Kernel<RankPack>,
@@ -130,7 +153,7 @@ impl Items {
         let gates = gates.unwrap_or(&zeros);
         // Halves of a panel, whose items are alike, become the eight items of a thread: two of each product of its warp.
         let order = order(gates, &popularity, rankings);
-        let tiles = (order.len() * PANEL).div_ceil(TILE);
+        let tiles = Self::tiles(counts.len());
         let mut ids = vec![NO_ITEM; tiles * TILE];
         for (at, &id) in order.as_flattened().iter().enumerate() {
             let (tile, thread, item) = (at / TILE, at % TILE / 8, at % 8);

@@ -8,7 +8,7 @@ use super::{
     super::{
         Buffer, Device, Pinned, Shape,
         metrics::{Counts, Lists, OnDevice},
-        params::{RANK_RESIDENT, RANK_SHARED, RANK_THREADS, RankLists, RankMerge},
+        params::{RANK_RESIDENT, RANK_SHARED, RANK_THREADS, RANK_VARIANTS, RankLists, RankMerge},
     },
     LISTS, Ranker, Seen, TILE,
     items::Packed,
@@ -27,6 +27,11 @@ const LANE_BYTES: usize = 1 << 30;
 /// Users of a block of lists on the host.
 const BLOCK_USERS: usize = 256;
 
+/// Rankings that share a scoring pass, at most, of so many.
+pub(super) fn pass(variants: usize) -> usize {
+    variants.min(RANK_VARIANTS as usize)
+}
+
 /// How pending items are merged into lists.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Merging {
@@ -38,12 +43,13 @@ pub(super) struct Merging {
 }
 
 impl Merging {
+    /// For lists of length `k` under `variants` rankings.
     pub(super) fn new(k: usize, variants: usize) -> Self {
         let length = k.next_power_of_two().max(32);
         Merging {
             length,
             // Many rankings share what is pending: each takes part of it.
-            full: (length * variants.min(4)).min(TILE.max(length)),
+            full: (length * pass(variants).min(4)).min(TILE.max(length)),
             warps: (SCRATCH_BYTES / Self::room(length)).clamp(1, WARPS),
         }
     }
@@ -71,18 +77,43 @@ pub(super) struct Plan {
     /// Blocks that work at once: tiles times parts of the items.
     units: usize,
     item_tiles: usize,
+    variants: usize,
+    k: usize,
 }
 
 impl Plan {
-    pub(super) fn new(ranker: &Ranker<'_>, users: usize) -> Self {
-        let merging = ranker.merging;
-        let variants = ranker.items.passes.iter().map(|pass| pass.variants).max().unwrap_or(0);
-        let making = TILE * size_of::<u64>() * (merging.capacity() + variants * merging.length);
-        let made = TILE * size_of::<u64>() * ranker.variants * ranker.k;
-        let blocks = RANK_RESIDENT as usize * ranker.device.description().multiprocessors as usize;
+    /// For lists of length `k` under `variants` rankings, on a device with so many multiprocessors.
+    pub(super) fn new(
+        multiprocessors: u32,
+        [users, item_tiles]: [usize; 2],
+        variants: usize,
+        k: usize,
+    ) -> Self {
+        let (merging, of_pass) = (Merging::new(k, variants), pass(variants));
+        let making = TILE * size_of::<u64>() * (merging.capacity() + of_pass * merging.length);
+        let made = TILE * size_of::<u64>() * variants * k;
+        let blocks = RANK_RESIDENT as usize * multiprocessors as usize;
         let units = blocks.min(LANE_BYTES / making).max(1);
-        let tiles = users.div_ceil(TILE).min(units).min((LANE_BYTES / made).max(1));
-        Plan { tiles, units, item_tiles: ranker.items.tiles }
+        let tiles = users.div_ceil(TILE).min(units).min(LANE_BYTES / made).max(1);
+        Plan { tiles, units, item_tiles, variants, k }
+    }
+
+    /// Users of a chunk.
+    pub(super) fn chunk(&self) -> usize {
+        self.tiles * TILE
+    }
+
+    /// Elements of a lane's `pending`, `lists` and `out`.
+    fn lengths(&self) -> [usize; 3] {
+        let (merging, users) = (Merging::new(self.k, self.variants), self.units * TILE);
+        let lists = users * pass(self.variants) * merging.length;
+        [users * merging.capacity(), lists, self.chunk() * self.variants * self.k]
+    }
+
+    /// Bytes of device memory that a lane takes for users whose rows are `depth` deep.
+    pub(super) fn lane_memory(&self, depth: usize) -> u64 {
+        let elements: usize = self.lengths().iter().sum();
+        (size_of::<u64>() * elements) as u64 + Packed::memory(self.tiles, depth)
     }
 
     /// Parts of the items for so many tiles of users.
@@ -124,14 +155,11 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(ranker: &Ranker<'_>, plan: &Plan, goal: &Goal<'_>) -> Result<Self> {
         let device = ranker.device.with_own_stream()?;
-        let (merging, passes) = (ranker.merging, &ranker.items.passes);
-        let variants = passes.iter().map(|pass| pass.variants).max().unwrap_or(0);
-        let users = plan.units * TILE;
-        let out = plan.tiles * TILE * ranker.variants * ranker.k;
+        let [pending, lists, out] = plan.lengths();
         Ok(Lane {
             packed: Packed::new(&device, LISTS, plan.tiles, ranker.users.depth())?,
-            pending: device.alloc(LISTS, users * merging.capacity())?,
-            lists: device.alloc(LISTS, users * variants * merging.length)?,
+            pending: device.alloc(LISTS, pending)?,
+            lists: device.alloc(LISTS, lists)?,
             out: device.alloc(LISTS, out)?,
             host: device.pinned(if matches!(goal, Goal::Lists { .. }) { out } else { 0 })?,
             host_largest: device.pinned(1)?,
