@@ -1,6 +1,6 @@
 //! Facts about the machine.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path, thread};
 
 use sysinfo::{CpuRefreshKind, DiskRefreshKind, Disks, MemoryRefreshKind, RefreshKind, System};
 
@@ -56,6 +56,20 @@ impl Memory {
         }
         Ok(())
     }
+}
+
+/// Starts a thread of a pool, unless so few addresses are left that its start could fail half-way: that would end the
+/// process without a word of ours.
+///
+/// # Errors
+/// If it cannot be started.
+pub fn start_thread(thread: rayon::ThreadBuilder) -> io::Result<()> {
+    const STACK: u64 = 2 << 20;
+    const BEGINNING: u64 = 1 << 20;
+    if free_addresses().is_some_and(|free| free < STACK + BEGINNING) {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    thread::Builder::new().spawn(|| thread.run()).map(drop)
 }
 
 /// Bytes of addresses that the process may still take, where that is limited.

@@ -22,7 +22,12 @@ use super::{
     plan::{Plan, Training},
 };
 use crate::{
-    cli::{lock::Lock, output::Output, run_writer::RunWriter, system::Memory},
+    cli::{
+        lock::Lock,
+        output::Output,
+        run_writer::RunWriter,
+        system::{Memory, start_thread},
+    },
     config::Config,
     device::DeviceChoice,
     error::{Error, Result},
@@ -95,7 +100,8 @@ pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output)
         .map(|job| {
             // Threads that do not divide go to the first ones.
             let threads = threads / jobs + usize::from(job < threads % jobs);
-            rayon::ThreadPoolBuilder::new().num_threads(threads.max(1)).build().map_err(|e| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1));
+            pool.spawn_handler(start_thread).build().map_err(|e| {
                 Error::config("threads", threads, format!("they cannot be started ({e})"), "ask for fewer")
             })
         })
