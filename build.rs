@@ -1,9 +1,9 @@
 //! Compiles `kernels/*.cu` into one image for the GPU, where a CUDA compiler is found.
 //!
 //! The image holds machine code for compute capabilities 8.0 and 9.0 and PTX for later ones; it is embedded in the
-//! library. nvcc is looked for in `MACR_NVCC` (a path, or 0 for none), `CUDA_HOME`, `CUDA_PATH`, `.cuda/` of this project
-//! (see `scripts/install-nvcc`), `PATH`, `/usr/local/cuda`, and Python's `nvidia` packages. Without it the library is
-//! built for the CPU alone.
+//! library. nvcc is looked for in `MACR_NVCC` (a path, or 0 for none), `CUDA_HOME`, `CUDA_PATH`, `.cuda/` of this
+//! project (see `scripts/install-nvcc`), `PATH`, `/usr/local/cuda`, and Python's `nvidia` packages. Without it the
+//! library is built for the CPU alone.
 
 use std::{
     env, fs,

@@ -33,7 +33,7 @@ DEVICE float logit(const ExpomfDensity &d, float x, float base) {
     return base + (d.epsilon != 0u ? d.ln_epsilon + softplus(g - d.ln_epsilon) : g);
 }
 
-struct Scores {
+struct alignas(16) Scores {
     float own[DEPTH][TILE + 4];
     float other[DEPTH][TILE + 4];
 };
@@ -90,8 +90,8 @@ DEVICE void expose(const ExpomfScores &p, Scores &shared) {
 }
 
 DEVICE void sums(const ExpomfScores &p, Scores &shared) {
-    const uint32_t t = threadIdx.x, first = blockIdx.y * TILE, tiles = (p.others + TILE - 1) / TILE;
-    const uint32_t begin = uint64_t(tiles) * blockIdx.x / gridDim.x, end = uint64_t(tiles) * (blockIdx.x + 1) / gridDim.x;
+    const uint32_t t = threadIdx.x, first = blockIdx.x * TILE, tiles = (p.others + TILE - 1) / TILE;
+    const uint32_t begin = uint64_t(tiles) * blockIdx.y / gridDim.y, end = uint64_t(tiles) * (blockIdx.y + 1) / gridDim.y;
     const uint32_t row = first + 4 * (t / 16);
     double exposure[4] = {0.0, 0.0, 0.0, 0.0}, likelihood[4] = {0.0, 0.0, 0.0, 0.0};
     NO_UNROLL
@@ -116,7 +116,7 @@ DEVICE void sums(const ExpomfScores &p, Scores &shared) {
             likelihood[r] += __shfl_xor_sync(ALL_LANES, likelihood[r], distance);
         }
         if (t % 16 == 0 && row + r < p.rows) {
-            double *to = p.sums + 2 * (uint64_t(blockIdx.x) * p.rows + row + r);
+            double *to = p.sums + 2 * (uint64_t(blockIdx.y) * p.rows + row + r);
             to[0] = exposure[r], to[1] = likelihood[r];
         }
     }
@@ -131,7 +131,7 @@ DEVICE void mark(const ExpomfMark &p) {
     }
 }
 
-struct Normals {
+struct alignas(16) Normals {
     float a[DEPTH][ROWS + 4];
     float v[DEPTH][TILE];
 };

@@ -42,7 +42,7 @@ static_assert(TILES == 4, "a lane's columns of a row are one load");
 // 4 (l % 4) + 0, 1 of the slice in the first half and + 2, 3 in the second. So it loads 16 bytes of a row of G, eight
 // lanes 128 bytes without a gap; and of four rows of x, which eight (of x in 16 bits sixteen) lanes find in other banks
 // since 32 bytes follow every four rows.
-template <class X, unsigned N> struct Slice {
+template <class X, unsigned N> struct alignas(16) Slice {
     float g[ROWS][DEPTH];
     X x[DEPTH / 4][4 * N + 32 / sizeof(X)];
     float scale[DEPTH];  // of x, where it is sparse

@@ -33,6 +33,9 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io:
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
+        if !folder.is_dir() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "its folder does not exist"));
+        }
         sweep(folder);
         let (file, mut temporary) = create(folder)?;
         let mut writer = BufWriter::with_capacity(1 << 20, &file);

@@ -233,7 +233,10 @@ impl Config {
     }
 
     /// Refuses values that no training can use.
-    fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the first one.
+    pub(crate) fn check(&self) -> Result<()> {
         let positive = |key, x: f32| {
             if x > 0.0 && x.is_finite() {
                 Ok(())

@@ -84,8 +84,13 @@ impl DeviceChoice {
         match self {
             DeviceChoice::Cpu => Ok((Resolved::Cpu, "the CPU, as asked".into())),
             DeviceChoice::Cuda(ordinal) => open(ordinal),
+            // Nobody asked for a GPU: why there is none is told without a remedy.
             DeviceChoice::Auto => Ok(open(0).unwrap_or_else(|error| {
-                (Resolved::Cpu, format!("the CPU, since no GPU can be used: {error}"))
+                let why = match error {
+                    Error::Device { message, .. } => message,
+                    error => error.to_string(),
+                };
+                (Resolved::Cpu, format!("the CPU ({why})"))
             })),
         }
     }

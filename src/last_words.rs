@@ -1,7 +1,8 @@
-//! What the `macr` command says when the system leaves it no way on: no more memory, or a mapped file that was cut short.
+//! What the `macr` command says when the system leaves it no way on: no more memory, or a mapped file that was cut
+//! short.
 //!
-//! Nothing can be tidied up then, and nothing needs to be: files appear under their names only when they are whole, locks
-//! end with the process, and the next command removes what is left over.
+//! Nothing can be tidied up then, and nothing needs to be: files appear under their names only when they are whole,
+//! locks end with the process, and the next command removes what is left over.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 

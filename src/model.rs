@@ -182,11 +182,35 @@ impl Model {
         Some(self.item_branch.as_ref()?.gates(scored, self.dim))
     }
 
+    /// Refuses arrays whose lengths do not fit together.
+    fn check(&self) -> Result<()> {
+        let dim = self.dim;
+        let table = |rows: u32, values: &[f32]| values.len() == rows as usize * dim;
+        let branch = |branch: &Branch| match branch {
+            Branch::Linear { weight } => weight.len() == dim,
+            Branch::Mlp { w1, b1, w2, .. } => w1.len() == b1.len() * dim && w2.len() == b1.len(),
+        };
+        let fits = dim > 0
+            && [&self.user_branch, &self.item_branch].into_iter().flatten().all(branch)
+            && self.ego.as_ref().is_none_or(|[u, i]| table(self.users(), u) && table(self.items(), i))
+            && self.kept.item_bias.as_ref().is_none_or(|bias| bias.len() == self.items() as usize)
+            && self.kept.second_user_embedding.as_ref().is_none_or(|values| table(self.users(), values))
+            && self.kept.second_item_embedding.as_ref().is_none_or(|values| table(self.items(), values));
+        if fits {
+            return Ok(());
+        }
+        Err(Error::data(
+            format!("the model's branches and tables are not for its embeddings of size {dim}"),
+            "give every table a row of this size for each user or item, and branches for it",
+        ))
+    }
+
     /// What ranking needs of the model; computes the item gates.
     ///
     /// # Errors
     /// [`Error::Data`] if the tables do not fit together.
     pub fn tables(&self) -> Result<Tables<'_>> {
+        self.check()?;
         Tables::new(
             self.dim,
             &self.user_embedding,

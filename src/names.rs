@@ -1,8 +1,8 @@
 //! Settings that are one of a few names.
 
-/// Gives an enum without fields the names of its variants, in their order: `NAMES`, `Display`, `FromStr` (`-` and `_` are
-/// alike; an unknown name is [`Error::Unknown`](crate::Error::Unknown) as a `$what`), and the conversions from and to
-/// `String` by which serde reads and writes it.
+/// Gives an enum without fields the names of its variants, in their order: `NAMES`, `Display`, `FromStr` (`-` and `_`
+/// are alike; an unknown name is [`Error::Unknown`](crate::Error::Unknown) as a `$what`), and the conversions from and
+/// to `String` by which serde reads and writes it.
 macro_rules! named {
     ($type:ident, $what:literal, $($variant:ident = $name:literal),+) => {
         impl $type {

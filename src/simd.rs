@@ -239,8 +239,14 @@ pub fn wide() -> bool {
 
 /// Which compilation of a [`vectorised!`] function this CPU runs.
 pub fn kernels() -> &'static str {
+    if wide() {
+        return "AVX-512";
+    }
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+    if std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("fma")
+        && std::arch::is_x86_feature_detected!("f16c")
+    {
         return "AVX2 with FMA";
     }
     "portable"
@@ -252,7 +258,11 @@ pub fn features() -> Vec<&'static str> {
     let known = [
         ("avx2", std::arch::is_x86_feature_detected!("avx2")),
         ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("f16c", std::arch::is_x86_feature_detected!("f16c")),
         ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        ("avx512bw", std::arch::is_x86_feature_detected!("avx512bw")),
+        ("avx512dq", std::arch::is_x86_feature_detected!("avx512dq")),
+        ("avx512vl", std::arch::is_x86_feature_detected!("avx512vl")),
     ];
     #[cfg(target_arch = "aarch64")]
     let known = [("neon", std::arch::is_aarch64_feature_detected!("neon"))];

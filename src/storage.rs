@@ -1,7 +1,7 @@
 //! The form in which parameters are kept, and how they are rounded to it.
 //!
-//! Arithmetic is f32, whatever the form. A parameter that an optimiser has moved is rounded at random, to one of its two
-//! neighbours in proportion to its distance from the other ([`Element::stochastic`]): on average nothing is lost,
+//! Arithmetic is f32, whatever the form. A parameter that an optimiser has moved is rounded at random, to one of its
+//! two neighbours in proportion to its distance from the other ([`Element::stochastic`]): on average nothing is lost,
 //! whereas rounding to the nearest would lose every move below half the distance of two neighbours, and training would
 //! stand still. The random bits are a pure function of (seed, table, step, row, column) ([`Noise`]). What is computed
 //! anew at each use is rounded to the nearest ([`Element::nearest`]).

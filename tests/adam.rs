@@ -1,4 +1,5 @@
-//! Catching rows up: the two-node rule and the replay against step-by-step sums in f64, and against dense Adam bit by bit.
+//! Catching rows up: the two-node rule and the replay against step-by-step sums in f64, and against dense Adam bit by
+//! bit.
 
 use macr::{
     backend::cpu::{

@@ -1,4 +1,5 @@
-//! `divergence` on the device against the CPU and the numbers themselves: one number that is not finite, anywhere, is found.
+//! `divergence` on the device against the CPU and the numbers themselves: one number that is not finite, anywhere, is
+//! found.
 #![cfg(feature = "cuda")]
 
 mod emulator;

@@ -1,5 +1,5 @@
-//! `expomf` on the device: iterations against the f64 reference and the CPU, rows that are worked on in parts, and what is
-//! refused.
+//! `expomf` on the device: iterations against the f64 reference and the CPU, rows that are worked on in parts, and what
+//! is refused.
 #![cfg(feature = "cuda")]
 
 mod emulator;
@@ -83,8 +83,8 @@ fn a_whole_training_runs_on_the_device() {
 fn what_does_not_fit_is_refused() {
     let Some(device) = emulator::device() else { return };
     let data = world();
-    assert!(check(&device, &data, &settings(MOST_DIM)).unwrap() > 0);
-    let message = check(&device, &data, &settings(MOST_DIM + 1)).unwrap_err().to_string();
+    assert!(check(&device, &data, &settings(MOST_DIM), 0).unwrap() > 0);
+    let message = check(&device, &data, &settings(MOST_DIM + 1), 0).unwrap_err().to_string();
     assert!(message.contains("dim") && message.contains("--device cpu"), "{message}");
     let mut broken = begin(&settings(4));
     broken.beta[5] = f32::NAN;

@@ -109,10 +109,10 @@ impl World {
 /// What the error of a product of so many items is bounded by, as a share of its terms' magnitudes.
 ///
 /// The parts that factors are split in leave out 2^-21 of each (the small one, up to 2^-11, is cut to 11 bits), and the
-/// product of the small ones 2^-22. An mma adds eight products and a sum, each cut to no less than 24 bits of the largest:
-/// 9 2^-23, twice for large products, and for the small ones, 2^-10 of those, four times. Before, a sparse factor was
-/// scaled; after, a term goes through the f32 additions of slices of 16 items and of up to 16 splits. In units of 2^-24:
-/// 20, 36 and less than 1, 1, and 1 for each addition.
+/// product of the small ones 2^-22. An mma adds eight products and a sum, each cut to no less than 24 bits of the
+/// largest: 9 2^-23, twice for large products, and for the small ones, 2^-10 of those, four times. Before, a sparse
+/// factor was scaled; after, a term goes through the f32 additions of slices of 16 items and of up to 16 splits. In
+/// units of 2^-24: 20, 36 and less than 1, 1, and 1 for each addition.
 fn rounding(items: usize) -> f64 {
     0.5f64.powi(24) * (20 + 37 + 1 + items.div_ceil(16) + 16) as f64
 }
@@ -218,9 +218,9 @@ fn products_are_those_of_f64() {
     }
 }
 
-/// Sums that are numbers of f32, and all of whose parts are: they come out exactly, in whatever order tensor cores add and
-/// however they round, if every number meets its own. Small integers; and one factor of each sum with all the bits that two
-/// parts have.
+/// Sums that are numbers of f32, and all of whose parts are: they come out exactly, in whatever order tensor cores add
+/// and however they round, if every number meets its own. Small integers; and one factor of each sum with all the bits
+/// that two parts have.
 #[test]
 fn sums_without_rounding_are_exact() {
     let Some(device) = emulator::device() else { return };
@@ -362,8 +362,8 @@ fn a_product_on_the_graph_is_two_halves() {
     }
 }
 
-/// The CPU's to the bit. Graphs of more columns than a block makes, of users and items without edges, of an item with more
-/// users than a block has threads and a user with as many items, and of more users than 16 bits number.
+/// The CPU's to the bit. Graphs of more columns than a block makes, of users and items without edges, of an item with
+/// more users than a block has threads and a user with as many items, and of more users than 16 bits number.
 #[test]
 fn the_matrix_is_that_of_the_cpu() {
     let Some(device) = emulator::device() else { return };

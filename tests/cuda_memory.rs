@@ -68,8 +68,8 @@ fn every_allocation_of_a_training_may_fail() {
     }
 }
 
-/// The command on an emulated device with so many bytes of memory: exit code, standard output and error, and how often a
-/// kernel was launched.
+/// The command on an emulated device with so many bytes of memory: exit code, standard output and error, and how often
+/// a kernel was launched.
 fn emulated(place: &Place, bytes: u64, arguments: &[&str]) -> (Option<i32>, String, String, u64) {
     let calls = place.path("calls");
     let mut command = place.command(arguments);

@@ -235,6 +235,9 @@ fn any_order_of_blocks_and_threads_gives_the_same_bits() {
 fn what_it_takes_is_known_before() {
     let _alone = emulator::alone();
     let Some(device) = emulator::device() else { return };
+    if device.description().name != emulator::EMULATED {
+        return eprintln!("skipped: a GPU hands out memory in granules, and counts code and graphs");
+    }
     let data = world();
     for training in trainings() {
         device.synchronize().unwrap();

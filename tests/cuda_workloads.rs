@@ -40,8 +40,8 @@ fn trains_like_the_cpu() {
                 }
             }
             let (expected, got) = (flat(&cpu.parameters().unwrap()), flat(&cuda.parameters().unwrap()));
-            // Adam divides by sqrt(v): where v is tiny, rounding grows; 20 steps are at most 0.02. In f16, sums that differ
-            // by the last bits of f32 are now and then rounded to different neighbours.
+            // Adam divides by sqrt(v): where v is tiny, rounding grows; 20 steps are at most 0.02. In f16, sums that
+            // differ by the last bits of f32 are now and then rounded to different neighbours.
             let largest = expected.iter().fold(0f32, |a, x| a.max(x.abs()));
             let unit = if workload.storage == Storage::F16 { largest / 1024.0 } else { 0.0 };
             let far = distance(&expected, &got);

@@ -1,4 +1,5 @@
-//! The same bits at any thread count; the two ways of keeping up Adam agree; all pairs by interpolation and term by term.
+//! The same bits at any thread count; the two ways of keeping up Adam agree; all pairs by interpolation and term by
+//! term.
 
 use macr::{
     Config, Edges, Interactions, InteractionsBuilder, Split,

@@ -1,5 +1,5 @@
-//! Every entry point of the driver fails, early and late in a training, with every kind of error: the command says so and
-//! ends with the exit code of devices, and the run goes on from its last checkpoint to the same bits.
+//! Every entry point of the driver fails, early and late in a training, with every kind of error: the command says so
+//! and ends with the exit code of devices, and the run goes on from its last checkpoint to the same bits.
 //!
 //! `MACR_FAULTS=all` strikes more often.
 #![cfg(feature = "cuda")]
@@ -60,8 +60,8 @@ impl Stage {
         Some((output.status.code(), String::from_utf8(output.stderr).unwrap()))
     }
 
-    /// Strikes the `n`-th call of an entry point. True if the command failed with a run that could be continued; `None` if
-    /// there was no such call.
+    /// Strikes the `n`-th call of an entry point. True if the command failed with a run that could be continued; `None`
+    /// if there was no such call.
     fn strike(&self, entry: &str, n: u64, status: u32) -> Option<bool> {
         let fault = format!("{entry}:{n}:{status}");
         let run = format!("run-{entry}-{n}-{status}");

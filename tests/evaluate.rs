@@ -371,7 +371,7 @@ fn evaluate_prints_json() {
         (&first["c"], &first["tau"], &first["k"], &first["recall"]),
         (&0.0.into(), &0.0.into(), &2.into(), &0.25.into())
     );
-    assert_eq!(first["groups"][0]["group"], "<= 10");
+    assert_eq!(first["groups"][0]["group"], "<=10");
     assert_eq!((&json["results"][7]["c"], &json["results"][7]["tau"]), (&5.0.into(), &(-1.0).into()));
 }
 
@@ -382,7 +382,7 @@ fn evaluate_prints_a_table() {
         ["evaluate", "run", "--data", "data.macr", "-k", "2", "--tau", "0,9", "--groups", "deciles"];
     let (code, out, err) = macr(&arguments, folder.path());
     assert_eq!(code, Some(0), "{err}");
-    assert!(out.contains("hit_rate") && out.contains('*') && out.contains("1 of 10"), "{out}");
+    assert!(out.contains("hit_rate") && out.contains('*') && out.contains("1/10"), "{out}");
     assert!(err.contains("2 users"), "{err}");
 }
 

@@ -1,5 +1,5 @@
-//! Commands that are killed (`kill -9`) at random moments, again and again: nothing that was there is lost, nothing that
-//! is half written has a final name, and the last run of the command leaves what an undisturbed one leaves.
+//! Commands that are killed (`kill -9`) at random moments, again and again: nothing that was there is lost, nothing
+//! that is half written has a final name, and the last run of the command leaves what an undisturbed one leaves.
 //!
 //! `MACR_KILLS` is how many kills each command has to survive, `MACR_SEED` the seed of the moments.
 #![cfg(unix)]

@@ -1,5 +1,5 @@
-//! What a machine may do to a command: folders that cannot be written, files that shrink while they are read, too little
-//! memory, odd environments and odd names. An exit code, a remedy, and nothing lost.
+//! What a machine may do to a command: folders that cannot be written, files that shrink while they are read, too
+//! little memory, odd environments and odd names. An exit code, a remedy, and nothing lost.
 #![cfg(target_os = "linux")]
 
 mod command;
@@ -397,7 +397,8 @@ fn the_limit_of_a_group_around_its_own() {
     let doctor: serde_json::Value = serde_json::from_slice(&doctor.stdout).unwrap();
     assert_eq!(doctor["memory"]["total"].as_u64(), Some(peak / 2 / 4096 * 4096), "{doctor}");
 
-    // Text that is larger than the group's memory when it is unpacked: the system ends the command, and nothing is left.
+    // Text that is larger than the group's memory when it is unpacked: the system ends the command, and nothing is
+    // left.
     let line = b"somebody,something\n".repeat(1 << 16);
     let mut packed = zstd::Encoder::new(Vec::new(), 1).unwrap();
     (0..1 + peak / line.len() as u64).for_each(|_| std::io::Write::write_all(&mut packed, &line).unwrap());

@@ -1,7 +1,7 @@
 //! Every metric by hand.
 
 use macr::eval::{
-    GroupBy, ItemGroups,
+    GroupBy,
     metric::{AllLists, LIST_METRICS, USER_METRICS, UserList, ideal},
 };
 
@@ -96,18 +96,17 @@ fn the_long_tail_is_what_the_most_popular_items_leave() {
 
 #[test]
 fn groups_by_counts() {
-    let groups = ItemGroups::new(GroupBy::Counts, &[0, 10, 11, 50, 51, 100, 101, 200, 201, 500, 501]);
-    assert_eq!(groups.of_item, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
-    assert_eq!(groups.names, ["<= 10", "<= 50", "<= 100", "<= 200", "<= 500", "> 500"]);
+    let groups = GroupBy::Counts.group(&[0, 10, 11, 50, 51, 100, 101, 200, 201, 500, 501]);
+    assert_eq!(groups.of, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5]);
+    assert_eq!(groups.names, ["<=10", "<=50", "<=100", "<=200", "<=500", ">500"]);
 }
 
 #[test]
 fn groups_by_deciles() {
     let popularity: Vec<u32> = (0..20).rev().collect();
-    let groups = ItemGroups::new(GroupBy::Deciles, &popularity);
-    let expected: Vec<u32> = (0..20).map(|item| (19 - item) / 2).collect();
-    assert_eq!(groups.of_item, expected);
+    let groups = GroupBy::Deciles.group(&popularity);
+    let expected: Vec<u8> = (0..20).map(|item| (19 - item) / 2).collect();
+    assert_eq!(groups.of, expected);
     // Equal popularity: by id. Fewer items than groups leave groups empty.
-    assert_eq!(ItemGroups::by_quantiles(&[7, 7, 7], 3).of_item, [0, 1, 2]);
-    assert_eq!(ItemGroups::by_quantiles(&[1, 2], 10).of_item, [0, 5]);
+    assert_eq!(GroupBy::Deciles.group(&[7, 7]).of, [0, 5]);
 }

@@ -247,7 +247,8 @@ fn equal_scores_everywhere_are_exact() {
 
 #[test]
 fn scores_that_differ_by_roundings_are_exact() {
-    // Every item scores next to nothing at c = `pole`: around it the order of all items turns over, and rounding decides.
+    // Every item scores next to nothing at c = `pole`: around it the order of all items turns over, and rounding
+    // decides.
     for pole in [1.0f32, 3.7, 1000.1, -250.3] {
         for items in [744, 3000] {
             let mut case = Case::random(41, 4, items, 1, true);

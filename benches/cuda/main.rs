@@ -1,5 +1,5 @@
-//! The CUDA backend: what the card's memory can do, every kernel, whole steps, LightGCN's, full ranking; the CPU's beside
-//! them.
+//! The CUDA backend: what the card's memory can do, every kernel, whole steps, LightGCN's, full ranking; the CPU's
+//! beside them.
 //!
 //! One JSON line per result on standard output, in the schema of `benches/record/README.md`, and a table for people on
 //! standard error. Not criterion: times are the device's own, and a result carries what it moved and computed.

@@ -1,8 +1,8 @@
 //! Our side of `lightgcn.py`.
 //!
-//! `lightgcn make SHAPE FILE` writes an interaction file; `lightgcn run FILE BATCH FORM` sets a training up and then, for every
-//! line on standard input, `layer N` or `step N`, does so many layers in both directions or training steps, and answers with
-//! the seconds they took.
+//! `lightgcn make SHAPE FILE` writes an interaction file; `lightgcn run FILE BATCH FORM` sets a training up and then,
+//! for every line on standard input, `layer N` or `step N`, does so many layers in both directions or training steps,
+//! and answers with the seconds they took.
 
 #[path = "../shapes/mod.rs"]
 mod shapes;

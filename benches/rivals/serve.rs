@@ -1,7 +1,8 @@
 //! Our side of `serve.py`.
 //!
-//! `serve make SHAPE FOLDER` writes a model and its data, also as text; `serve run FOLDER` loads them and then ranks once for
-//! every line on standard input, `C-VALUES USERS`, and answers with the seconds it took and a digest of the lists.
+//! `serve make SHAPE FOLDER` writes a model and its data, also as text; `serve run FOLDER` loads them and then ranks
+//! once for every line on standard input, `C-VALUES USERS`, and answers with the seconds it took and a digest of the
+//! lists.
 
 #[path = "../shapes/mod.rs"]
 mod shapes;

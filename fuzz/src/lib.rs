@@ -1,5 +1,5 @@
-//! What a fuzzer does with an input, for each thing that macr reads. Whatever the input, the answer is data or an error:
-//! never a panic, and never more memory than [`MEMORY`] says.
+//! What a fuzzer does with an input, for each thing that macr reads. Whatever the input, the answer is data or an
+//! error: never a panic, and never more memory than [`MEMORY`] says.
 //!
 //! `scripts/fuzz` runs the targets; `tests/fuzz.rs` replays their corpora as part of the ordinary tests.
 

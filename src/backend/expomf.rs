@@ -154,8 +154,8 @@ fn fill_normal(out: &mut [f32], std: f64, seed: u64, stream: u32, row: u64) {
 
 /// A training of ExpoMF on one device.
 pub trait Em: fmt::Debug {
-    /// One iteration: users' embeddings, items' embeddings, mu, each after an E-step of its own. Returns the log posterior
-    /// of the new embeddings under the old mu, without the constants of its priors: no iteration lowers it.
+    /// One iteration: users' embeddings, items' embeddings, mu, each after an E-step of its own. Returns the log
+    /// posterior of the new embeddings under the old mu, without the constants of its priors: no iteration lowers it.
     ///
     /// # Errors
     /// If the device fails, or normal equations cannot be solved.

@@ -109,9 +109,9 @@ fn collect<R: Send>(
 /// Prepares `device` to rank by `tables`, for lists of length `k` under each of `rankings`.
 ///
 /// # Errors
-/// [`crate::Error::Config`] if `k` is 0, more than there are items or more than the device can, or a `c` or `tau` is not
-/// a finite number; [`crate::Error::Data`] if a table holds a number that is not finite, or numbers so large that scores
-/// overflow; if the device fails.
+/// [`crate::Error::Config`] if `k` is 0, more than there are items or more than the device can, or a `c` or `tau` is
+/// not a finite number; [`crate::Error::Data`] if a table holds a number that is not finite, or numbers so large that
+/// scores overflow; if the device fails.
 pub fn ranker<'a>(
     device: &Resolved,
     tables: &'a Tables<'_>,

@@ -237,8 +237,8 @@ pub trait Operations {
     /// If the device fails.
     fn all_pairs(&mut self) -> Result<()>;
 
-    /// Per touched row the sum of coefficient x partner row, then L2 and Adam in place, which ends the step; for LightGCN
-    /// only the sum, which is the gradient of the final embeddings. Adam on the heads.
+    /// Per touched row the sum of coefficient x partner row, then L2 and Adam in place, which ends the step; for
+    /// LightGCN only the sum, which is the gradient of the final embeddings. Adam on the heads.
     ///
     /// # Errors
     /// If the device fails.

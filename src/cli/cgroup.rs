@@ -54,8 +54,8 @@ impl Limits {
 }
 
 impl Version {
-    /// Of the group at `path` and those around it, where they have a limit. A container may see a path of its host's, of
-    /// which only the outermost folder is there, and is its own.
+    /// Of the group at `path` and those around it, where they have a limit. A container may see a path of its host's,
+    /// of which only the outermost folder is there, and is its own.
     fn limits(&'static self, root: &Path, path: &Path, swap: u64) -> impl Iterator<Item = Limits> + use<> {
         let mount = root.join("sys/fs/cgroup").join(self.mount);
         // A path that leads out of what can be seen says nothing.

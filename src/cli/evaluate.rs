@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+use clap::{
+    ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
 use super::{memory, output::Output, run_folder::Run, system::Memory};
@@ -22,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Split to evaluate on.
-    #[arg(long, value_enum, default_value_t = Split::Test)]
+    #[arg(long, value_parser = PossibleValuesParser::new(["valid", "test"]).try_map(|name| Split::from_str(&name, false)), default_value = "test")]
     split: Split,
     /// Lengths of the lists.
     #[arg(long, short, value_name = "K,..", value_delimiter = ',', default_value = "20")]
@@ -97,7 +101,12 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         if args.groups.is_some() {
             output.result(group_table(&evaluation));
         }
-        output.remark(format_args!("{} users; * marks the best ranking at each k", evaluation.users));
+        let best =
+            if evaluation.results.len() > args.k.len() { "; * marks the best ranking at each k" } else { "" };
+        output.remark(format_args!("{} users{best}", evaluation.users));
+        if model.item_branch.is_none() && rankings.iter().any(|ranking| ranking.c != 0.0) {
+            output.remark("c has no effect: the model has no item branch");
+        }
     }
     Ok(())
 }

@@ -13,15 +13,15 @@ use crate::{
 
 /// Import text data (CSV, TSV, RecBole, MovieLens, LightGCN lists; also .gz and .zst) into one file.
 ///
-/// PATH is a file, a folder with train, test and perhaps valid files (train.txt, test.csv, NAME.train.inter), or several
-/// files named so. Format, separator, header and columns are detected; options override what was detected.
+/// PATH is a file, a folder with train, test and perhaps valid files (train.txt, test.csv, NAME.train.inter), or
+/// several files named so. Format, separator, header and columns are detected; options override what was detected.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// File or folder to import, or several files.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// File to write.
-    #[arg(long, short, value_name = "FILE.macr")]
+    #[arg(long, short, alias = "out", value_name = "FILE.macr")]
     output: PathBuf,
     /// Format of the data [default: detected].
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(FORMATS.map(Format::name)))]

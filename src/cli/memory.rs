@@ -51,8 +51,8 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// For a training of `config`, whose backbone is given, with `threads` threads on `data`, which took the place of data
-    /// of `original_bytes` (0 if it did not).
+    /// For a training of `config`, whose backbone is given, with `threads` threads on `data`, which took the place of
+    /// data of `original_bytes` (0 if it did not).
     ///
     /// # Errors
     /// If settings cannot be used.
@@ -216,8 +216,8 @@ fn ranking(data: &Interactions, config: &Config, threads: u64) -> u64 {
     evaluating(data, config.select, config.dim, &config.rankings(), &[config.k], threads)
 }
 
-/// What an evaluation on a split of `data` needs apart from its model, whose embeddings have size `dim`: `rankings`, lists
-/// cut at each of `ks`.
+/// What an evaluation on a split of `data` needs apart from its model, whose embeddings have size `dim`: `rankings`,
+/// lists cut at each of `ks`.
 pub fn evaluating(
     data: &Interactions,
     split: Split,
@@ -244,8 +244,8 @@ pub fn listing(items: u32, dim: usize, rankings: &[Ranking], k: usize, threads: 
     panels + threads * (scratch + RANKED_USERS * 4 * dim as u64)
 }
 
-/// What splitting `data` needs beside it: another such file, and 17 bytes an interaction for a part, an edge and a place
-/// in the order.
+/// What splitting `data` needs beside it: another such file, and 17 bytes an interaction for a part, an edge and a
+/// place in the order.
 pub fn splitting(data: &Interactions) -> u64 {
     data.file_bytes() + 17 * data.count(Split::Train)
 }

@@ -48,6 +48,7 @@ pub struct Cli {
 
 /// Options that every subcommand takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Say nothing on standard error but errors.
     #[arg(long, short, global = true)]

@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     data::{Interactions, Split},
     device::{DeviceChoice, Resolved},
-    error::Result,
+    error::{Error, Result},
     objective::{self, EXPOMF},
     train::Placement,
 };
@@ -87,8 +87,8 @@ impl Plan {
         &self.placement.device
     }
 
-    /// Refuses a training on the CPU that cannot fit into memory. The mapped file is there already, and its pages can be
-    /// taken back.
+    /// Refuses a training on the CPU that cannot fit into memory. The mapped file is there already, and its pages can
+    /// be taken back.
     ///
     /// # Errors
     /// [`crate::Error::Memory`].
@@ -136,6 +136,10 @@ impl Plan {
         let Plan { config, memory, .. } = self;
         let epochs = config.epochs;
         if as_json {
+            // Through text, where a number of 32 bits has as few digits as in config.toml.
+            let unwritable = |e: serde_json::Error| Error::io("write", "standard output")(e.into());
+            let config_json = serde_json::to_string(config).map_err(unwritable)?;
+            let config_json: serde_json::Value = serde_json::from_str(&config_json).map_err(unwritable)?;
             output.json(&json!({
                 "run": self.folder.display().to_string(),
                 "system": config.system(),
@@ -153,7 +157,7 @@ impl Plan {
                 "samples": epochs.saturating_mul(self.samples_per_epoch),
                 "propagation": self.propagation.map(|(l, cost)| json!({ "form": l.form, "cost": cost })),
                 "memory": memory,
-                "config": config,
+                "config": config_json,
             }));
             return Ok(());
         }

@@ -30,7 +30,7 @@ pub struct Args {
     /// Run folder, or its model.safetensors.
     run: PathBuf,
     /// Length of the lists.
-    #[arg(short, default_value_t = 20)]
+    #[arg(long, short, default_value_t = 20)]
     k: usize,
     /// Users to recommend to: a file with one id a line, or ids separated by commas [default: all users].
     #[arg(long, value_name = "FILE|ID,..")]
@@ -41,7 +41,8 @@ pub struct Args {
     /// Popularity adjustment to rank with [default: the model's own].
     #[arg(long, allow_negative_numbers = true)]
     tau: Option<f32>,
-    /// Interaction file that says which items users have seen; these are left out.
+    /// Interaction file that says which items users have seen; these are left out. Needed unless --include-seen is
+    /// given.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
     /// Recommend items that the users have seen, too.
@@ -53,7 +54,7 @@ pub struct Args {
     #[command(flatten)]
     placement: super::Placement,
     /// Write to this file instead of standard output.
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, alias = "out", value_name = "FILE")]
     output: Option<PathBuf>,
     /// Write JSON instead of tab-separated columns.
     #[arg(long)]
@@ -158,7 +159,8 @@ fn users(args: &Args, ids: &Ids<'_>, output: &Output) -> Result<Vec<u32>> {
             Some(user) => users.push(user),
             None if args.skip_unknown => unknown += 1,
             None if is_file => return Err(unknown_user(&format!("{given}:{place}: "), name, ids)),
-            None => return Err(unknown_user("", name, ids)),
+            None if given.contains(',') => return Err(unknown_user("", name, ids)),
+            None => return Err(unknown_user("there is no file of that name, and ", name, ids)),
         }
     }
     if unknown > 0 {

@@ -76,14 +76,15 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         let evaluator = Evaluator::new(&data, Split::Test).ks(&lengths(data.items())).mask(mask);
         let evaluation = evaluator.device(&device).evaluate(&run.model)?;
         let behaviour = Behaviour::of(&run.model, &data, &evaluation, mask, &device)?;
-        let mut name = name(path);
+        let mut name = run_name(path);
         while subjects.iter().any(|other| other.name == name) {
             name.push('*');
         }
-        let results = Results { evaluations: vec![evaluation], epochs: Vec::new() };
+        let seeds = vec![run.model.metadata.seed];
+        let results = Results { seeds, evaluations: vec![evaluation], epochs: Vec::new() };
         subjects.push(Subject { name, run, results, behaviours: [behaviour] });
     }
-    let (tables, figures) = contents(&subjects, &data, truth.as_ref())?;
+    let (tables, figures) = contents(&subjects, (&args.data, &data), truth.as_ref())?;
     fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
     let page = page(&args, &subjects, &data, &tables, &figures)?;
     let mut files = write(tables.iter(), figures.iter(), &args.out)?;
@@ -111,17 +112,23 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
 }
 
 /// The folder's name, also where the model in it is named.
-fn name(path: &Path) -> String {
+fn run_name(path: &Path) -> String {
     let folder = if path.is_dir() { Some(path) } else { path.parent() };
     let name = folder.and_then(Path::file_name).or(path.file_name());
     name.map_or("model".into(), |name| name.to_string_lossy().into_owned())
 }
 
+/// The data's file or folder, without the file's ending.
+fn data_name(path: &Path) -> String {
+    path.file_stem().map_or("data".into(), |name| name.to_string_lossy().into_owned())
+}
+
 fn contents(
     subjects: &[Subject],
-    data: &Interactions,
+    (path, data): (&Path, &Interactions),
     truth: Option<&Truth>,
 ) -> Result<(Vec<Table>, Vec<Figure>)> {
+    let k = lengths(data.items()).into_iter().max().unwrap_or(1);
     let shown: Vec<Shown<'_>> = subjects
         .iter()
         .enumerate()
@@ -138,14 +145,13 @@ fn contents(
         .collect();
     let grouping = grouping(data)?;
     let mut made = vec![
-        tables::datasets(&[("data".into(), None, data)], &Paper::load()?),
-        tables::comparison("accuracy", "How good the lists are", "run", &entries),
+        tables::datasets(&[(data_name(path), None, data)], &Paper::load()?),
+        tables::comparison("accuracy", &format!("How good the lists are @{k}"), "run", &entries),
         tables::exposure("exposure", "What is recommended", &entries),
         by_group(&grouping, subjects),
         tables::groups(data, &grouping),
     ];
-    made[0].name = "data".into();
-    made[0].title = "The data".into();
+    (made[0].name, made[0].title) = ("data".into(), "The data".into());
     if let [first, others @ ..] = subjects {
         let pairs: Vec<Pair<'_>> = others
             .iter()

@@ -184,7 +184,7 @@ fn state(training: &Training) -> &'static str {
         (Found::Finished(_), Some(_)) => "trained",
         (_, None) => "not possible",
         (Found::Damaged(_), Some(_)) => "damaged",
-        (Found::Nothing, Some(_)) => "missing",
+        (Found::Nothing, Some(_)) => "to do",
     }
 }
 
@@ -228,7 +228,7 @@ fn print_plan(plan: &Plan, as_json: bool, output: &Output) {
     output.result(table(["training", "state", "expected", "at most"], plan.trainings.iter().map(row)));
     for missing in &plan.missing {
         let plan::Missing { dataset, system, reason } = missing;
-        output.result(format_args!("missing  {dataset}, {system}: {reason}"));
+        output.result(format_args!("not possible  {dataset}, {system}: {reason}"));
     }
     output.result(format_args!(
         "\n{} of {} trainings to do; one after the other about {}, at most {} (expected: 30 evaluations each; measured \

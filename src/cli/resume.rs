@@ -24,8 +24,8 @@ use crate::{
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 #[command(next_help_heading = "Checkpoints")]
 pub struct Cadence {
-    /// Take a checkpoint every so many epochs, or later while checkpoints would take more than a twentieth of the time; 0
-    /// for none [default: 0].
+    /// Take a checkpoint every so many epochs, or later while checkpoints would take more than a twentieth of the time;
+    /// 0 for none [default: 0].
     #[arg(long, value_name = "N")]
     checkpoint_every: Option<u64>,
     /// Take a checkpoint every so many minutes, or later as above; 0 for none [default: 1].

@@ -130,7 +130,10 @@ impl RunWriter {
     /// [`Error::Io`] if it cannot be written; [`Error::Data`] if another process writes it.
     pub fn take(folder: &Path) -> Result<Lock> {
         if !folder.is_dir() {
-            return Err(Error::io("open", folder)(ErrorKind::NotFound.into()));
+            return Err(Error::data(
+                format!("{} is no run folder", folder.display()),
+                "name the folder that `macr train --out` made",
+            ));
         }
         let lock = Lock::take(folder)?;
         settle(folder)?;
@@ -327,7 +330,13 @@ pub fn look(folder: &Path) -> Result<()> {
     {
         settle(folder)?;
     }
-    if folder.is_dir() && folder.join(CONFIG_FILE).is_file() && !folder.join(MODEL_FILE).exists() {
+    if folder.is_dir() && !folder.join(MODEL_FILE).exists() {
+        if !folder.join(CONFIG_FILE).is_file() {
+            return Err(Error::data(
+                format!("{} is no run folder: it has no {MODEL_FILE}", folder.display()),
+                "name the folder that `macr train --out` made, or the model file in it",
+            ));
+        }
         let (run, model) = (folder.display(), folder.join(MODEL_FILE));
         return Err(Error::data(
             format!(

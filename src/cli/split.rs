@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
+
 use super::{
     memory,
     output::{Output, grouped},
@@ -10,7 +12,10 @@ use super::{
     target::Target,
 };
 use crate::{
-    data::split::{self, Amount, Kind, Plan, Source},
+    data::{
+        Split,
+        split::{self, Amount, Kind, Plan, Source},
+    },
     error::{Error, Result},
 };
 
@@ -57,7 +62,7 @@ enum KindName {
     UniformItem,
     /// A uniformly random part.
     Random,
-    /// The last interaction of each user for test, the one before for validation.
+    /// The last interaction of each user for test, the one before for validation; any two where the data has no times.
     LeaveOneOut,
     /// The latest interactions of all.
     Temporal,
@@ -69,7 +74,7 @@ impl Args {
         if per_item && self.kind != KindName::UniformItem {
             return Err(Error::config(
                 "kind",
-                format!("{:?}", self.kind),
+                self.kind.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()),
                 "only uniform-item takes a number for each item",
                 "give --test and --valid as parts, or leave --kind out",
             ));
@@ -110,6 +115,12 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let target = Target::new(&args.out, args.force)?;
     let data = super::open_data(&args.data, output)?;
     Memory::now().admit("the split", memory::splitting(&data), "stop what else runs on it")?;
+    if matches!(plan.kind, Kind::LeaveOneOut { .. }) && data.timestamps(Split::Train).is_none() {
+        output.remark(format_args!(
+            "the data has no times: which interaction of a user is held out is drawn at random (seed {})",
+            plan.seed
+        ));
+    }
     let (result, report) = split::split(&data, &plan)?;
     target.save(&result)?;
     if args.json {

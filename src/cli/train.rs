@@ -44,8 +44,8 @@ pub struct Args {
     /// Run folder to write [default: runs/SYSTEM-SEED].
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Continue the run in this folder from its last checkpoint, bit for bit. Of its settings, --epochs and --patience may
-    /// be changed.
+    /// Continue the run in this folder from its last checkpoint, bit for bit. Of its settings, --epochs and --patience
+    /// may be changed.
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "force", "recipe", "config", "warm_start"])]
     resume: Option<PathBuf>,
     /// Start from the model of another run: users and items that it knows, by their external ids, begin with its
@@ -113,8 +113,8 @@ struct Settings {
     #[arg(long, value_name = "FORM")]
     #[serde(skip_serializing_if = "Option::is_none")]
     branch: Option<String>,
-    /// MACR on LightGCN: the branches score the embeddings as propagated (the reference code's) or the parameters before
-    /// propagation (ego).
+    /// MACR on LightGCN: the branches score the embeddings as propagated (the reference code's) or the parameters
+    /// before propagation (ego).
     #[arg(long, value_name = "WHICH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     branch_input: Option<String>,
@@ -130,7 +130,8 @@ struct Settings {
     #[arg(long, value_parser = ["ips", "c", "cn", "cnsr"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     ipw_variant: Option<String>,
-    /// IPW: weight of a sample, that of the positive for both (pair), of the positive alone (positive), or each its own.
+    /// IPW: weight of a sample, that of the positive for both (pair), of the positive alone (positive), or each its
+    /// own.
     #[arg(long, value_parser = ["pair", "positive", "own"])]
     #[serde(skip_serializing_if = "Option::is_none")]
     ipw_scope: Option<String>,
@@ -326,7 +327,13 @@ fn resolve(args: &Args, data: &Interactions, output: &Output) -> Result<Config> 
     let mut config = Config::default();
     if let Some(name) = &args.recipe {
         let recipe = recipes::find(name, data.users(), data.items())?;
-        output.remark(format_args!("recipe {}", recipe.name));
+        let of_size = recipes::of_size(data.users(), data.items())?.is_some();
+        let why = if of_size || name.contains('/') {
+            ""
+        } else {
+            ": the data has the size of none of the paper's datasets"
+        };
+        output.remark(format_args!("recipe {}{why}", recipe.name));
         config = config.with(recipe.settings)?;
     }
     if let Some(path) = &args.config {
@@ -341,6 +348,69 @@ fn resolve(args: &Args, data: &Interactions, output: &Output) -> Result<Config> 
         config = config.with(table).map_err(|e| wrong(e.to_string()))?;
     }
     config.with(args.settings.changes()?)
+}
+
+/// Settings that one objective, or one backbone, alone looks at.
+const OWNED: [(&str, &[&str]); 9] = [
+    ("lightgcn", &["layers", "propagation", "branch_input"]),
+    ("macr", &["pairing", "alpha", "beta", "branch", "user_branch", "item_branch"]),
+    ("ipw", &["ipw_variant", "ipw_scope", "ipw_rescale", "eta", "smoothing"]),
+    ("reg", &["mu", "reg_form", "reg_norm"]),
+    ("cause", &["nu"]),
+    ("dice", &["nu", "lambda_int", "lambda_pop"]),
+    (
+        "expomf",
+        &["exposure", "exposure_constant", "a0", "b0", "lambda_theta", "lambda_beta", "lambda_y", "init_std"],
+    ),
+    // What samples and steps have.
+    (
+        "-expomf",
+        &[
+            "sampler",
+            "negatives",
+            "batch_size",
+            "learning_rate",
+            "adam_beta1",
+            "adam_beta2",
+            "l2",
+            "catch_up",
+        ],
+    ),
+    ("-bpr,dice", &["eps_compat"]),
+];
+
+/// Says which of the settings that were asked for change nothing, and what of the others surprises.
+fn remark(config: &Config, asked: &toml::Table, data: &Interactions, output: &Output) {
+    let backbone = config.backbone.to_string();
+    let is = |name: &str| name == config.objective || name == backbone;
+    let used = |owner: &str| match owner.strip_prefix('-') {
+        Some(others) => !others.split(',').any(is),
+        None => is(owner),
+    };
+    let idle = |key: &&String| {
+        let mut owners = OWNED.iter().filter(|(_, keys)| keys.contains(&key.as_str())).peekable();
+        owners.peek().is_some() && !owners.any(|(owner, _)| used(owner))
+    };
+    for key in asked.keys().filter(idle) {
+        output.remark(format_args!("--{} has no effect on {}", key.replace('_', "-"), config.system()));
+    }
+    let has_gates = config.objective == "macr" && config.item_branch;
+    let no_correction = config.c.iter().all(|&c| c == 0.0);
+    if !has_gates && !no_correction {
+        output.remark(format_args!("c has no effect on {}: it has no item branch", config.system()));
+    }
+    if has_gates && no_correction {
+        output.remark(
+            "c = 0 ranks by the total effect, without MACR's correction: --c 0,10,20,30,40 has one chosen",
+        );
+    }
+    if config.select == Split::Test {
+        let valid = if data.count(Split::Valid) > 0 { ", which the data has" } else { "" };
+        output.remark(format_args!(
+            "the epoch, c and tau are chosen on the test split, as in the paper: such numbers are too high as a forecast; \
+             --select valid chooses on a validation split{valid}"
+        ));
+    }
 }
 
 /// Refuses lists longer than there are items.
@@ -395,6 +465,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     }
     plan.admit()?;
     plan.remark(output);
+    if resumed.is_none() {
+        remark(&config, &args.settings.changes()?, &data, output);
+    }
     let mut notes = Notes::new(path, plan.device(), resumed.as_ref().map(|r| &r.notes), args.cadence)?;
     notes.warm_start = args.warm_start.as_deref().map(paths::shown).or(notes.warm_start);
     let mut trainer = Trainer::on(plan.device(), &data, config)?.carved(carved);

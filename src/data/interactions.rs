@@ -138,16 +138,15 @@ impl Interactions {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = File::open(path).map_err(Error::io("open", path))?;
-        let length = file.metadata().map_err(Error::io("open", path))?.len();
-        if length < HEADER_BYTES as u64 {
-            return Err(damaged(
-                path,
-                if length == 0 { "the file is empty" } else { "the file ends inside its header" },
-            ));
+        if file.metadata().map_err(Error::io("open", path))?.len() == 0 {
+            return Err(damaged(path, "the file is empty"));
         }
         // SAFETY: the mapping is read-only and the engine never writes to a finished file (files are replaced by
-        // rename); another process that truncates it in place would raise SIGBUS, as for every mapped file.
+        // rename). docs/formats.md asks that nobody else writes into it while it is open; truncating it raises SIGBUS.
         let bytes = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
+        if bytes.len() < HEADER_BYTES {
+            return Err(damaged(path, "the file ends inside its header"));
+        }
         Self::from_mapping(bytes, path)
     }
 
@@ -335,8 +334,8 @@ fn empty_rows(offsets: &OnceLock<Vec<u64>>, rows: u32) -> &[u64] {
     offsets.get_or_init(|| vec![0; rows as usize + 1])
 }
 
-/// Makes sure that rows can be indexed with. Returns a sum over the entries, as pairs of user and item, that is the same in
-/// whatever order they stand.
+/// Makes sure that rows can be indexed with. Returns a sum over the entries, as pairs of user and item, that is the
+/// same in whatever order they stand.
 fn check_csr(
     csr: Csr<'_>,
     columns: u32,

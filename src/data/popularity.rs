@@ -96,8 +96,9 @@ impl Groups {
         Groups::ranked(counts, groups, |rank, _| rank * usize::from(groups) / members.max(1))
     }
 
-    /// `groups` groups with equal shares of the interactions, as far as whole members allow: a member belongs
-    /// where the middle of its interactions falls (on a boundary: above it) when all are laid out by count and, among equals, by id.
+    /// `groups` groups with equal shares of the interactions, as far as whole members allow: a member belongs where the
+    /// middle of its interactions falls (on a boundary: above it) when all are laid out by count and, among equals, by
+    /// id.
     pub fn equal_share(counts: &[u32], groups: u8) -> Groups {
         let total = sum(counts);
         let mut before = 0;

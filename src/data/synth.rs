@@ -309,14 +309,24 @@ fn check(spec: &Spec) -> Result<u64> {
             return Err(Error::config(key, value, "out of range", remedy));
         }
     }
-    if spec.dim == 0 {
-        return Err(Error::config("dim", 0, "vectors need dimensions", "give 1 or more"));
+    if !(1..=4096).contains(&spec.dim) {
+        return Err(Error::config(
+            "dim",
+            spec.dim,
+            "vectors of so many dimensions are not drawn",
+            "give 1 to 4096",
+        ));
     }
     if spec.users == 0 || spec.items < 2 {
         let sizes = format!("{} users, {} items", spec.users, spec.items);
         return Err(Error::config("users", sizes, "too few", "give at least one user and two items"));
     }
-    let held_out = u64::from(spec.items) * u64::from(spec.test_per_item + spec.valid_per_item);
+    let per_item = u64::from(spec.test_per_item) + u64::from(spec.valid_per_item);
+    if per_item > u64::from(spec.users) {
+        let problem = format!("an item cannot give {per_item} interactions of {} users", spec.users);
+        return Err(Error::config("test-per-item", spec.test_per_item, problem, "hold out fewer"));
+    }
+    let held_out = u64::from(spec.items) * per_item;
     let train = spec.interactions.saturating_sub(held_out);
     let (least, most) = (u64::from(spec.users), u64::from(spec.users) * u64::from(spec.items / 2));
     if train < least || train > most {

@@ -151,6 +151,7 @@ impl Table {
         let start = self.starts[user] as usize * self.stride;
         self.words[start..start + n * self.stride].chunks_exact(self.stride).map(Entry::load)
     }
+
     /// Number of distinct pairs.
     pub(super) fn nnz(&self) -> u64 {
         self.user_offsets.last().copied().unwrap_or(0)

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{
-    groups::{GroupBy, GroupOutcome, ItemGroups},
+    groups::{GroupBy, GroupOutcome},
     metric::{AllLists, LIST_METRICS, USER_METRICS, UserList, ideal},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         Ranks, Snapshot,
         lists::{Audience, Hit, Hits, Measured, ranker},
     },
-    data::{Interactions, Split},
+    data::{Interactions, Split, popularity::Groups},
     device::Resolved,
     error::{Error, Result},
     model::{Model, Ranking, Tables},
@@ -161,7 +161,8 @@ impl<'a> Evaluator<'a> {
         if users.is_empty() {
             return Err(Error::data(
                 format!("the data has no {split} interactions"),
-                "split it with `macr split ...`, or choose another --split",
+                "split it with `macr split`, or choose another --split (a validation split that a training took for itself is \
+                 not in the file)",
             ));
         }
         let mut seen = vec![data.by_user(Split::Train)];
@@ -209,7 +210,7 @@ impl<'a> Evaluator<'a> {
 
     fn outcomes(&self, evaluation: &Evaluation, rankings: &[Ranking], popularity: &[u32]) -> Vec<Outcome> {
         let ideal = ideal(self.ks.iter().copied().max().unwrap_or(0));
-        let groups = self.groups.map(|by| ItemGroups::new(by, popularity));
+        let groups = self.groups.map(|by| by.group(popularity));
         let cases: Vec<(usize, usize)> = (0..rankings.len())
             .flat_map(|variant| (0..self.ks.len()).map(move |cut| (variant, cut)))
             .collect();
@@ -239,7 +240,7 @@ impl<'a> Evaluator<'a> {
     fn by_group(
         &self,
         evaluation: &Evaluation,
-        groups: &ItemGroups,
+        groups: &Groups,
         variant: usize,
         index: usize,
         k: usize,
@@ -249,14 +250,14 @@ impl<'a> Evaluator<'a> {
             (zero(), zero(), zero(), zero())
         };
         let by_item = self.data.by_item(self.split);
-        for (item, &group) in groups.of_item.iter().enumerate() {
+        for (item, &group) in groups.of.iter().enumerate() {
             items[group as usize] += 1;
             interactions[group as usize] += u64::from(by_item.degree(item as u32));
             listed[group as usize] += u64::from(evaluation.frequency[index][item]);
         }
         for position in 0..evaluation.ids.len() {
             for hit in evaluation.hits_of(position, variant).iter().filter(|hit| hit.rank as usize <= k) {
-                found[groups.of_item[hit.item as usize] as usize] += 1;
+                found[groups.of[hit.item as usize] as usize] += 1;
             }
         }
         let ratio = |a: u64, b: u64| a as f64 / b as f64;

@@ -7,4 +7,4 @@ pub mod significance;
 
 pub use crate::backend::lists::Hit;
 pub use evaluator::{Evaluation, Evaluator, Mask, Outcome, Scores};
-pub use groups::{GroupBy, GroupOutcome, ItemGroups};
+pub use groups::{GroupBy, GroupOutcome};

@@ -2,8 +2,8 @@
 //!
 //! Over users the values are far from normal (a hit rate is 0 or 1 and mostly 0), so the test is Fisher's randomisation
 //! test: it asks how often a difference as large arises when each user's two values are swapped by the toss of a coin,
-//! and supposes nothing else. Over seeds there are too few pairs for that (five seeds have 32 swaps), so the test is the
-//! paired t-test.
+//! and supposes nothing else. Over seeds there are too few pairs for that (five seeds have 32 swaps), so the test is
+//! the paired t-test.
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
@@ -23,8 +23,8 @@ pub struct Paired {
     pub p: f64,
 }
 
-/// Fisher's randomisation test of the mean of `a - b`: all swaps of up to 16 pairs that differ, else 100,000 random ones
-/// (the same for the same number of pairs), of which the observed one counts as another. `None` without pairs.
+/// Fisher's randomisation test of the mean of `a - b`: all swaps of up to 16 pairs that differ, else 100,000 random
+/// ones (the same for the same number of pairs), of which the observed one counts as another. `None` without pairs.
 ///
 /// # Panics
 /// If `a` and `b` differ in length.
@@ -61,7 +61,8 @@ pub fn randomisation(a: &[f64], b: &[f64]) -> Option<Paired> {
     Some(Paired { difference, p })
 }
 
-/// Student's paired t-test of the mean of `a - b`. `None` with fewer than two pairs, or where all differences are equal.
+/// Student's paired t-test of the mean of `a - b`. `None` with fewer than two pairs, or where all differences are
+/// equal.
 ///
 /// # Panics
 /// If `a` and `b` differ in length.
@@ -102,7 +103,8 @@ mod tests {
 
     #[test]
     fn every_swap_of_a_few_pairs_is_counted() {
-        // Differences 1, 2, 3, 0: of the eight sums +-1 +-2 +-3 two are as large as 6; of 2, 0.5, -1: all of 1.5 or more.
+        // Differences 1, 2, 3, 0: of the eight sums +-1 +-2 +-3 two are as large as 6; of 2, 0.5, -1: all of 1.5 or
+        // more.
         let test = randomisation(&[2.0, 2.0, 4.0, 7.0], &[1.0, 0.0, 1.0, 7.0]).unwrap();
         assert_eq!(test, Paired { difference: 1.5, p: 0.25 });
         let sums = [3.5, 1.5, 2.5, 0.5];

@@ -8,8 +8,8 @@ use crate::{
 /// Factor of the two weights from epoch to epoch.
 const DECAY: f64 = 0.9;
 
-/// L = mean of softplus(-X - Y) + l_int m softplus(-X) + l_pop (m softplus(Y) + (1 - m) softplus(-Y)), less nu times the
-/// mean squared difference of the halves; X and Y are the differences of the positive's and the negative's score by
+/// L = mean of softplus(-X - Y) + l_int m softplus(-X) + l_pop (m softplus(Y) + (1 - m) softplus(-Y)), less nu times
+/// the mean squared difference of the halves; X and Y are the differences of the positive's and the negative's score by
 /// interest and by conformity, and m is 1 where the negative is the more popular item.
 #[derive(Debug, Clone)]
 pub struct Dice {

@@ -1,5 +1,5 @@
-//! IPW: cross-entropy weighted by inverse propensities of the items (Liang et al. 2016; Bottou et al. 2013 and Gruson et
-//! al. 2019 for clipping, normalisation and smoothing).
+//! IPW: cross-entropy weighted by inverse propensities of the items (Liang et al. 2016; Bottou et al. 2013 and Gruson
+//! et al. 2019 for clipping, normalisation and smoothing).
 
 use serde::{Deserialize, Serialize};
 

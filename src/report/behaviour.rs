@@ -76,7 +76,8 @@ impl Grouping {
 pub struct Behaviour {
     /// `[I]`: in how many of all users' lists each item is.
     pub frequency: Vec<u32>,
-    /// `[I]`: share of an item's test interactions whose user has it in the list; none where it has no test interaction.
+    /// `[I]`: share of an item's test interactions whose user has it in the list; none where it has no test
+    /// interaction.
     pub item_recall: Vec<Option<f64>>,
     /// Gates of the branches.
     pub gates: Gates,

@@ -1,7 +1,7 @@
 //! A drawing as a list of shapes, and its forms: SVG and PNG.
 //!
-//! Lengths are in pixels of 1/96 inch. Text is set in Open Sans, which the program carries (`font/`), so that no font of
-//! the system is needed; SVG names it as the reader's own sans-serif.
+//! Lengths are in pixels of 1/96 inch. Text is set in Open Sans, which the program carries (`font/`), so that no font
+//! of the system is needed; SVG names it as the reader's own sans-serif.
 
 use std::sync::Once;
 

@@ -96,7 +96,8 @@ pub struct Bars {
 pub struct Series {
     /// Name in the legend.
     pub name: String,
-    /// Which colour and marker; lines of one system have the same in all figures. `None` is a dashed line without marks.
+    /// Which colour and marker; lines of one system have the same in all figures. `None` is a dashed line without
+    /// marks.
     pub style: Option<usize>,
     /// Its points by ascending x; a missing y interrupts it.
     pub points: Vec<(f64, Option<f64>)>,

@@ -57,7 +57,8 @@ fn shares(groups: &Groups, label: &str) -> Option<Bars> {
     Some(Bars { label: label.into(), values: sizes.iter().map(share).collect() })
 }
 
-/// How often items of each group are recommended, beside the test split; a panel for each list of systems, with its title.
+/// How often items of each group are recommended, beside the test split; a panel for each list of systems, with its
+/// title.
 pub fn frequency(
     name: &str,
     title: &str,
@@ -151,7 +152,7 @@ pub fn gates(name: &str, title: &str, grouping: &Grouping, side: Side, shown: &[
     });
     for series in &mut ego {
         series.name += ", before propagation";
-        series.style = series.style.map(|style| style + 1);
+        series.style = series.style.map(|style| style + shown.len());
     }
     series.append(&mut ego);
     Figure {

@@ -1,7 +1,7 @@
 //! Reports: what trained models do, as tables, figures and one page.
 //!
-//! [`Behaviour`] and [`crate::Evaluation`] measure a model; [`tables`] and [`figures`] arrange what several models gave;
-//! [`Table`], [`Figure`] and [`Page`] turn that into files. Nothing here trains or prints.
+//! [`Behaviour`] and [`crate::Evaluation`] measure a model; [`tables`] and [`figures`] arrange what several models
+//! gave; [`Table`], [`Figure`] and [`Page`] turn that into files. Nothing here trains or prints.
 
 pub mod behaviour;
 pub mod canvas;

@@ -31,6 +31,8 @@ pub fn lengths(items: u32) -> Vec<usize> {
 /// A system's evaluations, one for each seed, each with one ranking.
 #[derive(Debug, Clone, Default)]
 pub struct Results {
+    /// The seeds of the trainings.
+    pub seeds: Vec<u64>,
     /// In the order of the seeds.
     pub evaluations: Vec<Evaluation>,
     /// The epochs that were chosen, where known.
@@ -167,7 +169,7 @@ pub fn significance(name: &str, title: &str, pairs: &[Pair<'_>]) -> Result<Table
         for (position, (metric, short)) in METRICS.into_iter().enumerate() {
             let users = randomisation(&a.per_user(metric)?, &b.per_user(metric)?);
             let (a_seeds, b_seeds) = (a.metric(metric, a.longest()), b.metric(metric, b.longest()));
-            let seeds = if a_seeds.len() == b_seeds.len() { paired_t(&a_seeds, &b_seeds) } else { None };
+            let seeds = if a.seeds == b.seeds { paired_t(&a_seeds, &b_seeds) } else { None };
             table.push(
                 pair.heading.clone().filter(|_| position == 0),
                 vec![
@@ -184,7 +186,8 @@ pub fn significance(name: &str, title: &str, pairs: &[Pair<'_>]) -> Result<Table
     table.notes.push(
         "p over users: two-sided randomisation test of the users' values (means over seeds), which are far from normal; \
          the least value it can give is 0.00001. p over seeds: paired t-test, since few seeds have too few swaps; \
-         missing with one seed. p-values are not corrected for the number of comparisons."
+         missing with one seed, or where the two have different ones. p-values are not corrected for the number of \
+         comparisons."
             .into(),
     );
     Ok(table)
@@ -208,7 +211,8 @@ pub fn exposure(name: &str, title: &str, entries: &[Entry<'_>]) -> Table {
     }
     table.notes.push(
         "Over the lists of users with test interactions. Popularity: mean number of training interactions of a listed \
-         item (ARP). Long tail: places of items outside the fewest that have 80 % of the training interactions (APLT). \
+         item (ARP). Long tail: places of items less popular than the least popular of the fewest that have 80 % of the \
+         training interactions (APLT). \
          Coverage: share of the items that are in some list. Gini: 0 where all items are listed equally often."
             .into(),
     );
@@ -218,9 +222,11 @@ pub fn exposure(name: &str, title: &str, entries: &[Entry<'_>]) -> Table {
 /// Sizes of datasets beside the paper's Table 1. `data` gives name, name in the paper's numbers if it is one of the
 /// paper's datasets, and data.
 pub fn datasets(data: &[(String, Option<&str>, &Interactions)], paper: &Paper) -> Table {
+    let of_paper = data.iter().any(|(_, key, _)| key.is_some());
     let mut columns = vec![Column::new("dataset", 0)];
     for name in ["users", "items", "interactions"] {
-        columns.extend([Column::new(name, 0), Column::new(format!("{name} paper"), 0)]);
+        columns.push(Column::new(name, 0));
+        columns.extend(of_paper.then(|| Column::new(format!("{name} paper"), 0)));
     }
     columns.extend([Column::new("density %", 3), Column::new("train", 0), Column::new("valid", 0)]);
     columns.extend([Column::new("test", 0), Column::new("Gini of popularity", 3)]);
@@ -236,17 +242,20 @@ pub fn datasets(data: &[(String, Option<&str>, &Interactions)], paper: &Paper) -
         ];
         let mut cells = vec![Cell::text(name)];
         for (size, ours) in sizes {
-            cells.extend([Cell::number(Some(ours)), published(size)]);
+            cells.push(Cell::number(Some(ours)));
+            cells.extend(of_paper.then(|| published(size)));
         }
         cells.push(Cell::number(Some(100.0 * profile.density)));
         cells.extend(crate::data::Split::ALL.map(count));
         cells.push(Cell::number(Some(profile.popularity_gini)));
         table.push(None, cells);
     }
-    table.notes.push(
-        "Interactions are of all splits together. The paper calls the density, interactions / (users x items), sparsity."
-            .into(),
-    );
+    table
+        .notes
+        .push("Interactions are of all splits together. Density: interactions / (users x items).".into());
+    if of_paper {
+        table.notes.push("The paper calls the density sparsity.".into());
+    }
     table
 }
 

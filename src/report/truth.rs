@@ -13,12 +13,12 @@ use crate::{
 /// Most users that are looked at, evenly spaced over all.
 const USERS: u32 = 2000;
 
-/// For evenly spaced users with unseen items, Spearman's rank correlation between the model's scores of the items that the
-/// user has not in train and the true matching m_ui.
+/// For evenly spaced users, Spearman's rank correlation between the model's scores of the items that the user has not
+/// in train and the true matching m_ui; `None` where all are equal, or there is none.
 ///
 /// # Errors
 /// [`Error::Data`] if model, data and truth have other users or items.
-pub fn correlations(model: &Model, data: &Interactions, truth: &Truth) -> Result<Vec<f64>> {
+pub fn correlations(model: &Model, data: &Interactions, truth: &Truth) -> Result<Vec<Option<f64>>> {
     let of = |users: u32, items: u32| format!("{users} users and {items} items");
     let spec = &truth.spec;
     let sizes = [(model.users(), model.items()), (data.users(), data.items()), (spec.users, spec.items)];
@@ -49,7 +49,7 @@ pub fn correlations(model: &Model, data: &Interactions, truth: &Truth) -> Result
         }
         spearman(&scores, &matching)
     };
-    Ok(users.par_iter().filter_map(of_user).collect())
+    Ok(users.par_iter().map(of_user).collect())
 }
 
 /// Spearman's rank correlation; equal values share the mean of their ranks. `None` where one side has one value only.
@@ -77,9 +77,9 @@ fn ranks(values: &[f64]) -> Vec<f64> {
 
 /// Every system's mean correlation, and its difference from the first of the same backbone. `systems` has names,
 /// backbones and the correlations of the same users.
-pub fn table(systems: &[(String, String, Vec<f64>)]) -> Table {
+pub fn table(systems: &[(String, String, Vec<Option<f64>>)]) -> Table {
     let mut columns = vec![Column::new("system", 0), Column::new("rank correlation", 4)];
-    columns.extend([Column::new("against", 0), Column::difference("difference", 4), Column::new("p", 4)]);
+    columns.extend([Column::new("against", 0), Column::difference("difference", 4), Column::new("p", 5)]);
     let mut table = Table::new("truth", "Nearness to the known truth", columns);
     for (name, backbone, correlations) in systems {
         let first = systems.iter().find(|(_, other, _)| other == backbone).filter(|first| first.0 != *name);
@@ -88,7 +88,7 @@ pub fn table(systems: &[(String, String, Vec<f64>)]) -> Table {
             None,
             vec![
                 Cell::text(name),
-                Cell::number(mean(correlations)),
+                Cell::number(mean(&correlations.iter().flatten().copied().collect::<Vec<_>>())),
                 first.map_or(Cell::Missing, |(base, ..)| Cell::text(base)),
                 Cell::number(test.map(|test| test.difference)),
                 Cell::number(test.map(|test| test.p)),
@@ -104,8 +104,10 @@ pub fn table(systems: &[(String, String, Vec<f64>)]) -> Table {
     table
 }
 
-fn compared(a: &[f64], b: &[f64]) -> Option<Paired> {
-    if a.len() == b.len() { randomisation(a, b) } else { None }
+/// Over the users who have a correlation in both.
+fn compared(a: &[Option<f64>], b: &[Option<f64>]) -> Option<Paired> {
+    let (a, b): (Vec<f64>, Vec<f64>) = a.iter().zip(b).filter_map(|(&a, &b)| a.zip(b)).unzip();
+    randomisation(&a, &b)
 }
 
 #[cfg(test)]

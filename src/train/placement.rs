@@ -21,13 +21,14 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// The device that `choice` comes to for a training of `config` on `data`. `auto` is the CPU where there is no GPU, or
-    /// one that cannot do it.
+    /// The device that `choice` comes to for a training of `config` on `data`. `auto` is the CPU where there is no GPU,
+    /// or one that cannot do it.
     ///
     /// # Errors
     /// [`crate::Error::Device`], [`crate::Error::Config`] and [`crate::Error::DeviceMemory`] if a GPU is asked for by
     /// name and is not there, cannot do what `config` says, or has too little memory.
     pub fn new(data: &Interactions, config: &Config, choice: DeviceChoice) -> Result<Self> {
+        config.check()?;
         let (device, reason) = choice.resolve()?;
         match gpu_memory(data, config, &device) {
             Ok(gpu_memory) => Ok(Placement { device, reason, gpu_memory }),

@@ -96,6 +96,7 @@ impl<'a> Trainer<'a> {
     /// As for [`Trainer::new`]; [`Error::Config`] for what only the CPU can do, [`Error::Device`] and
     /// [`Error::DeviceMemory`] if the device fails or is too small.
     pub fn on(device: &Resolved, data: &'a Interactions, config: Config) -> Result<Self> {
+        config.check()?;
         if data.count(config.select) == 0 {
             return Err(Error::data(
                 format!("the data has no {0} split to choose the epoch on", config.select),
@@ -168,7 +169,7 @@ impl<'a> Trainer<'a> {
     /// The others, and the optimiser, begin as usual. Branches are taken over where they have the same form.
     ///
     /// # Errors
-    /// [`Error::Data`] if rows have another length.
+    /// [`Error::Data`] if rows have another length, or `rows` names others than there are.
     pub fn warm_start(mut self, model: &Model, rows: [&[Option<u32>]; 2]) -> Result<Self> {
         let mut state = self.engine.state()?;
         warm(&mut state, model, self.config.backbone, rows)?;
@@ -203,8 +204,8 @@ impl<'a> Trainer<'a> {
     /// Trains until the epochs are done or patience runs out; returns the best model.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when the loss or a parameter is no longer finite; [`Error::Interrupted`] when the observer stops it;
-    /// whatever the observer returns.
+    /// [`Error::Diverged`] when the loss or a parameter is no longer finite; [`Error::Interrupted`] when the observer
+    /// stops it; whatever the observer returns.
     pub fn fit(mut self, observer: &mut dyn Observer) -> Result<(Model, Summary)> {
         let rankings = self.config.rankings();
         let device = self.device.clone();

@@ -30,6 +30,13 @@ pub(super) fn warm(
                 "train with the model's --dim, and an objective whose rows are like its own",
             ));
         }
+        let known = from.len() / model.dim;
+        if rows.len() != shape[0] || rows.iter().flatten().any(|&row| row as usize >= known) {
+            return Err(Error::data(
+                format!("{} rows of a model of {known} are given for {}", rows.len(), shape[0]),
+                "give one of the model's rows, or none, for each user and each item",
+            ));
+        }
         for (to, row) in values.chunks_exact_mut(model.dim).zip(rows) {
             if let Some(row) = row {
                 to.copy_from_slice(&from[*row as usize * model.dim..][..model.dim]);

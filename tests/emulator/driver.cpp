@@ -72,7 +72,7 @@ Ranges &device_memory = *new Ranges, &pinned_memory = *new Ranges;
 std::vector<Stream *> &streams = *new std::vector<Stream *>;
 size_t allocated = 0;
 uint64_t refused = 0;  // the allocation to come that is refused, counted down to 0
-int module_handle, context_handle;
+int module_handle, context_handle, pool_handle;
 thread_local void *current_context;
 thread_local std::string error_text;
 
@@ -395,6 +395,25 @@ API cuMemGetInfo_v2(size_t *free_bytes, size_t *total) {
     Lock lock;
     *total = memory_size();
     *free_bytes = *total - allocated;
+    return SUCCESS;
+}
+// One pool, which gives memory back at once: all that it holds is in use.
+API cuDeviceGetDefaultMemPool(void **pool, int) {
+    ENTRY;
+    *pool = &pool_handle;
+    return SUCCESS;
+}
+API cuMemPoolSetAttribute(void *pool, int attribute, void *) {
+    ENTRY;
+    const bool release_threshold = attribute == 4;
+    return pool == &pool_handle && release_threshold ? SUCCESS : error(INVALID_VALUE, "no such attribute of a pool");
+}
+API cuMemPoolGetAttribute(void *pool, int attribute, void *value) {
+    ENTRY;
+    Lock lock;
+    const bool reserved = attribute == 5, used = attribute == 7;
+    if (pool != &pool_handle || !(reserved || used)) return error(INVALID_VALUE, "no such attribute of a pool");
+    *static_cast<uint64_t *>(value) = allocated;
     return SUCCESS;
 }
 API cuMemAllocAsync(uint64_t *pointer, size_t bytes, Stream *stream) {

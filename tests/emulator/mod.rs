@@ -1,9 +1,9 @@
 //! A CUDA device for tests: the emulator under a driver of its own, or with `REQUIRE_CUDA=1` the machine's GPU.
 //!
-//! The very same `kernels/*.cu` are compiled with the host's C++ compiler and linked, with the emulator and a small driver,
-//! into a `libcuda.so` under the build folder. Opened by its absolute path before cudarc asks for `libcuda.so`, it is what
-//! the dynamic loader then hands out, since it bears that name; a driver of the machine is neither needed nor touched.
-//! `MACR_EMULATOR_ORDER` is the order of blocks, warps and lanes (`forward`, `reversed`, or a seed);
+//! The very same `kernels/*.cu` are compiled with the host's C++ compiler and linked, with the emulator and a small
+//! driver, into a `libcuda.so` under the build folder. Opened by its absolute path before cudarc asks for `libcuda.so`,
+//! it is what the dynamic loader then hands out, since it bears that name; a driver of the machine is neither needed
+//! nor touched. `MACR_EMULATOR_ORDER` is the order of blocks, warps and lanes (`forward`, `reversed`, or a seed);
 //! `MACR_EMULATOR_SANITIZE=1` builds with AddressSanitizer and UBSan, whose runtime must then be preloaded.
 #![allow(dead_code)]
 
@@ -78,7 +78,8 @@ pub fn equip(command: &mut Command) -> bool {
     true
 }
 
-/// Fails unless `test` of this program, which prints `bits` and a hash, prints the same in any order of blocks and threads.
+/// Fails unless `test` of this program, which prints `bits` and a hash, prints the same in any order of blocks and
+/// threads.
 pub fn same_bits_in_any_order(test: &str) {
     if device().is_none() {
         return;

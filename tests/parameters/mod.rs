@@ -42,8 +42,8 @@ pub fn one_unit(storage: Storage, values: &[f32]) -> f32 {
     }
 }
 
-/// Fails unless two lists are as near as `tolerance`. In 16 bits, sums that differ by the last bits of f32 are now and then
-/// rounded to different neighbours, and training goes on from there: few numbers are further off, by units.
+/// Fails unless two lists are as near as `tolerance`. In 16 bits, sums that differ by the last bits of f32 are now and
+/// then rounded to different neighbours, and training goes on from there: few numbers are further off, by units.
 pub fn close(storage: Storage, a: &[f32], b: &[f32], tolerance: f32, what: &str) {
     let far = distance(a, b);
     if storage == Storage::F32 {

@@ -1,7 +1,8 @@
 //! `apply`: per touched row, the sum of coefficient x partner row in the order of the samples, L2, then Adam in place.
 //!
 //! A row belongs to one slot and a slot to one task, so there are no races and the order of every sum is fixed. A
-//! sample moves 4D bytes (a partner row, from the cache), a slot twice 8D for its moments and 4D or 2D for its parameters.
+//! sample moves 4D bytes (a partner row, from the cache), a slot twice 8D for its moments and 4D or 2D for its
+//! parameters.
 
 use std::marker::PhantomData;
 
@@ -168,8 +169,8 @@ impl<'a> Row<'a> {
         Row { side, samples, own, branch, pull }
     }
 
-    /// Elements `at` to `at + N` of the gradient of vector `part`, with `l2` times the row. PLAIN: of rows of one vector,
-    /// without a penalty.
+    /// Elements `at` to `at + N` of the gradient of vector `part`, with `l2` times the row. PLAIN: of rows of one
+    /// vector, without a penalty.
     #[inline(always)]
     fn gradient<const N: usize, const PLAIN: bool>(&self, part: usize, at: usize, l2: f32) -> [f32; N] {
         let Row { side, samples, own, branch, pull } = *self;

@@ -1,9 +1,7 @@
-//! What the machine can do, for measurements of other operations to be compared with: a copy, rows fetched by number, and
-//! multiply-adds.
+//! What the machine can do, for measurements of other operations to be compared with: a copy, and rows fetched by
+//! number.
 
 use rayon::prelude::*;
-
-use crate::simd::{self, LANES, vectorised};
 
 /// Columns of a row: 256 bytes.
 pub const COLUMNS: usize = 64;
@@ -11,46 +9,6 @@ pub const COLUMNS: usize = 64;
 pub const ROWS: usize = 32;
 /// Elements that a thread copies at once.
 const PIECE: usize = 1 << 16;
-
-/// Independent sums of a thread that multiplies and adds: enough to hide the latency, few enough for the registers.
-const SUMS: [usize; 2] = [12, 6];
-
-/// `times` fused multiply-adds on each lane of each sum of each thread, and how many these are: what no arithmetic
-/// can exceed. The result says nothing.
-pub fn multiply_add(times: u64) -> (f32, u64) {
-    let threads = rayon::current_num_threads();
-    let sums = SUMS[usize::from(!simd::wide())];
-    let work = |thread: usize| {
-        let factor = 1.0 - 1e-7 * thread as f32;
-        if simd::wide() { wide(times, factor) } else { narrow(times, factor) }
-    };
-    ((0..threads).into_par_iter().map(work).sum(), times * (threads * sums * LANES) as u64)
-}
-
-vectorised! {
-    fn wide(times: u64, factor: f32) -> f32 {
-        sums::<{ SUMS[0] }>(times, factor)
-    }
-}
-
-vectorised! {
-    fn narrow(times: u64, factor: f32) -> f32 {
-        sums::<{ SUMS[1] }>(times, factor)
-    }
-}
-
-#[inline(always)]
-fn sums<const N: usize>(times: u64, factor: f32) -> f32 {
-    let mut sum: [[f32; LANES]; N] = std::array::from_fn(|n| [n as f32; LANES]);
-    for _ in 0..times {
-        for n in 0..N {
-            for lane in 0..LANES {
-                sum[n][lane] = sum[n][lane].mul_add(factor, factor);
-            }
-        }
-    }
-    sum.as_flattened().iter().sum()
-}
 
 /// Copies on all threads.
 ///

@@ -235,7 +235,7 @@ impl Snapshot for Exported {
 /// The leading thread of a training and the team that helps it.
 struct Lead<'l, 'a> {
     engine: &'l mut Cpu<'a>,
-    team: &'l Team,
+    team: &'l Team<'l>,
 }
 
 impl Operations for Lead<'_, '_> {

@@ -5,9 +5,9 @@
 //! scores, the exposures A and, panel by panel, the products are made where they are used. Items are the same with the
 //! sides exchanged.
 //!
-//! Numbers are f32. With e = 2^-24, a score has an error below (D + 1) e sum |theta beta|, an exposure one of a few e times
-//! its logit on top, and a normal matrix one below (DEPTH + I / DEPTH) e sum A |beta beta^T|, element by element (sums
-//! are made in runs of DEPTH). Sums over exposures and the log posterior are f64.
+//! Numbers are f32. With e = 2^-24, a score has an error below (D + 1) e sum |theta beta|, an exposure one of a few e
+//! times its logit on top, and a normal matrix one below (DEPTH + I / DEPTH) e sum A |beta beta^T|, element by element
+//! (sums are made in runs of DEPTH). Sums over exposures and the log posterior are f64.
 
 mod cholesky;
 mod kernel;
@@ -214,8 +214,8 @@ impl<'s> Other<'s> {
 
 /// Where the elements of a normal matrix are among the columns of the product.
 ///
-/// The products of a row x with itself turned by o, `x_j x_(j + o mod D)`, for o from 0 to D / 2, are each pair once (for
-/// even D, those of the last o twice, of which half are left out); they need no index and no shuffle.
+/// The products of a row x with itself turned by o, `x_j x_(j + o mod D)`, for o from 0 to D / 2, are each pair once
+/// (for even D, those of the last o twice, of which half are left out); they need no index and no shuffle.
 struct Layout {
     dim: usize,
     /// Turn and first element of each run of [`LANES`] products.
@@ -530,8 +530,8 @@ vectorised! {
     }
 }
 
-/// Solves the normal equations of up to [`LANES`] rows, whose matrices are `matrices` and whose right-hand sides are the
-/// sums of their positives. Returns the first that cannot be solved.
+/// Solves the normal equations of up to [`LANES`] rows, whose matrices are `matrices` and whose right-hand sides are
+/// the sums of their positives. Returns the first that cannot be solved.
 fn solve_group<'p>(
     systems: &mut Systems,
     layout: &Layout,

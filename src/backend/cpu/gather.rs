@@ -1,6 +1,7 @@
 //! `gather`: the touched rows of a table, caught up to the state before the step, side by side in a buffer.
 //!
-//! A row moves 8D bytes in for its moments, 4D or 2D for its parameters, and 4D out; the buffer of a batch stays in the cache for `step` and `apply`.
+//! A row moves 8D bytes in for its moments, 4D or 2D for its parameters, and 4D out; the buffer of a batch stays in the
+//! cache for `step` and `apply`.
 
 use super::{adam::catch_up_rows, branch::Head, sample::Touched, table::Table};
 use crate::{

@@ -2,22 +2,22 @@
 
 pub mod adam;
 pub mod all_pairs;
-pub mod apply;
-pub mod bias;
+mod apply;
+mod bias;
 pub mod branch;
 pub mod ceiling;
 pub mod divergence;
 mod engine;
 pub mod expomf;
-pub mod gather;
+mod gather;
 pub mod gram;
-pub mod metrics;
-pub mod penalty;
+mod metrics;
+mod penalty;
 pub mod propagation;
 pub mod rank;
-pub mod sample;
+mod sample;
 pub mod spmm;
-pub mod step;
+mod step;
 pub mod table;
 pub mod team;
 

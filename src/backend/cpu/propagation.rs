@@ -5,8 +5,9 @@
 //! ([`Form::Layers`]). With two layers and a small catalogue the dense item-item product G = R^T R takes the place
 //! of two more halves ([`Form::Gram`]): with y = e_I + R^T e_U, `E_I = (y + G e_I) / 3` and `E_U = (e_U + R y) / 3`.
 //!
-//! What is gathered, the scaled parameters and layers, is stored in the form of the parameters; gradients between layers
-//! in a form of their range ([`Storage::of_gradients`]). Sums, the batch's rows and the item-item product are f32.
+//! What is gathered, the scaled parameters and layers, is stored in the form of the parameters; gradients between
+//! layers in a form of their range ([`Storage::of_gradients`]). Sums, the batch's rows and the item-item product are
+//! f32.
 
 mod half;
 mod update;
@@ -242,8 +243,8 @@ impl<'a> Propagation<'a> {
         })
     }
 
-    /// Gradients of the batch's rows, to be filled before [`Propagation::backward`]; `ego` says of which sides parameters
-    /// have some besides.
+    /// Gradients of the batch's rows, to be filled before [`Propagation::backward`]; `ego` says of which sides
+    /// parameters have some besides.
     pub fn gradients(&mut self, batch: [Batch<'_>; 2], ego: [bool; 2]) -> [Gradients<'_>; 2] {
         for side in [USERS, ITEMS] {
             let len = batch[side].ids.len() * self.stride;

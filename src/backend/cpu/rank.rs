@@ -169,8 +169,8 @@ fn block_users(candidate_bytes: usize) -> usize {
         .max(1)
 }
 
-/// Bytes that a thread needs for its block of users, of `items` items in lists of `k` under each of `rankings`, apart from
-/// the users' embeddings.
+/// Bytes that a thread needs for its block of users, of `items` items in lists of `k` under each of `rankings`, apart
+/// from the users' embeddings.
 pub(crate) fn scratch_bytes(rankings: &[Ranking], k: usize, items: usize) -> u64 {
     let k = k.min(items).max(1);
     let panels = items.div_ceil(LANES);

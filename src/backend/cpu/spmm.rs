@@ -1,10 +1,10 @@
 //! `spmm`: one half of the propagation, rows of one side from rows of the other.
 //!
-//! Edges have no values: with s = D^-1/2, tables are kept as x = s y, and a layer of Horner's scheme,
-//! `y <- base + A~ y`, is `x_r <- s_r (base_r + s_r sum_j x_j)`. A row moves 4D bytes for each edge (from the cache,
-//! where the other side's table fits) and 4D out, half of that where layers are stored in 16 bits; sums are f32. Rows are
-//! cut into tasks of about equal numbers of edges and long rows into chunks of fixed length, so no row holds the others
-//! up, and every sum has one order.
+//! Edges have no values: with s = D^-1/2, tables are kept as x = s y, and a layer of Horner's scheme, `y <- base + A~
+//! y`, is `x_r <- s_r (base_r + s_r sum_j x_j)`. A row moves 4D bytes for each edge (from the cache, where the other
+//! side's table fits) and 4D out, half of that where layers are stored in 16 bits; sums are f32. Rows are cut into
+//! tasks of about equal numbers of edges and long rows into chunks of fixed length, so no row holds the others up, and
+//! every sum has one order.
 
 use std::ops::Range;
 
@@ -135,8 +135,8 @@ vectorised! {
     }
 }
 
-/// Elements `at` to `at + N` of the sum over `ids[edges]` of rows of x, in their order. Rows of later ids are asked for:
-/// they are wanted next.
+/// Elements `at` to `at + N` of the sum over `ids[edges]` of rows of x, in their order. Rows of later ids are asked
+/// for: they are wanted next.
 #[inline(always)]
 fn sum_rows<const N: usize>(
     ids: &[u32],

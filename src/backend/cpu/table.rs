@@ -83,8 +83,8 @@ impl Parts {
     }
 }
 
-/// `[rows, 3, stride]`: parameters in their form, first and second moments in f32, side by side; the stride is that of the
-/// row's vectors, each padded with zeros.
+/// `[rows, 3, stride]`: parameters in their form, first and second moments in f32, side by side; the stride is that of
+/// the row's vectors, each padded with zeros.
 ///
 /// Padding stays zero: its gradient is.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl Table {
     ) -> Result<Self> {
         let bound = (6.0 / (rows + dim) as f64).sqrt();
         let parts = Parts::new(shape);
-        let bytes = rows * width(parts.stride(), storage);
+        let bytes = rows.saturating_mul(width(parts.stride(), storage));
         let records = zeroed_bytes(bytes).map_err(|e| {
             Error::data(
                 format!("a table of {rows} rows x {} with its moments needs {bytes} bytes, and there are not so many ({e})", shape.columns()),

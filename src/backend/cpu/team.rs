@@ -7,13 +7,14 @@
 //! block it. Tasks are fixed by the data, never by the threads: the same bits whoever runs them.
 
 use std::{
-    cell::UnsafeCell,
+    cell::{Cell, UnsafeCell},
+    marker::PhantomData,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
 
-/// The tasks that one member begins with. Fields: phase number (16 bits), how many they are (24 bits), how many of them
-/// are claimed (24 bits); one atomic, so that a claim cannot mix two phases. A cache line pair of its own.
+/// The tasks that one member begins with: how many they are (24 bits), and how many of them are claimed (24 bits); one
+/// atomic, so that a claim cannot mix two phases. A cache line pair of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Ticket(AtomicU64);
@@ -30,8 +31,16 @@ struct Job {
     data: *const (),
 }
 
-/// The leader and whoever of the pool joins in.
-pub struct Team {
+/// The leader's hold of a team: itself and whoever of the pool joins in.
+#[derive(Debug)]
+pub struct Team<'t> {
+    shared: &'t Shared,
+    /// Not `Sync`: nothing that a phase runs can begin another.
+    leader: PhantomData<Cell<()>>,
+}
+
+/// What leader and helpers share.
+struct Shared {
     /// `[members]`.
     tickets: Vec<Ticket>,
     finished: Ticket,
@@ -39,15 +48,15 @@ pub struct Team {
     job: UnsafeCell<Option<Job>>,
 }
 
-impl std::fmt::Debug for Team {
+impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Team").finish_non_exhaustive()
+        f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
 
 // SAFETY: `job` is written by the leader only while no task is claimable or running, and read only after a claim,
 // which its ticket's release and acquire order behind the write.
-unsafe impl Sync for Team {}
+unsafe impl Sync for Shared {}
 
 /// Runs its closure when dropped, also when a task panics, so that nobody waits for it for ever.
 struct Finally<F: FnMut()>(F);
@@ -58,27 +67,28 @@ impl<F: FnMut()> Drop for Finally<F> {
     }
 }
 
-impl Team {
-    /// Runs `lead` with a team of the current rayon pool.
-    pub fn enter<R: Send>(lead: impl FnOnce(&Team) -> R + Send) -> R {
+impl Team<'_> {
+    /// Runs `lead` with a team of the current rayon pool. It must not wait for the pool: a worker that it waits for may
+    /// be a helper, which waits for the end of `lead`.
+    pub fn enter<R: Send>(lead: impl FnOnce(&Team<'_>) -> R + Send) -> R {
         let members = rayon::current_num_threads();
-        let team = Team {
+        let shared = Shared {
             tickets: (0..members).map(|_| Ticket::default()).collect(),
             finished: Ticket::default(),
             over: AtomicBool::new(false),
             job: UnsafeCell::new(None),
         };
         rayon::scope(|scope| {
-            let team = &team;
+            let shared = &shared;
             for member in 1..members {
-                scope.spawn(move |_| team.help(member));
+                scope.spawn(move |_| shared.help(member));
             }
-            let _over = Finally(|| team.over.store(true, Ordering::Release));
-            lead(team)
+            let _over = Finally(|| shared.over.store(true, Ordering::Release));
+            lead(&Team { shared, leader: PhantomData })
         })
     }
 
-    /// One phase: `f` on every task, each once, by whoever is free. Only the leader may call it, and not from `f`.
+    /// One phase: `f` on every task, each once, by whoever is free.
     pub fn for_each<T: Send>(&self, tasks: &mut [T], f: impl Fn(&mut T) + Sync) {
         struct Phase<T, F> {
             tasks: *mut T,
@@ -99,29 +109,32 @@ impl Team {
         let count = tasks.len() as u64;
         assert!(count < MASK - 4096, "{count} tasks");
         let phase = Phase { tasks: tasks.as_mut_ptr(), f };
-        let number = (self.tickets[0].0.load(Ordering::Relaxed) >> (2 * FIELD)).wrapping_add(1) & 0xffff;
-        self.finished.0.store(0, Ordering::Relaxed);
-        // SAFETY: the last phase is finished, so no claim can be made and nobody reads.
-        unsafe { *self.job.get() = Some(job(&phase)) };
-        for (member, ticket) in self.tickets.iter().enumerate() {
-            let share = count.saturating_sub(member as u64).div_ceil(self.tickets.len() as u64);
-            ticket.0.store(number << (2 * FIELD) | share << FIELD, Ordering::Release);
+        let shared = self.shared;
+        shared.finished.0.store(0, Ordering::Relaxed);
+        // SAFETY: only the leader has a `Team`, and no phase begins within another, so the last one is finished: no
+        // claim can be made, and nobody reads.
+        unsafe { *shared.job.get() = Some(job(&phase)) };
+        for (member, ticket) in shared.tickets.iter().enumerate() {
+            let share = count.saturating_sub(member as u64).div_ceil(shared.tickets.len() as u64);
+            ticket.0.store(share << FIELD, Ordering::Release);
         }
         // The phase must outlive the tasks of the others, also when a task of the leader's own panics; what nobody has
         // begun is then passed over.
         let _finished = Finally(|| {
             let mut spins = 0;
-            while self.finished.0.load(Ordering::Acquire) < count {
-                if thread::panicking() && self.claim(0).is_some() {
-                    self.finished.0.fetch_add(1, Ordering::Release);
+            while shared.finished.0.load(Ordering::Acquire) < count {
+                if thread::panicking() && shared.claim(0).is_some() {
+                    shared.finished.0.fetch_add(1, Ordering::Release);
                 } else {
                     wait(&mut spins);
                 }
             }
         });
-        while self.work(0) {}
+        while shared.work(0) {}
     }
+}
 
+impl Shared {
     /// Claims a task of the current phase, if one is left: the member's own ones first.
     fn claim(&self, member: usize) -> Option<usize> {
         let left = |ticket: u64| ticket & MASK < ticket >> FIELD & MASK;

@@ -88,12 +88,12 @@ pub struct Apply {
 }
 
 impl Apply {
-    /// For tables in one form, and batches of up to `batch` rows with up to `slots` distinct users and items, whose rows
-    /// are divided into `parts`. `distinct_users`: no user is in two rows of a batch.
+    /// For tables in one form, and batches of up to `batch` rows with up to `slots` distinct users and items, whose
+    /// rows are divided into `parts`. `distinct_users`: no user is in two rows of a batch.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] if there is no kernel for as many columns, [`crate::Error::DeviceMemory`] if the buffers
-    /// do not fit.
+    /// [`crate::Error::Config`] if there is no kernel for as many columns, [`crate::Error::DeviceMemory`] if the
+    /// buffers do not fit.
     pub fn new(
         device: &Device,
         objective: &dyn Objective,

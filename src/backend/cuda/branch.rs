@@ -1,5 +1,5 @@
-//! `branch`: branches on the device. A linear one is a vector, which `gather`, `step` and `apply` take along; one with a
-//! hidden layer has kernels of its own, and so have all that score other rows than match scores come from.
+//! `branch`: branches on the device. A linear one is a vector, which `gather`, `step` and `apply` take along; one with
+//! a hidden layer has kernels of its own, and so have all that score other rows than match scores come from.
 
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
@@ -258,7 +258,8 @@ impl Mlps {
         Self::launch(&self.device, &self.forward, blocks[0] + blocks[1], params)
     }
 
-    /// Queues what the branches add to the gradients of the rows that they score, and Adam on their parameters. Can be captured.
+    /// Queues what the branches add to the gradients of the rows that they score, and Adam on their parameters. Can be
+    /// captured.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if a launch is refused.

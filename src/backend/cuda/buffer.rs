@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytemuck::AnyBitPattern;
 use cudarc::driver::{
     CudaSlice, CudaStream, DevicePtr, DevicePtrMut, DeviceRepr, PinnedHostSlice, ValidAsZeroBits, sys,
 };
@@ -13,9 +14,9 @@ use crate::{
 };
 
 /// Plain numbers, and structs of them.
-pub trait Element: DeviceRepr + ValidAsZeroBits + Copy {}
+pub trait Element: DeviceRepr + ValidAsZeroBits + AnyBitPattern {}
 
-impl<T: DeviceRepr + ValidAsZeroBits + Copy> Element for T {}
+impl<T: DeviceRepr + ValidAsZeroBits + AnyBitPattern> Element for T {}
 
 /// What memory is for; an error for want of memory says it.
 #[derive(Debug, Clone, Copy)]
@@ -160,9 +161,10 @@ impl<T: Element> Buffer<T> {
     /// [`Error::Device`] if the device fails.
     ///
     /// # Panics
-    /// If `from` is longer than the buffer.
+    /// If `from` is longer than the buffer, or was made for another stream.
     pub fn write_pinned(&mut self, from: &Pinned<T>) -> Result<()> {
         let stream = self.slice.stream().clone();
+        assert!(Arc::ptr_eq(&stream, &from.stream), "page-locked memory of another stream");
         stream.memcpy_htod(&from.slice, &mut self.slice).map_err(failed("copy to the GPU"))
     }
 
@@ -172,9 +174,18 @@ impl<T: Element> Buffer<T> {
     /// [`Error::Device`] if the device fails.
     ///
     /// # Panics
-    /// If `to` is shorter than the buffer.
+    /// If `to` is shorter than the buffer, or was made for another stream.
     pub fn read_pinned(&self, to: &mut Pinned<T>) -> Result<()> {
+        assert!(Arc::ptr_eq(self.slice.stream(), &to.stream), "page-locked memory of another stream");
         self.slice.stream().memcpy_dtoh(&self.slice, &mut to.slice).map_err(failed("copy from the GPU"))
+    }
+}
+
+impl<T> Drop for Buffer<T> {
+    fn drop(&mut self) {
+        // cudarc gives the memory back in whatever context the thread has.
+        let context = self.slice.context();
+        context.record_err(context.bind_to_thread());
     }
 }
 

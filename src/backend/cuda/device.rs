@@ -3,7 +3,10 @@
 use std::{borrow::Cow, sync::Arc};
 
 use cudarc::{
-    driver::{CudaContext, CudaModule, CudaStream, sys},
+    driver::{
+        CudaContext, CudaModule, CudaStream,
+        sys::{self, CUdevice_attribute as Attribute, CUmemPool_attribute as PoolAttribute},
+    },
     nvrtc::Ptx,
 };
 
@@ -71,14 +74,22 @@ impl Device {
         let driver = driver_version()?;
         let operation = || format!("open the GPU cuda:{ordinal}");
         let context = CudaContext::new(ordinal as usize).map_err(failed(operation()))?;
-        // SAFETY: with one stream, program order is the order of all accesses.
+        // What is given back stays with the process, to be given out again without the system's help.
+        if let Some(pool) = default_pool(&context)? {
+            let (threshold, mut keep) = (PoolAttribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX);
+            // SAFETY: the attribute is an integer of 64 bits.
+            unsafe { sys::cuMemPoolSetAttribute(pool, threshold, (&raw mut keep).cast()) }
+                .result()
+                .map_err(failed(operation()))?;
+        }
+        // SAFETY: a buffer is used on the stream that it was made on, in program order. Where ranking reads it on
+        // streams of its own, these begin after a synchronisation, and are waited for.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed(operation()))?;
         let module = context
             .load_module(Ptx::from_binary(image.into_owned()))
             .map_err(failed("load the GPU kernels"))?;
         let attribute = |attribute| context.attribute(attribute).map_err(failed(operation()));
-        use sys::CUdevice_attribute as Attribute;
         let description = Description {
             ordinal,
             name: context.name().map_err(failed(operation()))?,
@@ -104,13 +115,24 @@ impl Device {
         &self.description
     }
 
-    /// Bytes of memory that are free now.
+    /// Bytes of memory that are free now, for this process.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
     pub fn free_memory(&self) -> Result<usize> {
-        let (free, _) = self.context.mem_get_info().map_err(failed("ask for the free GPU memory"))?;
-        Ok(free)
+        let operation = || failed("ask for the free GPU memory");
+        let (free, _) = self.context.mem_get_info().map_err(operation())?;
+        let Some(pool) = default_pool(&self.context)? else { return Ok(free) };
+        let of_pool = |attribute| -> Result<usize> {
+            let mut bytes = 0u64;
+            // SAFETY: the attribute is an integer of 64 bits.
+            unsafe { sys::cuMemPoolGetAttribute(pool, attribute, (&raw mut bytes).cast()) }
+                .result()
+                .map_err(operation())?;
+            Ok(bytes as usize)
+        };
+        let reserved = of_pool(PoolAttribute::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT)?;
+        Ok(free + reserved.saturating_sub(of_pool(PoolAttribute::CU_MEMPOOL_ATTR_USED_MEM_CURRENT)?))
     }
 
     /// Waits until all queued work is done.
@@ -120,6 +142,20 @@ impl Device {
     pub fn synchronize(&self) -> Result<()> {
         self.stream.synchronize().map_err(failed("run the queued GPU work"))
     }
+}
+
+/// The pool that buffers come from, where the device has pools.
+fn default_pool(context: &CudaContext) -> Result<Option<sys::CUmemoryPool>> {
+    let pools = context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED);
+    if pools.map_err(failed("ask for the GPU's memory pool"))? == 0 {
+        return Ok(None);
+    }
+    let mut pool = std::ptr::null_mut();
+    // SAFETY: writes the handle of a pool that lives as long as the device.
+    unsafe { sys::cuDeviceGetDefaultMemPool(&mut pool, context.cu_device()) }
+        .result()
+        .map_err(failed("ask for the GPU's memory pool"))?;
+    Ok(Some(pool))
 }
 
 /// Version of the driver.

@@ -26,7 +26,8 @@ impl Divergence {
     /// For any tables.
     ///
     /// # Errors
-    /// [`crate::Error::Device`] if the image lacks the kernel, [`crate::Error::DeviceMemory`] without room for a number.
+    /// [`crate::Error::Device`] if the image lacks the kernel, [`crate::Error::DeviceMemory`] without room for a
+    /// number.
     pub fn new(device: &Device) -> Result<Self> {
         let found = device.zeros(Purpose { what: "a look at the parameters", lower: "--dim" }, 1)?;
         Ok(Divergence { kernel: device.kernel()?, found, device: device.clone() })

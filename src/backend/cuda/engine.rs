@@ -96,8 +96,8 @@ impl<'a> Cuda<'a> {
     /// built from.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] for settings that only the CPU can train with, [`crate::Error::DeviceMemory`] if the training does
-    /// not fit, [`crate::Error::Device`] if the device fails.
+    /// [`crate::Error::Config`] for settings that only the CPU can train with, [`crate::Error::DeviceMemory`] if the
+    /// training does not fit, [`crate::Error::Device`] if the device fails.
     pub fn new(
         device: &Device,
         (users, items): (u32, u32),
@@ -107,6 +107,10 @@ impl<'a> Cuda<'a> {
         settings: Settings,
     ) -> Result<Self> {
         let Settings { dim, storage, branch, seed, adam, catch_up, .. } = settings;
+        let data = sampler.data();
+        assert!(users >= data.users() && items >= data.items(), "tables smaller than the data");
+        let constants = objective.item_constants().map_or(items as usize, <[f32]>::len);
+        assert!(constants == items as usize, "{constants} constants for {items} items");
         // Who evaluates it, and how, is not known here.
         check(device, (users, items), &sampler, objective, &settings, 0)?;
         let (batch, chunk) = (sampler.batch() as usize, chunk(sampler.batch()));
@@ -246,7 +250,10 @@ impl Backend for Cuda<'_> {
         let chunk = u64::from(self.chunk);
         for (length, times) in [(chunk, steps / chunk), (steps % chunk, 1)] {
             if length > 0 && times > 0 {
-                self.graph(length as u32, sequence)?.replay(times)?;
+                let graph = self.graph(length as u32, sequence)?;
+                // SAFETY: what was recorded is of this engine, which outlives its graphs; it holds no page-locked
+                // memory that steps write.
+                unsafe { graph.replay(times)? };
             }
         }
         self.step += steps;

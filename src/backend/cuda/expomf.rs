@@ -52,8 +52,8 @@ unsafe impl Params for ExpomfPosterior {
     const KERNEL: &'static str = "expomf_posterior";
 }
 
-/// Largest embedding size: a normal matrix lies in the shared memory of a block, of which every GPU that the kernels are
-/// made for has 163 KiB.
+/// Largest embedding size: a normal matrix lies in the shared memory of a block, of which every GPU that the kernels
+/// are made for has 163 KiB.
 pub const MOST_DIM: usize = 256;
 
 /// Elements of the exposures, and of the normal matrices, of the rows that are worked on at once.
@@ -130,8 +130,8 @@ fn spans(users: usize) -> usize {
     users.div_ceil(EXPOMF_TILE as usize).min(SPANS)
 }
 
-/// Bytes of device memory that a training on `users` x `items` with `interactions` takes, and the copy of the embeddings
-/// that an evaluation makes.
+/// Bytes of device memory that a training on `users` x `items` with `interactions` takes, and the copy of the
+/// embeddings that an evaluation makes.
 fn memory(users: u32, items: u32, interactions: u64, dim: usize) -> u64 {
     let (users, items) = (users as usize, items as usize);
     let tables = 2 * 4 * (users + items) * stride(dim);
@@ -140,8 +140,8 @@ fn memory(users: u32, items: u32, interactions: u64, dim: usize) -> u64 {
     (tables + 4 * (exposures + matrices) + small) as u64 + 8 * interactions + (1 << 20)
 }
 
-/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns its bytes and those of an
-/// `evaluation`.
+/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns its bytes and those of
+/// an `evaluation`.
 ///
 /// # Errors
 /// [`Error::Config`] and [`Error::DeviceMemory`].
@@ -288,7 +288,8 @@ impl ExpoMf {
                 padding: 0,
             };
             let shape = |x, y| Shape { grid: [x, y, 1], block: EXPOMF_THREADS, shared: 0 };
-            // SAFETY: whole tiles of rows and others lie within `exposure`; the other arrays have the shapes of params.h.
+            // SAFETY: whole tiles of rows and others lie within `exposure`; the other arrays have the shapes of
+            // params.h.
             unsafe {
                 device.launch(&kernels.expose, shape(pitch / EXPOMF_TILE, rows / EXPOMF_TILE), scores)?;
             }
@@ -315,7 +316,8 @@ impl ExpoMf {
                 stride,
                 padding: 0,
             };
-            // SAFETY: `exposure` and `matrices` have whole tiles of rows; the pitch is a multiple of what is staged at once.
+            // SAFETY: `exposure` and `matrices` have whole tiles of rows; the pitch is a multiple of what is staged at
+            // once.
             unsafe {
                 device.launch(&kernels.normal, shape(columns / EXPOMF_TILE, rows / EXPOMF_ROWS), normal)?;
             }
@@ -365,7 +367,7 @@ impl ExpoMf {
             stride,
             padding: 0,
         };
-        let shape = Shape { grid: [spans, m.div_ceil(EXPOMF_TILE), 1], block: EXPOMF_THREADS, shared: 0 };
+        let shape = Shape { grid: [m.div_ceil(EXPOMF_TILE), spans, 1], block: EXPOMF_THREADS, shared: 0 };
         // SAFETY: `sums` has a place for every span of every item.
         unsafe { device.launch(&kernels.sums, shape, scores)? };
         let item = ExpomfItem {

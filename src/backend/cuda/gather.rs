@@ -119,14 +119,14 @@ impl Gather {
         })
     }
 
-    /// For LightGCN: the gathered rows are final embeddings that the propagation has written, so that at most parameters
-    /// are gathered beside them, and the tables are up to date.
+    /// For LightGCN: the gathered rows are final embeddings that the propagation has written, so that at most
+    /// parameters are gathered beside them, and the tables are up to date.
     pub fn propagated(self) -> Self {
         Gather { propagated: true, ..self }
     }
 
-    /// Queues the gathering of a batch's rows, in one launch if both sides' have as many columns. `l2` is lambda. Can be
-    /// captured.
+    /// Queues the gathering of a batch's rows, in one launch if both sides' have as many columns. `l2` is lambda. Can
+    /// be captured.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if the launch is refused.
@@ -179,8 +179,8 @@ impl Gather {
         };
         let [of_users, of_items] = &self.rows;
         let queue = |rows: &Rows, blocks, params| {
-            // SAFETY: the arrays have the shapes that kernels/params.h gives; the sampler's rows are rows of the tables,
-            // and distinct ones are no more than the slots.
+            // SAFETY: the arrays have the shapes that kernels/params.h gives; the sampler's rows are rows of the
+            // tables, and distinct ones are no more than the slots.
             unsafe { self.device.launch(&rows.kernel, Shape::linear(blocks, GATHER_THREADS), params) }
         };
         if of_users.stride == of_items.stride {

@@ -1,7 +1,9 @@
 //! Sequences of operations, recorded once and replayed without the host.
 
+use std::sync::Arc;
+
 use cudarc::driver::{
-    CudaGraph, CudaStream,
+    CudaContext, CudaGraph, CudaStream,
     sys::{CUgraphInstantiate_flags, CUstreamCaptureMode, CUstreamCaptureStatus},
 };
 
@@ -13,6 +15,14 @@ use crate::error::{Error, Result};
 /// It holds the addresses that were recorded, not the buffers: keep these alive as long as it is replayed.
 pub struct Graph {
     graph: CudaGraph,
+    context: Arc<CudaContext>,
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // cudarc destroys it in whatever context the thread has.
+        self.context.record_err(self.context.bind_to_thread());
+    }
 }
 
 impl std::fmt::Debug for Graph {
@@ -41,7 +51,7 @@ impl Device {
             remedy: "please report this defect of the engine".into(),
         })?;
         graph.upload().map_err(operation())?;
-        Ok(Graph { graph })
+        Ok(Graph { graph, context: self.context.clone() })
     }
 }
 
@@ -50,7 +60,11 @@ impl Graph {
     ///
     /// # Errors
     /// [`Error::Device`] if a launch is refused.
-    pub fn replay(&self, times: u64) -> Result<()> {
+    ///
+    /// # Safety
+    /// All buffers and page-locked memory that the recorded operations use must live until the work is done, and nobody
+    /// may meanwhile hold a slice of the latter that they write.
+    pub unsafe fn replay(&self, times: u64) -> Result<()> {
         for _ in 0..times {
             self.graph.launch().map_err(failed("replay a sequence of launches"))?;
         }

@@ -69,6 +69,8 @@ impl Device {
     }
 
     fn find<P: Params>(&self, name: String) -> Result<Kernel<P>> {
+        // Whatever thread this is: not every call of cudarc sees to it.
+        self.context.bind_to_thread().map_err(failed(format!("find the kernel {name}")))?;
         let function = self.module.load_function(&name).map_err(failed(format!("find the kernel {name}")))?;
         let (mut offset, mut bytes) = (0, 0);
         // SAFETY: writes the two integers it is given.

@@ -38,9 +38,9 @@ pub(super) fn slots(batch: u32, [users, items]: [u32; 2]) -> [usize; 2] {
     [batch.min(users) as usize, (2 * u64::from(batch)).min(u64::from(items)) as usize]
 }
 
-/// Bytes of device memory that a training of `objective` with `sampler` on `users` x `items` takes: tables, interactions,
-/// batches, and the copy of the final embeddings that an evaluation makes.
-fn memory(
+/// Bytes of device memory that a training of `objective` with `sampler` on `users` x `items` takes: tables,
+/// interactions, batches, and the copy of the final embeddings that an evaluation makes.
+pub fn memory(
     sampler: &Sampler<'_>,
     [users, items]: [u32; 2],
     objective: &dyn Objective,
@@ -122,8 +122,8 @@ pub fn ranked(objective: &dyn Objective, settings: &Settings) -> Ranked {
     }
 }
 
-/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`] and the bytes of
-/// an `evaluation`.
+/// Refuses what a GPU cannot train, or what does not fit into the memory that is free; returns [`memory`] and the bytes
+/// of an `evaluation`.
 ///
 /// # Errors
 /// [`Error::Config`] and [`Error::DeviceMemory`].

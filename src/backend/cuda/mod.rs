@@ -1,8 +1,8 @@
 //! The CUDA backend. `kernels/README.md` says how kernels, launchers and tests belong together.
 //!
-//! Host code speaks the driver interface through `cudarc`, which opens the driver at run time: building needs no toolkit,
-//! and a program starts without a driver. Every operation is queued on the one stream of its [`Device`], in program
-//! order; the host waits only where it reads a result.
+//! Host code speaks the driver interface through `cudarc`, which opens the driver at run time: building needs no
+//! toolkit, and a program starts without a driver. Every operation is queued on the one stream of its [`Device`], in
+//! program order; the host waits only where it reads a result.
 
 pub mod adam;
 pub mod all_pairs;
@@ -40,6 +40,6 @@ pub use device::Device;
 pub use engine::Cuda;
 pub use graph::Graph;
 pub use launch::{Kernel, Params, Shape};
-pub use memory::{check, evaluation as evaluation_memory, ranked};
+pub use memory::{check, evaluation as evaluation_memory, memory, ranked};
 pub use stored::Stored;
 pub use timer::Timer;

@@ -52,8 +52,8 @@ impl Penalty {
     /// For batches with up to `slots` distinct users and items, whose rows are divided into `parts`.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] if there is no kernel for as many columns, [`crate::Error::DeviceMemory`] if the sums do
-    /// not fit.
+    /// [`crate::Error::Config`] if there is no kernel for as many columns, [`crate::Error::DeviceMemory`] if the sums
+    /// do not fit.
     pub fn new(
         device: &Device,
         penalty: objective::Penalty,

@@ -219,8 +219,8 @@ impl Propagation {
         Ok([users, items])
     }
 
-    /// Queues the backward pass from the batch's `gradients`, `[slots, stride]` each: L2 on the batch's rows, what their
-    /// parameters have besides, `ego_gradients`, and Adam on all. Can be captured.
+    /// Queues the backward pass from the batch's `gradients`, `[slots, stride]` each: L2 on the batch's rows, what
+    /// their parameters have besides, `ego_gradients`, and Adam on all. Can be captured.
     ///
     /// # Errors
     /// [`crate::Error::Device`] if a launch is refused.

@@ -135,7 +135,8 @@ pub struct Ranked {
     pub item_branch: Option<BranchKind>,
 }
 
-/// Bytes of device memory that [`Ranker::on_device`] and lists in the making take beside the tables and the users' sets.
+/// Bytes of device memory that [`Ranker::on_device`] and lists in the making take beside the tables and the users'
+/// sets.
 pub(super) fn memory(device: &Device, sizes: Sizes, Ranked { dim, item_branch }: Ranked) -> u64 {
     let Sizes { users, items, variants, k } = sizes;
     // The branch's parameters, its logits, and the gates made of these.

@@ -2,7 +2,7 @@
 
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
-    batch::at,
+    batch::{BATCHES, at},
     params::{
         SAMPLE_DRAW_THREADS, SAMPLE_GROUP_SHARED, SAMPLE_GROUP_THREADS, SAMPLE_GROUPS_THREADS,
         SAMPLER_INTERACTION, SAMPLER_USER_UNIFORM, SampleDraw, SampleGroup, SampleGroups, SampleSide,
@@ -29,9 +29,8 @@ unsafe impl Params for SampleGroups {
 }
 
 const TABLES: Purpose = Purpose { what: "the training interactions", lower: "the size of the dataset" };
-const BATCHES: Purpose = Purpose { what: "the batches", lower: "--batch-size" };
 
-/// The samples of S steps put together by row of one table, as in [`crate::backend::cpu::sample::Touched`]; slots
+/// The samples of S steps put together by row of one table, as on the CPU; slots
 /// number the distinct rows in ascending order. A batch of n rows has 2n samples.
 #[derive(Debug)]
 pub struct Touched {
@@ -192,7 +191,8 @@ impl Samples {
         let (s, b) = (steps as usize, sampler.batch() as usize);
         let numbers = 2 * 2 * b * size_of::<u16>();
         let shared = SAMPLE_GROUP_SHARED as usize + numbers;
-        let fits = 2 * b <= 1 << 16 && shared <= device.description().shared_memory as usize;
+        // Of a block's shared memory the system may keep 1 KiB.
+        let fits = 2 * b <= 1 << 16 && shared + 1024 <= device.description().shared_memory as usize;
         let (group, scratch) = if fits {
             (device.kernel()?, None)
         } else {

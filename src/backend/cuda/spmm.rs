@@ -63,9 +63,10 @@ impl Edges {
     /// [`crate::Error::DeviceMemory`] if they do not fit.
     ///
     /// # Panics
-    /// If `scale` has another length than `csr`, or there are 2^48 edges.
+    /// If `scale` has another length than `csr`, an edge leads beyond `others`, or there are 2^48 edges.
     pub fn new(device: &Device, csr: Csr<'_>, others: usize, scale: &[f32]) -> Result<Self> {
         assert!(scale.len() == csr.rows() && csr.nnz() < 1 << 48, "other shapes");
+        assert!(csr.indices.iter().all(|&id| (id as usize) < others), "an edge beyond the other side");
         let (mut units, mut parts) = (Vec::new(), Vec::<u32>::new());
         for row in 0..csr.rows() as u32 {
             let range = csr.range(row);
@@ -367,8 +368,8 @@ impl Spmm {
             stride: stride as u32,
         };
         let shape = Shape::linear(blocks[0] + blocks[1], SPMM_THREADS);
-        // SAFETY: the arrays have the shapes that kernels/params.h gives; edges are of rows of the other side, and slots
-        // are slots of the batch's rows.
+        // SAFETY: the arrays have the shapes that kernels/params.h gives; edges are of rows of the other side, and
+        // slots are slots of the batch's rows.
         unsafe { self.device.launch(kernel, shape, params) }
     }
 

@@ -108,8 +108,8 @@ impl Step {
     /// epoch. `config` is what `objective` was built from.
     ///
     /// # Errors
-    /// [`crate::Error::Config`] if there is no kernel for as many columns, [`crate::Error::Device`] if there is none for
-    /// the objective, [`crate::Error::DeviceMemory`] if its item constants do not fit.
+    /// [`crate::Error::Config`] if there is no kernel for as many columns, [`crate::Error::Device`] if there is none
+    /// for the objective, [`crate::Error::DeviceMemory`] if its item constants do not fit.
     pub fn new(
         device: &Device,
         objective: &dyn Objective,

@@ -35,6 +35,17 @@ impl<'a> Audience<'a> {
                 "use the data that the model was trained on",
             ));
         }
+        let end = relevant.offsets.last().copied().unwrap_or(0);
+        if !relevant.offsets.is_sorted() || end > relevant.indices.len() as u64 {
+            return Err(Error::data(
+                format!(
+                    "{} offsets do not fit {} relevant items",
+                    relevant.offsets.len(),
+                    relevant.indices.len()
+                ),
+                "give offsets that ascend to the number of items",
+            ));
+        }
         #[cfg(feature = "cuda")]
         let on_device = match device {
             Resolved::Cpu => None,

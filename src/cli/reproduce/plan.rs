@@ -20,6 +20,7 @@ use crate::{
     device::{DeviceChoice, Resolved},
     error::{Error, Result},
     model::Carved,
+    objective::EXPOMF,
     report::Grouping,
     train::{Placement, Rehearsal, Trainer},
 };
@@ -294,14 +295,18 @@ impl Plan {
     fn config(&self, dataset: usize, recipe: &str, variant: &Variant, seed: u64) -> Result<Config> {
         let dataset = &self.datasets[dataset];
         let found = recipes::find(&format!("{}/{recipe}", dataset.recipes), 0, 0)?;
-        // Where a recipe draws its own negatives, they are part of the method.
-        if let Some(own) =
-            found.settings.get("negatives").filter(|_| variant.changes.contains_key("negatives"))
-        {
-            let (problem, remedy) = ("they are part of the method", "look at its other variants");
-            return Err(Error::config("negatives", own, problem, remedy));
-        }
+        let own_negatives = found.settings.get("negatives").map(ToString::to_string);
         let mut config = Config::default().with(found.settings)?;
+        if variant.changes.contains_key("negatives") {
+            let refuse = |negatives: &str, problem: &str| {
+                Err(Error::config("negatives", negatives, problem, "there is no such variant of it"))
+            };
+            match own_negatives {
+                Some(own) => return refuse(&own, "its own way of drawing negatives is part of the method"),
+                None if config.objective == EXPOMF => return refuse("none", "it draws no samples"),
+                None => {}
+            }
+        }
         if self.protocol == Protocol::Clean {
             config = config.with(toml::toml! { select = "valid" })?;
             if config.objective == "macr" {
@@ -366,6 +371,13 @@ impl Plan {
             cost: None,
         });
         Ok(())
+    }
+
+    /// Notes that a training did not come to its end.
+    pub fn failed(&mut self, training: usize, error: &Error) {
+        let Training { dataset, recipe, variant, config, .. } = &self.trainings[training];
+        let system = format!("{}, seed {}", labelled(recipe, variant), config.seed);
+        self.lacks(*dataset, &system, error.to_string());
     }
 
     fn lacks(&mut self, dataset: usize, system: &str, reason: String) {

@@ -1,7 +1,7 @@
 //! Trains what is missing, several runs side by side.
 //!
-//! A training gives the same bits at any number of threads and gains less than twofold from two, so each run gets as few
-//! threads as keep all of them busy.
+//! A training gives the same bits at any number of threads and gains less than twofold from two, so each run gets as
+//! few threads as keep all of them busy.
 
 use std::{
     path::Path,
@@ -53,8 +53,8 @@ pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output)
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&interrupted);
-    // The first Ctrl-C has the runs in progress put down, the second ends the process. Where a caller has a handler of its
-    // own, that one stays.
+    // The first Ctrl-C has the runs in progress put down, the second ends the process. Where a caller has a handler of
+    // its own, that one stays.
     let _ = ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::SeqCst) {
             process::exit(130);
@@ -117,7 +117,10 @@ pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output)
         match result {
             Ok(record) => plan.trainings[k].found = Found::Finished(record),
             Err(Error::Interrupted { .. }) => {}
-            Err(error) => failed.push(error),
+            Err(error) => {
+                plan.failed(k, &error);
+                failed.push(error);
+            }
         }
     }
     if interrupted.load(Ordering::SeqCst) {

@@ -1,5 +1,5 @@
-//! Reads all files of an import in parallel: each thread takes the next chunk of lines, numbers names in dictionaries of
-//! its own and keeps columns; at the end the dictionaries are merged and the columns renumbered.
+//! Reads all files of an import in parallel: each thread takes the next chunk of lines, numbers names in dictionaries
+//! of its own and keeps columns; at the end the dictionaries are merged and the columns renumbered.
 
 use std::{
     ops::Range,

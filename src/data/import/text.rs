@@ -131,8 +131,8 @@ fn raw(path: &Path) -> Result<Bytes> {
     let mut file = File::open(path).map_err(Error::io("open", path))?;
     let metadata = file.metadata().map_err(Error::io("open", path))?;
     if metadata.is_file() && metadata.len() > 0 {
-        // SAFETY: the mapping is read-only and lives for one import; another process that truncates the file
-        // meanwhile would raise SIGBUS, as for every mapped file.
+        // SAFETY: the mapping is read-only and lives for one import. docs/formats.md asks that nobody writes into the
+        // file meanwhile; truncating it raises SIGBUS.
         return unsafe { Mmap::map(&file) }.map(Bytes::Mapped).map_err(Error::io("map", path));
     }
     // A pipe, for example.

@@ -3,8 +3,8 @@
 use super::AllLists;
 use crate::data::popularity;
 
-/// Share of all places of all lists that items of the long tail have; 0 if nothing is recommended. The tail is every item
-/// less popular than the least popular of the fewest items that have 80 % of the training interactions.
+/// Share of all places of all lists that items of the long tail have; 0 if nothing is recommended. The tail is every
+/// item less popular than the least popular of the fewest items that have 80 % of the training interactions.
 pub(super) fn aplt(lists: &AllLists<'_>) -> f64 {
     let mut sorted = lists.popularity.to_vec();
     sorted.sort_unstable_by(|a, b| b.cmp(a));

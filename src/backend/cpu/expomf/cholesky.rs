@@ -1,5 +1,5 @@
-//! Symmetric systems, sixteen at a time: a lane is a system, so every operation is one on whole vectors, and what a system
-//! comes to does not depend on its neighbours.
+//! Symmetric systems, sixteen at a time: a lane is a system, so every operation is one on whole vectors, and what a
+//! system comes to does not depend on its neighbours.
 
 use bytemuck::cast_slice_mut;
 
@@ -77,8 +77,8 @@ impl Systems {
 }
 
 vectorised! {
-    /// `out[a][b]`: the dot product of row a of one block of rows with row b of another, over the first `partner[0].len()`
-    /// elements. A function of its own, so that the sums stay in registers.
+    /// `out[a][b]`: the dot product of row a of one block of rows with row b of another, over the first
+    /// `partner[0].len()` elements. A function of its own, so that the sums stay in registers.
     fn dots(own: [&[Lanes]; ROWS], partner: [&[Lanes]; COLUMNS], out: &mut [[Lanes; COLUMNS]; ROWS]) {
         let length = partner[0].len();
         let (own, partner) = (own.map(|row| &row[..length]), partner.map(|row| &row[..length]));

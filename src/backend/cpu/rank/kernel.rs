@@ -1,7 +1,7 @@
 //! The arithmetic: scores of a tile of users, and the search for those that may enter a list.
 //!
-//! Everything is written as loops of fixed width and compiled twice, for any processor and for AVX2 with FMA. A
-//! fused multiply-add rounds once everywhere, so both give the same bits.
+//! Everything is written as loops of fixed width and compiled for any processor, for AVX2 with FMA and for
+//! AVX-512. A fused multiply-add rounds once everywhere, so all give the same bits.
 
 use std::ops::Range;
 

@@ -151,7 +151,8 @@ impl Items {
         let (zeros, popularity) =
             (vec![0.0; if gates.is_some() { 0 } else { counts.len() }], popularity(counts));
         let gates = gates.unwrap_or(&zeros);
-        // Halves of a panel, whose items are alike, become the eight items of a thread: two of each product of its warp.
+        // Halves of a panel, whose items are alike, become the eight items of a thread: two of each product of its
+        // warp.
         let order = order(gates, &popularity, rankings);
         let tiles = Self::tiles(counts.len());
         let mut ids = vec![NO_ITEM; tiles * TILE];
