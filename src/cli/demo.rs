@@ -102,6 +102,17 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         ]
     });
     output.result(table(header, cells));
+    let hit_rate = |system: &str| {
+        let row = rows.iter().find(|(name, test, _)| *name == system && *test == "debiased");
+        row.and_then(|(.., outcome)| outcome.metrics.get("hit_rate")).unwrap_or(f64::NAN)
+    };
+    output.result(format_args!(
+        "On the debiased test the hit rate of MF is {:.3}; with a correction by popularity (tau) it is {:.3}, and that of \
+         MACR is {:.3}.",
+        hit_rate("mf"),
+        hit_rate("mf, tau chosen"),
+        hit_rate("macr_mf, c chosen"),
+    ));
     output.result(format_args!(
         "Epoch, c and tau were chosen on a debiased validation split. Data and models: {}",
         args.out.display()
