@@ -94,7 +94,7 @@ fn settings() {
             ("evaluate run --data data.macr --k 81", 3, &["k = 81", "from 1 to 80"]),
             ("evaluate run --data data.macr --k 0", 3, &["k = 0", "at least 1"]),
             ("evaluate run --data data.macr --c nan", 3, &["c = NaN", "finite"]),
-            ("evaluate run --data data.macr --split train", 3, &["split = train", "`valid` or `test`"]),
+            ("evaluate run --data data.macr --split train", 2, &["invalid value 'train'", "valid, test"]),
             ("recommend run --data data.macr -k 81", 3, &["k = 81", "from 1 to 80"]),
             ("recommend run --data data.macr -k 0", 3, &["k = 0", "from 1 to 80"]),
             ("recommend run --data data.macr --tau inf", 3, &["tau = inf", "finite"]),

@@ -154,3 +154,34 @@ fn the_doctor_reports() {
         assert!(text.contains(words), "{text}");
     }
 }
+
+#[test]
+fn what_is_not_as_one_may_think_is_said() {
+    let place = Place::empty();
+    place.works(&["synth", "-o", "data.macr", "--valid-per-item", "3"], SMALL);
+    let said = |more: &[&str]| {
+        let quick = &["--epochs", "1", "--eval-every", "1", "--dim", "8", "--batch-size", "64"];
+        let outcome =
+            place.run(&[&["train", "data.macr", "--force", "--out", "run"], &quick[..], more].concat());
+        assert_eq!(outcome.code, Some(0), "{more:?}: {}", outcome.err);
+        outcome.err
+    };
+    for (more, words) in [
+        (&["--alpha", "0.1"][..], "--alpha has no effect on mf"),
+        (&["--objective", "bpr", "--eps-compat"], "--eps-compat has no effect on bpr_mf"),
+        (&["--objective", "expomf", "--l2", "0.1"], "--l2 has no effect on expomf_mf"),
+        (&["--layers", "3"], "--layers has no effect on mf"),
+        (&["--c", "10"], "c has no effect on mf"),
+        (&["--objective", "macr"], "c = 0 ranks by the total effect"),
+        (&["--select", "test"], "too high as a forecast"),
+    ] {
+        assert!(said(more).contains(words), "{more:?}: {}", said(more));
+    }
+    let used = said(&["--objective", "macr", "--alpha", "0.1", "--c", "1", "--l2", "0.1", "--eps-compat"]);
+    assert!(!used.contains("no effect") && !used.contains("forecast"), "{used}");
+    let evaluated = place.run(&["evaluate", "run", "--data", "data.macr", "--c", "0,1"]);
+    assert!(evaluated.code == Some(0) && !evaluated.err.contains("no effect"), "{}", evaluated.err);
+    let split =
+        place.run(&["split", "data.macr", "--kind", "leave-one-out", "--from", "all", "-o", "new.macr"]);
+    assert!(split.code == Some(0) && split.err.contains("no times"), "{:?}: {}", split.code, split.err);
+}

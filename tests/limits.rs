@@ -4,9 +4,12 @@ mod command;
 
 use command::Place;
 use macr::{
-    Config, Csr, Edges, Evaluator, Ids, Interactions, InteractionsBuilder, Recommender, Split, Trainer,
+    Config, Csr, Edges, Error, Evaluator, Ids, Interactions, InteractionsBuilder, Model, Recommender, Split,
+    Trainer,
+    backend::lists::Audience,
     data::{filter::k_core, profile::Profile},
-    model::save_ids,
+    device::Resolved,
+    model::{Branch, Kept, save_ids},
 };
 
 fn built(users: u32, items: u32, train: Vec<(u32, u32)>, test: Vec<(u32, u32)>) -> Interactions {
@@ -136,4 +139,45 @@ fn numbers_as_large_as_they_can_be_given() {
     place.works(&["import", "lists.txt", "-o", "ids.macr", "--format", "lightgcn", "-q"], &[]);
     place.works(&["import", "lists.txt", "-o", "core.macr", "--k-core", "1", "-q"], &[]);
     place.fails(&["import", "lists.txt", "-o", "new.macr", "--k-core", most, "-q"], 3, &[]);
+}
+
+/// What a program may hand over by itself, past the checks of files and settings.
+#[test]
+fn programs_are_refused_what_does_not_fit() {
+    let data = built(4, 3, vec![(0, 0), (1, 1), (2, 2), (3, 0)], vec![(0, 1)]);
+    for wrong in [
+        Config { dim: 0, ..config(2) },
+        Config { adam_beta2: 0.9, ..config(2) },
+        Config { layers: 0, ..config(2) },
+        Config { c: vec![], ..config(2) },
+        Config { learning_rate: -1.0, ..config(2) },
+    ] {
+        assert!(matches!(Trainer::new(&data, wrong.clone()), Err(Error::Config { .. })), "{wrong:?}");
+    }
+    let train = || Trainer::new(&data, Config { objective: "macr".into(), ..config(2) }).unwrap();
+    let (model, _) = train().fit(&mut ()).unwrap();
+    let (users, items) = ([None; 4], [None; 3]);
+    for rows in [[&users[..3], &items], [&users, &items[..2]], [&[Some(4); 4], &items]] {
+        assert!(train().warm_start(&model, rows).is_err(), "{rows:?}");
+    }
+    assert!(train().warm_start(&model, [&[Some(3); 4], &items]).is_ok());
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let short = |weight: usize| Some(Branch::Linear { weight: vec![0.0; weight] });
+    let kept = Kept { item_bias: Some(vec![0.0; 2]), ..Kept::default() };
+    for wrong in [
+        Model { item_branch: short(3), ..model.clone() },
+        Model { user_branch: short(0), ..model.clone() },
+        Model { ego: Some([vec![0.0; 16], vec![0.0; 11]]), ..model.clone() },
+        Model { kept, ..model.clone() },
+        Model { dim: 0, ..model.clone() },
+    ] {
+        assert!(matches!(wrong.save(&path), Err(Error::Data { .. })) && !path.exists(), "{wrong:?}");
+    }
+    model.save(&path).unwrap();
+
+    let relevant = Csr { offsets: &[0, 1, 9, 9, 9], indices: &[1] };
+    let audience = Audience::new(&Resolved::Cpu, vec![0, 1], vec![], relevant);
+    assert!(audience.unwrap_err().to_string().contains("5 offsets do not fit 1 relevant items"));
 }

@@ -376,7 +376,7 @@ const OWNED: [(&str, &[&str]); 9] = [
             "catch_up",
         ],
     ),
-    ("-bpr,dice", &["eps_compat"]),
+    ("-bpr,dice,expomf", &["eps_compat"]),
 ];
 
 /// Says which of the settings that were asked for change nothing, and what of the others surprises.
