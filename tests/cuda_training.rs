@@ -4,14 +4,18 @@ mod emulator;
 mod parameters;
 mod trainings;
 
-use std::{hash::Hasher, process::Command};
+use std::{hash::Hasher, path::PathBuf, process::Command};
 
 use macr::{
-    Config, Edges, Error, Evaluator, Interactions, InteractionsBuilder, Split, Trainer,
+    Config, Edges, Error, Evaluator, Interactions, InteractionsBuilder, Recommender, Split, Trainer,
     backend::{
         Backend, Losses, Parameters, Settings,
         cpu::Cpu,
         cuda::{Cuda, Device, memory},
+    },
+    data::{
+        import::{ImportOptions, import},
+        synth::{self, Preset},
     },
     device::Resolved,
     objective::{self, BranchKind, Pairing, RegForm},
@@ -318,6 +322,35 @@ fn a_trainer_trains_on_the_device() {
         let expected = [best.hit_rate, best.recall, best.ndcg].map(Some);
         assert_eq!(["hit_rate", "recall", "ndcg"].map(|metric| found.get(metric)), expected, "{objective}");
     }
+}
+
+/// Of Adressa, or of data like it where that is not present.
+#[test]
+fn the_same_lists_after_an_epoch() {
+    let _alone = emulator::alone();
+    let Some(device) = emulator::device() else { return };
+    let folder = std::env::var_os("MACR_TEST_DATA").map_or("../shared/data".into(), PathBuf::from);
+    let data = match folder.join("adressa") {
+        folder if folder.is_dir() => import(&[folder], &ImportOptions::default(), &|_| {}).unwrap().0,
+        _ => synth::generate(&Preset::AdressaLike.spec()).unwrap().0,
+    };
+    let macr = toml::toml! { objective = "macr"
+    pairing = "all_pairs"
+    c = [40.0] };
+    let config = Config { epochs: 1, eval_every: 1, select: Split::Test, ..Config::default() };
+    let config = config.with(macr).unwrap();
+    let lists = |device: &Resolved| {
+        let (model, _) = Trainer::on(device, &data, config.clone()).unwrap().fit(&mut ()).unwrap();
+        let users: Vec<u32> = (0..data.users()).collect();
+        let lists = Recommender::new(&model).unwrap().seen(&data).recommend(&users, 20).unwrap();
+        let of_user =
+            |user| lists.list(user, 0).iter().map(|candidate| candidate.item()).collect::<Vec<u32>>();
+        (0..users.len()).map(of_user).collect::<Vec<_>>()
+    };
+    let (cpu, cuda) = (lists(&Resolved::Cpu), lists(&Resolved::Cuda(device)));
+    let same = cpu.iter().zip(&cuda).filter(|(a, b)| a == b).count();
+    println!("{same} of {} lists are the same", cpu.len());
+    assert!(1000 * same >= 999 * cpu.len(), "{same} of {}", cpu.len());
 }
 
 #[test]
