@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Split to evaluate on.
-    #[arg(long, value_parser = PossibleValuesParser::new(["valid", "test"]).try_map(|name| Split::from_str(&name, false)), default_value = "test")]
+    #[arg(long, value_parser = split(), default_value = "test")]
     split: Split,
     /// Lengths of the lists.
     #[arg(long, short, value_name = "K,..", value_delimiter = ',', default_value = "20")]
@@ -44,6 +44,11 @@ pub struct Args {
     /// Print the results as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// The splits that can be evaluated on.
+fn split() -> impl TypedValueParser<Value = Split> {
+    PossibleValuesParser::new(["valid", "test"]).try_map(|name| Split::from_str(&name, false))
 }
 
 #[derive(Debug, clap::Args)]

@@ -3,6 +3,7 @@
 mod cgroup;
 pub mod demo;
 pub mod doctor;
+pub mod effects;
 pub mod evaluate;
 pub mod import;
 pub mod inspect;

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
+    effects,
     output::Output,
     paths,
     plan::Plan,
@@ -350,69 +351,6 @@ fn resolve(args: &Args, data: &Interactions, output: &Output) -> Result<Config> 
     config.with(args.settings.changes()?)
 }
 
-/// Settings that one objective, or one backbone, alone looks at.
-const OWNED: [(&str, &[&str]); 9] = [
-    ("lightgcn", &["layers", "propagation", "branch_input"]),
-    ("macr", &["pairing", "alpha", "beta", "branch", "user_branch", "item_branch"]),
-    ("ipw", &["ipw_variant", "ipw_scope", "ipw_rescale", "eta", "smoothing"]),
-    ("reg", &["mu", "reg_form", "reg_norm"]),
-    ("cause", &["nu"]),
-    ("dice", &["nu", "lambda_int", "lambda_pop"]),
-    (
-        "expomf",
-        &["exposure", "exposure_constant", "a0", "b0", "lambda_theta", "lambda_beta", "lambda_y", "init_std"],
-    ),
-    // What samples and steps have.
-    (
-        "-expomf",
-        &[
-            "sampler",
-            "negatives",
-            "batch_size",
-            "learning_rate",
-            "adam_beta1",
-            "adam_beta2",
-            "l2",
-            "catch_up",
-        ],
-    ),
-    ("-bpr,dice,expomf", &["eps_compat"]),
-];
-
-/// Says which of the settings that were asked for change nothing, and what of the others surprises.
-fn remark(config: &Config, asked: &toml::Table, data: &Interactions, output: &Output) {
-    let backbone = config.backbone.to_string();
-    let is = |name: &str| name == config.objective || name == backbone;
-    let used = |owner: &str| match owner.strip_prefix('-') {
-        Some(others) => !others.split(',').any(is),
-        None => is(owner),
-    };
-    let idle = |key: &&String| {
-        let mut owners = OWNED.iter().filter(|(_, keys)| keys.contains(&key.as_str())).peekable();
-        owners.peek().is_some() && !owners.any(|(owner, _)| used(owner))
-    };
-    for key in asked.keys().filter(idle) {
-        output.remark(format_args!("--{} has no effect on {}", key.replace('_', "-"), config.system()));
-    }
-    let has_gates = config.objective == "macr" && config.item_branch;
-    let no_correction = config.c.iter().all(|&c| c == 0.0);
-    if !has_gates && !no_correction {
-        output.remark(format_args!("c has no effect on {}: it has no item branch", config.system()));
-    }
-    if has_gates && no_correction {
-        output.remark(
-            "c = 0 ranks by the total effect, without MACR's correction: --c 0,10,20,30,40 has one chosen",
-        );
-    }
-    if config.select == Split::Test {
-        let valid = if data.count(Split::Valid) > 0 { ", which the data has" } else { "" };
-        output.remark(format_args!(
-            "the epoch, c and tau are chosen on the test split, as in the paper: such numbers are too high as a forecast; \
-             --select valid chooses on a validation split{valid}"
-        ));
-    }
-}
-
 /// Refuses lists longer than there are items.
 fn check_k(config: &Config, data: &Interactions) -> Result<()> {
     if config.k > data.items() as usize {
@@ -466,7 +404,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     plan.admit()?;
     plan.remark(output);
     if resumed.is_none() {
-        remark(&config, &args.settings.changes()?, &data, output);
+        effects::remark(&config, &args.settings.changes()?, &data, output);
     }
     let mut notes = Notes::new(path, plan.device(), resumed.as_ref().map(|r| &r.notes), args.cadence)?;
     notes.warm_start = args.warm_start.as_deref().map(paths::shown).or(notes.warm_start);
