@@ -319,6 +319,29 @@ fn too_little_memory_is_said_before_or_when_it_runs_out() {
     assert!(short > 18 && enough == 8, "{short} too small, {enough} enough");
 }
 
+/// A thread whose start runs out of memory half-way would end the process without a word of ours.
+#[test]
+fn threads_that_cannot_start_are_said() {
+    let place = Place::empty();
+    place.works(&["synth", "-o", "data.macr"], SMALL);
+    let inspect = ["inspect", "data.macr"];
+    let least =
+        (1..).map(|k| k * 1000).find(|&k| limited(&place, k, &["--version"]).status.success()).unwrap();
+    let mut refused = 0;
+    for limit in (least..).step_by(24) {
+        let output = limited(&place, limit, &inspect);
+        let said = message(&output);
+        let case = format!("{limit} KiB: {:?}: {said}", output.status);
+        assert!(matches!(output.status.code(), Some(0 | 1 | 3)) && !said.contains("panicked"), "{case}");
+        assert!(output.status.success() || said.contains("macr: "), "{case}");
+        refused += usize::from(said.contains("they cannot be started (out of memory)"));
+        if output.status.success() {
+            break;
+        }
+    }
+    assert!(refused > 50, "refused only at {refused} limits");
+}
+
 /// A control group with a limit of memory, which is removed at the end, and in it another without.
 struct Group {
     folder: PathBuf,
