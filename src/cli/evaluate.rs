@@ -8,7 +8,12 @@ use clap::{
 };
 use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 
-use super::{memory, output::Output, run_folder::Run, system::Memory};
+use super::{
+    memory,
+    output::{Output, counted},
+    run_folder::Run,
+    system::Memory,
+};
 use crate::{
     data::Split,
     device::Resolved,
@@ -108,7 +113,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         }
         let best =
             if evaluation.results.len() > args.k.len() { "; * marks the best ranking at each k" } else { "" };
-        output.remark(format_args!("{} users{best}", evaluation.users));
+        output.remark(format_args!("{}{best}", counted(evaluation.users, "user")));
         if model.item_branch.is_none() && rankings.iter().any(|ranking| ranking.c != 0.0) {
             output.remark("c has no effect: the model has no item branch");
         }

@@ -92,6 +92,12 @@ pub fn grouped(number: impl Into<u64>) -> String {
     text
 }
 
+/// So many of a thing: `1 user`, `2,000 users`.
+pub fn counted(number: impl Into<u64>, thing: &str) -> String {
+    let number = number.into();
+    format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
 /// `bytes` in the unit that suits, such as `1.5 GiB`.
 pub fn size(bytes: u64) -> String {
     let (mut number, mut unit) = (bytes as f64, "bytes");

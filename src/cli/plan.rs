@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     memory::Estimate,
-    output::{Output, grouped, size, table},
+    output::{Output, counted, grouped, size, table},
     system,
 };
 use crate::{
@@ -105,16 +105,15 @@ impl Plan {
         let config = &self.config;
         output.remark(format_args!("device: {}", self.placement.reason));
         output.remark(format_args!(
-            "{} on {} ({} threads): {} users, {} items, {} interactions; {} epochs of {} steps, about {} of memory; \
-             choosing on {} by hit rate @{}",
+            "{} on {} ({}): {}, {}, {}; {} of {}, about {} of memory; choosing on {} by hit rate @{}",
             config.system(),
             self.placement.device,
-            rayon::current_num_threads(),
-            self.users,
-            self.items,
-            self.interactions,
-            config.epochs,
-            self.steps_per_epoch,
+            counted(rayon::current_num_threads() as u64, "thread"),
+            counted(self.users, "user"),
+            counted(self.items, "item"),
+            counted(self.interactions, "interaction"),
+            counted(config.epochs, "epoch"),
+            counted(self.steps_per_epoch, "step"),
             size(self.memory.peak),
             config.select,
             config.k,

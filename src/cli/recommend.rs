@@ -7,7 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{memory, output::Output, run_folder::Run, system::Memory};
+use super::{
+    memory,
+    output::{Output, counted},
+    run_folder::Run,
+    system::Memory,
+};
 use crate::{
     atomic_file::write_atomic,
     backend::lists::{Block, Candidate, Ranks},
@@ -127,7 +132,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
                 Some(error) => return Err(error),
                 None => written?,
             }
-            output.remark(format_args!("wrote lists for {} users to {}", users.len(), path.display()));
+            output.remark(format_args!(
+                "wrote lists for {} to {}",
+                counted(users.len() as u64, "user"),
+                path.display()
+            ));
             Ok(())
         }
     }

@@ -50,8 +50,12 @@ fn items_axis(grouping: &Grouping) -> Horizontal {
     Horizontal::Groups { label, names: grouping.items.names.clone() }
 }
 
+/// The groups' sizes as bars, unless all are of one size.
 fn shares(groups: &Groups, label: &str) -> Option<Bars> {
     let sizes = groups.sizes();
+    if sizes.iter().max()? - sizes.iter().min()? <= 1 {
+        return None;
+    }
     let total: u32 = sizes.iter().sum();
     let share = |&size: &u32| 100.0 * f64::from(size) / f64::from(total.max(1));
     Some(Bars { label: label.into(), values: sizes.iter().map(share).collect() })
@@ -92,7 +96,7 @@ pub fn frequency(
         title: title.into(),
         caption: format!(
             "Mean number of top-20 lists, of all users, that have an item of the group; dashed: what it would be if the \
-             lists' places were shared out as the interactions of the test split are; bars: size of the group. {}",
+             lists' places were shared out as the interactions of the test split are; bars: sizes of the groups, where these differ. {}",
             grouping.note
         ),
         panels: panels.iter().map(panel).collect(),
@@ -118,7 +122,7 @@ pub fn item_recall(
         title: title.into(),
         caption: format!(
             "Item recall: the share of an item's test interactions whose user has it among the first 20; mean over the \
-             group's items that have any. Bars: size of the group. {}",
+             group's items that have any. Bars: sizes of the groups, where these differ. {}",
             grouping.note
         ),
         panels: panels.iter().map(panel).collect(),
@@ -161,7 +165,7 @@ pub fn gates(name: &str, title: &str, grouping: &Grouping, side: Side, shown: &[
         caption: format!(
             "Mean over the group's {share} of the {letter} gate, the sigmoid of the {letter} branch. Branches of LightGCN are trained on the \
              propagated embeddings, unless `branch_input` is `ego`; the authors' program draws the gates of the parameters before propagation, so both \
-             are shown. Bars: size of the group. {}",
+             are shown. Bars: sizes of the groups, where these differ. {}",
             grouping.note
         ),
         panels: vec![Panel {
