@@ -18,6 +18,8 @@ pub struct Recipe {
     pub name: String,
     /// The settings that it changes.
     pub settings: toml::Table,
+    /// No dataset was named and none has this size, so that Adressa's was taken.
+    pub guessed: bool,
 }
 
 /// Finds `[DATASET/]NAME`. Without a dataset: the one whose numbers of users and items the data has, else Adressa.
@@ -26,17 +28,18 @@ pub struct Recipe {
 /// [`Error::Unknown`] naming the nearest dataset or recipe.
 pub fn find(name: &str, users: u32, items: u32) -> Result<Recipe> {
     let parsed = parsed()?;
-    let (dataset, recipe) = match name.split_once('/') {
+    let (dataset, recipe, guessed) = match name.split_once('/') {
         Some((dataset, recipe)) => (
             parsed
                 .iter()
                 .find(|(known, _)| *known == dataset)
                 .ok_or_else(|| Error::unknown("dataset", dataset, parsed.iter().map(|(known, _)| known)))?,
             recipe,
+            false,
         ),
         None => {
             let fitting = parsed.iter().find(|(_, table)| fits(table, users, items));
-            (fitting.unwrap_or(&parsed[0]), name)
+            (fitting.unwrap_or(&parsed[0]), name, fitting.is_none())
         }
     };
     let recipes = dataset.1.get("recipes").and_then(toml::Value::as_table);
@@ -45,7 +48,7 @@ pub fn find(name: &str, users: u32, items: u32) -> Result<Recipe> {
         .and_then(|recipes| recipes.get(recipe))
         .and_then(toml::Value::as_table)
         .ok_or_else(|| Error::unknown("recipe", recipe, known()))?;
-    Ok(Recipe { name: format!("{}/{recipe}", dataset.0), settings: settings.clone() })
+    Ok(Recipe { name: format!("{}/{recipe}", dataset.0), settings: settings.clone(), guessed })
 }
 
 /// The dataset whose numbers of users and items these are: its name in recipes, and its own.
@@ -89,6 +92,7 @@ mod tests {
     #[test]
     fn the_dataset_is_found_by_its_size() {
         assert_eq!(find("mf", 29_858, 40_981).unwrap().name, "gowalla/mf");
+        assert!(!find("mf", 29_858, 40_981).unwrap().guessed && find("mf", 1, 1).unwrap().guessed);
         assert_eq!(find("mf", 1, 1).unwrap().name, "adressa/mf");
         assert!(find("macr", 1, 1).unwrap_err().to_string().contains("macr_mf"));
     }

@@ -328,12 +328,7 @@ fn resolve(args: &Args, data: &Interactions, output: &Output) -> Result<Config> 
     let mut config = Config::default();
     if let Some(name) = &args.recipe {
         let recipe = recipes::find(name, data.users(), data.items())?;
-        let of_size = recipes::of_size(data.users(), data.items())?.is_some();
-        let why = if of_size || name.contains('/') {
-            ""
-        } else {
-            ": the data has the size of none of the paper's datasets"
-        };
+        let why = if recipe.guessed { ": the data has the size of none of the paper's datasets" } else { "" };
         output.remark(format_args!("recipe {}{why}", recipe.name));
         config = config.with(recipe.settings)?;
     }

@@ -10,7 +10,7 @@ use std::{borrow::Borrow, ptr};
 
 use self::{
     items::{Items, Rows, depth},
-    lane::{Goal, Lane, Merging, Plan},
+    lane::{Goal, Lane, Plan},
 };
 use super::{
     Buffer, Device, Kernel, Params, Purpose, Shape,
@@ -94,13 +94,7 @@ impl Seen {
             ));
         }
         let upload = |csr: &Csr<'_>| -> Result<(Buffer<u64>, Buffer<u32>)> {
-            let end = csr.offsets.last().copied().unwrap_or(0);
-            if !csr.offsets.is_sorted() || end > csr.indices.len() as u64 {
-                return Err(Error::data(
-                    format!("{} offsets do not fit {} seen items", csr.offsets.len(), csr.indices.len()),
-                    "give offsets that ascend to the number of items",
-                ));
-            }
+            check::offsets("seen", *csr)?;
             Ok((device.upload(LISTS, csr.offsets)?, device.upload(LISTS, csr.indices)?))
         };
         Ok(Seen { sets: sets.iter().map(upload).collect::<Result<_>>()? })
@@ -160,7 +154,6 @@ pub struct Ranker<'a> {
     items: Items,
     variants: usize,
     k: usize,
-    merging: Merging,
 }
 
 #[derive(Debug)]
@@ -276,8 +269,7 @@ impl<'a> Ranker<'a> {
         rankings: &[Ranking],
         k: usize,
     ) -> Self {
-        let merging = Merging::new(k, rankings.len());
-        Ranker { device: device.clone(), kernels, users, items, variants: rankings.len(), k, merging }
+        Ranker { device: device.clone(), kernels, users, items, variants: rankings.len(), k }
     }
 
     /// Ranks for the users in `rows`.

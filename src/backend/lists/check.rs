@@ -8,6 +8,18 @@ use crate::{
     model::Ranking,
 };
 
+/// Refuses rows of `what` items whose offsets lead beyond them.
+pub(in crate::backend) fn offsets(what: &str, csr: Csr<'_>) -> Result<()> {
+    let end = csr.offsets.last().copied().unwrap_or(0);
+    if csr.offsets.is_sorted() && end <= csr.indices.len() as u64 {
+        return Ok(());
+    }
+    Err(Error::data(
+        format!("{} offsets do not fit {} {what} items", csr.offsets.len(), csr.indices.len()),
+        "give offsets that ascend to the number of items",
+    ))
+}
+
 /// Refuses lists of `k` of so many items, or rankings, that make no sense.
 pub(in crate::backend) fn request(items: usize, rankings: &[Ranking], k: usize) -> Result<()> {
     if k == 0 || k > items {

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 #[cfg(feature = "cuda")]
 use crate::backend::cuda::metrics::OnDevice;
 use crate::{
+    backend::lists::check,
     data::Csr,
     device::Resolved,
     error::{Error, Result},
@@ -35,17 +36,7 @@ impl<'a> Audience<'a> {
                 "use the data that the model was trained on",
             ));
         }
-        let end = relevant.offsets.last().copied().unwrap_or(0);
-        if !relevant.offsets.is_sorted() || end > relevant.indices.len() as u64 {
-            return Err(Error::data(
-                format!(
-                    "{} offsets do not fit {} relevant items",
-                    relevant.offsets.len(),
-                    relevant.indices.len()
-                ),
-                "give offsets that ascend to the number of items",
-            ));
-        }
+        check::offsets("relevant", relevant)?;
         #[cfg(feature = "cuda")]
         let on_device = match device {
             Resolved::Cpu => None,

@@ -42,8 +42,7 @@ impl Text {
             }
             bytes if bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) => {
                 // Its other constructors panic where memory is short.
-                let out_of_memory = || Error::io("unpack", path)(io::ErrorKind::OutOfMemory.into());
-                let mut context = DCtx::try_create().ok_or_else(out_of_memory)?;
+                let mut context = DCtx::try_create().ok_or_else(|| out_of_memory(path))?;
                 Bytes::Owned(unpack(path, zstd::Decoder::with_context(&*bytes, &mut context))?)
             }
             bytes => bytes,
@@ -141,18 +140,20 @@ fn raw(path: &Path) -> Result<Bytes> {
     Ok(Bytes::Owned(bytes))
 }
 
+fn out_of_memory(path: &Path) -> Error {
+    Error::io("unpack", path)(io::ErrorKind::OutOfMemory.into())
+}
+
 fn unpack(path: &Path, mut decoder: impl Read) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let out_of_memory = |error: &io::Error| {
+    let is_short = |error: &io::Error| {
         // What zstd asks for itself fails without a kind of error.
         error.kind() == io::ErrorKind::OutOfMemory
             || error.to_string() == zstd_safe::get_error_name(ZSTD_OUT_OF_MEMORY)
     };
     match decoder.read_to_end(&mut bytes) {
         Ok(_) => Ok(bytes),
-        Err(error) if out_of_memory(&error) => {
-            Err(Error::io("unpack", path)(io::ErrorKind::OutOfMemory.into()))
-        }
+        Err(error) if is_short(&error) => Err(out_of_memory(path)),
         Err(error) => Err(Error::File {
             path: path.into(),
             problem: format!("the compressed data is damaged or truncated: {error}"),

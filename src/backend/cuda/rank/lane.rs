@@ -34,7 +34,7 @@ pub(super) fn pass(variants: usize) -> usize {
 
 /// How pending items are merged into lists.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Merging {
+struct Merging {
     /// Length of lists, L.
     length: usize,
     /// Pending items that are merged.
@@ -44,7 +44,7 @@ pub(super) struct Merging {
 
 impl Merging {
     /// For lists of length `k` under `variants` rankings.
-    pub(super) fn new(k: usize, variants: usize) -> Self {
+    fn new(k: usize, variants: usize) -> Self {
         let length = k.next_power_of_two().max(32);
         Merging {
             length,
@@ -54,17 +54,17 @@ impl Merging {
         }
     }
 
-    pub(super) fn capacity(self) -> usize {
+    fn capacity(self) -> usize {
         self.full + TILE
     }
 
     /// Bytes for a list and a batch, which may run over by a row of 32.
-    pub(super) fn room(length: usize) -> usize {
+    fn room(length: usize) -> usize {
         (2 * length + 32) * size_of::<Candidate>()
     }
 
     /// Dynamic shared memory of the lists that are merged.
-    pub(super) fn scratch(self) -> usize {
+    fn scratch(self) -> usize {
         self.warps * Self::room(self.length)
     }
 }
@@ -79,6 +79,7 @@ pub(super) struct Plan {
     item_tiles: usize,
     variants: usize,
     k: usize,
+    merging: Merging,
 }
 
 impl Plan {
@@ -95,7 +96,7 @@ impl Plan {
         let blocks = RANK_RESIDENT as usize * multiprocessors as usize;
         let units = blocks.min(LANE_BYTES / making).max(1);
         let tiles = users.div_ceil(TILE).min(units).min(LANE_BYTES / made).max(1);
-        Plan { tiles, units, item_tiles, variants, k }
+        Plan { tiles, units, item_tiles, variants, k, merging }
     }
 
     /// Users of a chunk.
@@ -105,7 +106,7 @@ impl Plan {
 
     /// Elements of a lane's `pending`, `lists` and `out`.
     fn lengths(&self) -> [usize; 3] {
-        let (merging, users) = (Merging::new(self.k, self.variants), self.units * TILE);
+        let (merging, users) = (self.merging, self.units * TILE);
         let lists = users * pass(self.variants) * merging.length;
         [users * merging.capacity(), lists, self.chunk() * self.variants * self.k]
     }
@@ -177,7 +178,7 @@ impl Lane {
         seen: &Seen,
         goal: &mut Goal<'_>,
     ) -> Result<()> {
-        let (items, merging) = (&ranker.items, ranker.merging);
+        let (items, merging) = (&ranker.items, plan.merging);
         let (count, tiles) = (chunk.len(), chunk.len().div_ceil(TILE));
         let parts = plan.parts(tiles);
         assert!(chunk.end <= rows.len() && tiles <= plan.tiles && tiles * parts <= plan.units);
