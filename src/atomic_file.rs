@@ -42,7 +42,6 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io:
         fill(&mut writer)?;
         writer.flush()?;
         drop(writer);
-        set_default_mode(&file)?;
         file.sync_all()?;
         fs::rename(&temporary, &target)?;
         temporary.disable_cleanup(true);
@@ -57,8 +56,11 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io:
 /// A temporary file in `folder`, locked for as long as it is open.
 fn create(folder: &Path) -> io::Result<(File, TempPath)> {
     loop {
-        let builder = tempfile::Builder::new().prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder)?;
-        let (file, path) = builder.into_parts();
+        let mut builder = tempfile::Builder::new();
+        // Not private, as temporary files are by themselves: with the mode that any other new file gets.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let (file, path) = builder.prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder)?.into_parts();
         // Where there are no locks, nothing is swept. Before it was locked it may have been.
         if file.lock().is_err() || is_at(&file, &path) {
             return Ok((file, path));
@@ -71,7 +73,9 @@ fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let left = is_temporary(&entry.file_name()) && entry.file_type().is_ok_and(|kind| kind.is_file());
-        if left && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+        // Some file systems lock only what is open for writing.
+        let held = File::options().write(true).open(entry.path());
+        if left && held.is_ok_and(|file| file.try_lock().is_ok()) {
             // If it cannot be removed, it stays.
             let _ = fs::remove_file(entry.path());
         }
@@ -98,18 +102,6 @@ pub(crate) fn is_at(file: &File, path: &Path) -> bool {
 #[cfg(not(unix))]
 pub(crate) fn is_at(_: &File, path: &Path) -> bool {
     path.exists()
-}
-
-/// Temporary files are private (0600); a finished file has the mode that any other new file gets.
-#[cfg(unix)]
-fn set_default_mode(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn set_default_mode(_: &File) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(all(test, unix))]

@@ -5,6 +5,8 @@
 //! locks end with the process, and the next command removes what is left over.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The system's allocator. Where it has no more, the process ends with a message and exit code 1.
 pub struct Allocator;
@@ -109,6 +111,14 @@ pub fn watch_mapped_files() {}
 
 #[cfg(target_os = "linux")]
 extern "C" fn mapped_file_failed(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    static SPEAKS: AtomicBool = AtomicBool::new(false);
+    if SPEAKS.swap(true, Ordering::SeqCst) {
+        // Several threads may read the same file: the first one says it, and ends the process.
+        loop {
+            // SAFETY: allowed in a handler.
+            unsafe { libc::pause() };
+        }
+    }
     // SAFETY: the system gives a handler of this kind what happened.
     let address = unsafe { (*info).si_addr() } as usize;
     let mut line = [0; 4400];
@@ -126,6 +136,7 @@ extern "C" fn mapped_file_failed(signal: libc::c_int, info: *mut libc::siginfo_t
         }
     }
     // No file: what the system does by itself is right. The read is tried again, and ends the process.
+    SPEAKS.store(false, Ordering::SeqCst);
     // SAFETY: allowed in a handler.
     unsafe { libc::signal(signal, libc::SIG_DFL) };
 }

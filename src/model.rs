@@ -220,12 +220,21 @@ impl Model {
         )
     }
 
+    /// Bytes of memory that its tables take.
+    pub(crate) fn memory(&self) -> u64 {
+        let Kept { item_bias, second_user_embedding, second_item_embedding } = &self.kept;
+        let kept = [item_bias, second_user_embedding, second_item_embedding].into_iter().flatten();
+        let tables = [&self.user_embedding, &self.item_embedding].into_iter().chain(kept);
+        let numbers: usize = tables.chain(self.ego.iter().flatten()).map(Vec::len).sum();
+        4 * (numbers + self.item_popularity.len()) as u64
+    }
+
     /// Writes the model to a safetensors file, atomically; equal models give equal bytes.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be written; [`Error::Data`] if the tables do not fit together.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
-        model_file::save(self, path.as_ref())
+        model_file::contents(self)?.write(path.as_ref())
     }
 
     /// Reads a model from a safetensors file, or from `model.safetensors` in a run folder.

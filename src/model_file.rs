@@ -1,6 +1,6 @@
 //! `model.safetensors`: what stands in it, how it is written and checked; see `docs/formats.md`.
 
-use std::{borrow::Cow, collections::HashMap, fs, io::Write, path::Path};
+use std::{borrow::Cow, collections::HashMap, fs, path::Path};
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -8,12 +8,11 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::{
-    atomic_file::write_atomic,
     error::{Error, Result},
     model::{Branch, Carved, Kept, Metadata, Model, Ranking},
     objective::BranchInput,
     storage::{Element, Storage},
-    tensor_file::{Entry, header, words},
+    tensor_file::{Contents, Entry, words},
 };
 
 /// How every file begins after its first eight bytes, and how many digits of checksum follow.
@@ -21,20 +20,13 @@ const BEFORE_CHECKSUM: &[u8] = br#"{"__metadata__":{"checksum":""#;
 const CHECKSUM_AT: usize = 8 + BEFORE_CHECKSUM.len();
 const NO_CHECKSUM: &str = "00000000000000000000000000000000";
 
-/// Writes `model`.
-pub(crate) fn save(model: &Model, path: &Path) -> Result<()> {
+/// The file of `model`.
+pub(crate) fn contents(model: &Model) -> Result<Contents<'_>> {
     model.tables()?;
-    let entries = entries(model);
-    let mut header = header(metadata_to_map(&model.metadata), &entries);
-    let mut hash = Xxh3Default::new();
-    hash.update(&header);
-    entries.iter().for_each(|entry| hash.update(&entry.bytes));
-    let digits = &mut header[CHECKSUM_AT..][..NO_CHECKSUM.len()];
-    digits.copy_from_slice(format!("{:032x}", hash.digest128()).as_bytes());
-    write_atomic(path, |file| {
-        file.write_all(&header)?;
-        entries.iter().try_for_each(|entry| file.write_all(&entry.bytes))
-    })
+    let mut contents = Contents::new(metadata_to_map(&model.metadata), entries(model));
+    let checksum = format!("{:032x}", contents.checksum());
+    contents.header_mut()[CHECKSUM_AT..][..NO_CHECKSUM.len()].copy_from_slice(checksum.as_bytes());
+    Ok(contents)
 }
 
 fn entries(model: &Model) -> Vec<Entry<'_>> {

@@ -1,12 +1,17 @@
 //! Safetensors files whose bytes follow from their content alone.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, io::Write, path::Path};
 
 use half::{bf16, f16};
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde_json::{Map, Value, json};
+use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::storage::{Element, Storage};
+use crate::{
+    atomic_file::write_atomic,
+    error::Result,
+    storage::{Element, Storage},
+};
 
 /// A tensor to be written.
 pub(crate) struct Entry<'a> {
@@ -39,9 +44,44 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// A whole file before it is written.
+pub(crate) struct Contents<'a> {
+    header: Vec<u8>,
+    entries: Vec<Entry<'a>>,
+}
+
+impl<'a> Contents<'a> {
+    pub fn new(metadata: Map<String, Value>, entries: Vec<Entry<'a>>) -> Self {
+        Contents { header: header(metadata, &entries), entries }
+    }
+
+    pub fn header_mut(&mut self) -> &mut [u8] {
+        &mut self.header
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        [self.header.as_slice()].into_iter().chain(self.entries.iter().map(|entry| &*entry.bytes))
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.parts().map(|part| part.len() as u64).sum()
+    }
+
+    /// XXH3-128 of all bytes.
+    pub fn checksum(&self) -> u128 {
+        let mut hash = Xxh3Default::new();
+        self.parts().for_each(|part| hash.update(part));
+        hash.digest128()
+    }
+
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_atomic(path, |file| self.parts().try_for_each(|part| file.write_all(part)))
+    }
+}
+
 /// What stands before the tensors' bytes: the header's length, and the header with `metadata`. It is composed here,
 /// because the crate would write the metadata in the order of a hash map, which differs from process to process.
-pub(crate) fn header(metadata: Map<String, Value>, entries: &[Entry<'_>]) -> Vec<u8> {
+fn header(metadata: Map<String, Value>, entries: &[Entry<'_>]) -> Vec<u8> {
     let mut header = Map::new();
     header.insert("__metadata__".into(), Value::Object(metadata));
     let mut offset = 0;

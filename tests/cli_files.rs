@@ -288,6 +288,28 @@ fn results_that_cannot_be_printed() {
         assert_eq!(child.wait().unwrap().code(), Some(0), "{arguments:?}");
     }
     place.unchanged(&before, &["printing"]);
+    // A run that nobody waits for is let go of.
+    let train = [&["train", "data.macr", "--out", "unread", "-q"], QUICK].concat();
+    let mut child = place.command(&train).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(place.path("unread/config.toml").exists() && !place.path("unread/.macr-lock").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn files_have_the_mode_that_is_asked_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::with_run();
+    for (umask, mode) in [("077", 0o600), ("022", 0o644)] {
+        let plain = place.command(&["synth", "-o", "new.macr", "--force", "--users", "50", "--items", "20"]);
+        let script = format!("umask {umask}; exec \"$0\" \"$@\" --interactions 300 --seed {umask}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(plain.get_program()).args(plain.get_args());
+        assert!(command.current_dir(place.path("")).status().unwrap().success());
+        let found = fs::metadata(place.path("new.macr")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{found:o} with a umask of {umask}");
+    }
 }
 
 #[cfg(unix)]

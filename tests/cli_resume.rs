@@ -156,6 +156,34 @@ fn a_signal_puts_a_run_down() {
 }
 
 #[test]
+fn a_second_signal_ends_it_at_once_and_leaves_a_whole_run() {
+    let place = world();
+    place.works(&["train", "data.macr", "--out", "run"], QUICK);
+    let again =
+        ["train", "data.macr", "--out", "run", "--force", "--objective", "macr", "--checkpoint-every", "1"];
+    let again = [&again[..], LONG].concat();
+    let mut pause = random(11);
+    for _ in 0..20 {
+        let child = start(&place, &again);
+        wait_for(&place, "run/.macr-lock");
+        thread::sleep(Duration::from_millis(pause(60)));
+        // Once or twice: which one the command sees when is left to chance.
+        for _ in 0..2 {
+            let _ =
+                Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status();
+        }
+        assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+        if place.path("run/model.safetensors").exists() || place.path("run/.macr-ready").exists() {
+            let outcome = place.run(&["evaluate", "run", "--data", "data.macr"]);
+            assert!(outcome.code == Some(0) || outcome.err.contains("--resume run"), "{}", outcome.err);
+        } else {
+            // The new run has no model yet.
+            place.works(&["train", "--resume", "run", "-q"], &[]);
+        }
+    }
+}
+
+#[test]
 fn a_run_without_a_model_says_so_and_can_be_continued() {
     let place = world();
     let long =
@@ -225,6 +253,11 @@ fn what_would_change_the_past_is_refused() {
     let config = String::from_utf8(place.read("run/config.toml")).unwrap();
     place.write("run/config.toml", config.replace("dim = 8", "dim = 9"));
     refused(&[], &["dim = 9", "trained with 8"]);
+    // Nor does its absence let a new run take the place of this one's checkpoints.
+    fs::remove_file(place.path("run/config.toml")).unwrap();
+    fs::rename(place.path("run/model.safetensors"), place.path("model")).unwrap();
+    place.fails(&[&["train", "data.macr", "--out", "run"], QUICK].concat(), 3, &["a run is there already"]);
+    fs::rename(place.path("model"), place.path("run/model.safetensors")).unwrap();
     place.write("run/config.toml", config);
     // What was given before may be given again.
     place.works(&["train", "--resume", "run", "--dim", "8", "--learning-rate", "0.001", "-q"], &[]);

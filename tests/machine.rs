@@ -434,8 +434,11 @@ fn the_limit_of_a_group_around_its_own() {
 
     // What the estimate says is enough.
     let group = Group::new("enough", peak + (4 << 20)).unwrap();
-    let output = group.run(&place, &train);
-    assert!(output.status.success(), "{:?}: {}", output.status, message(&output));
+    let go_on = ["train", "--resume", "run", "--epochs", "2", "-q"];
+    for command in [&train[..], &go_on] {
+        let output = group.run(&place, command);
+        assert!(output.status.success(), "{command:?}: {:?}: {}", output.status, message(&output));
+    }
 }
 
 #[test]

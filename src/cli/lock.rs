@@ -59,7 +59,8 @@ impl Lock {
     /// # Errors
     /// As [`Lock::take`].
     pub fn check(folder: &Path) -> Result<()> {
-        match File::open(Lock::path_in(folder)) {
+        // Some file systems lock only what is open for writing.
+        match File::options().read(true).write(true).open(Lock::path_in(folder)) {
             Ok(mut file) if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) => {
                 Err(held(folder, &mut file))
             }

@@ -88,16 +88,18 @@ impl Plan {
     }
 
     /// Refuses a training on the CPU that cannot fit into memory. The mapped file is there already, and its pages can
-    /// be taken back.
+    /// be taken back; so is a checkpoint to go on from, of so many bytes, and a training has one in memory only while it
+    /// is written.
     ///
     /// # Errors
     /// [`crate::Error::Memory`].
-    pub fn admit(&self) -> Result<()> {
+    pub fn admit(&self, checkpoint: u64) -> Result<()> {
         if !matches!(self.placement.device, Resolved::Cpu) {
             return Ok(());
         }
         let remedy = "lower --dim, --batch-size or --threads";
-        system::Memory::now().admit("the training", self.memory.peak.saturating_sub(self.memory.data), remedy)
+        let asked = self.memory.peak.saturating_sub(self.memory.data).saturating_sub(checkpoint);
+        system::Memory::now().admit("the training", asked, remedy)
     }
 
     /// Which device and why, what will be trained, and a warning where memory is short.

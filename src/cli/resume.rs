@@ -122,7 +122,8 @@ impl Clock {
 
     /// True if a checkpoint is due at `progress`, where the last one took `writing` to be written.
     pub fn is_due(&mut self, progress: &Progress, writing: Duration) -> bool {
-        let every = self.every > 0 && progress.steps == 0 && progress.epochs >= self.at.0 + self.every;
+        let every =
+            self.every > 0 && progress.steps == 0 && progress.epochs >= self.at.0.saturating_add(self.every);
         let elapsed = self.last.elapsed();
         let due = every || self.pause.is_some_and(|pause| elapsed >= pause);
         self.found = Instant::now();

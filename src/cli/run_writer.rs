@@ -70,7 +70,8 @@ impl RunWriter {
             return refused("this is a file", "name a folder for the run with --out");
         }
         Lock::check(folder)?;
-        if !force && [CONFIG_FILE, MODEL_FILE, READY].iter().any(|file| folder.join(file).exists()) {
+        let parts = [CONFIG_FILE, MODEL_FILE, CHECKPOINTS, READY];
+        if !force && parts.iter().any(|part| folder.join(part).exists()) {
             return refused(
                 "a run is there already",
                 "choose another folder with --out, continue the run with --resume, or pass --force to replace it",
@@ -89,6 +90,11 @@ impl RunWriter {
         created.reverse();
         let begin = || -> Result<(Lock, TempDir, File)> {
             fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+            for made in &created {
+                sync(
+                    made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+                )?;
+            }
             let lock = Lock::take(folder)?;
             settle(folder)?;
             sweep(folder)?;
@@ -185,17 +191,6 @@ impl RunWriter {
             writing: Arc::default(),
             lock: Some(lock),
         })
-    }
-
-    /// Removes what is there before the first model or checkpoint, for whoever ends the process without dropping this.
-    pub fn cleaner(&self) -> impl Fn() + Send + 'static {
-        let stage = self.stage.as_ref().map(|stage| stage.path().to_owned());
-        let (created, lock) = (self.created.clone(), Lock::path_in(&self.folder));
-        move || {
-            let _ = stage.as_ref().map(fs::remove_dir_all);
-            let _ = fs::remove_file(&lock);
-            remove_empty(&created);
-        }
     }
 
     /// Bytes of whole lines in the metrics.
@@ -303,8 +298,10 @@ impl RunWriter {
             File::create(&model).map_err(Error::io("write", model))?;
         }
         let ready = self.folder.join(READY);
+        sync(stage.path())?;
         fs::rename(stage.path(), &ready).map_err(Error::io("write", &ready))?;
         let _ = stage.keep();
+        sync(&self.folder)?;
         self.created.clear();
         settle(&self.folder)
     }
@@ -372,7 +369,17 @@ fn settle(folder: &Path) -> Result<()> {
             Err(_) => {}
         }
     }
-    fs::remove_dir(&ready).map_err(Error::io("remove", ready))
+    fs::remove_dir(&ready).map_err(Error::io("remove", ready))?;
+    sync(folder)
+}
+
+/// Has what was made, renamed or removed in `folder` survive a power cut.
+fn sync(folder: &Path) -> Result<()> {
+    #[cfg(unix)]
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("write", folder))?;
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
 }
 
 /// Removes what a process that was killed has left unfinished. The folder is held, so nobody is at it.

@@ -396,7 +396,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     if args.dry_run {
         return plan.print(args.json, output);
     }
-    plan.admit()?;
+    plan.admit(resumed.as_ref().map_or(0, |resumed| resumed.checkpoint.memory()))?;
     plan.remark(output);
     if resumed.is_none() {
         effects::remark(&config, &args.settings.changes()?, &data, output);
@@ -428,6 +428,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     match result {
         Ok((_, summary)) => {
             run.writer.finish()?;
+            // Lets go of the folder: nobody may read the result to its end.
+            drop(run);
             report(&summary, &config, &folder, args.json, output);
             Ok(())
         }
@@ -498,12 +500,12 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn new(writer: RunWriter, notes: Notes, clock: Clock, config: &Config, output: &'a Output) -> Self {
         let interrupted = Arc::new(AtomicBool::new(false));
-        let (flag, clean) = (Arc::clone(&interrupted), writer.cleaner());
-        // The first signal has the training put down at its next step, the second ends the process. A handler can be
-        // set only once in a process; where a caller has its own, that one stays.
+        let flag = Arc::clone(&interrupted);
+        // The first signal has the training put down at its next step, the second ends the process, whatever it is
+        // writing: what is half written then is removed by the next command. A handler can be set only once in a
+        // process; where a caller has its own, that one stays.
         let _ = ctrlc::set_handler(move || {
             if flag.swap(true, Ordering::SeqCst) {
-                clean();
                 process::exit(130);
             }
         });

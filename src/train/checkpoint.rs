@@ -25,7 +25,8 @@ use crate::{
     config::Config,
     error::{Error, Result},
     model::{Carved, Model},
-    tensor_file::{Entry, header, in_order, words},
+    model_file,
+    tensor_file::{Contents, Entry, in_order, words},
 };
 
 /// Name of the folder of checkpoints in a run folder.
@@ -83,10 +84,15 @@ impl Listed {
         Listed { name, bytes: bytes.len() as u64, checksum: checksum(bytes) }
     }
 
-    /// The file at `path`, which may be larger than memory is free.
-    fn written(name: String, path: &Path) -> Result<Self> {
+    fn of(name: String, contents: &Contents<'_>) -> Self {
+        Listed { name, bytes: contents.bytes(), checksum: digits(contents.checksum()) }
+    }
+
+    /// True if it is the file in `folder`, which may be larger than memory is free.
+    fn is_in(&self, folder: &Path) -> bool {
         let read = || -> io::Result<(u64, Xxh3Default)> {
-            let (mut file, mut hash, mut bytes) = (File::open(path)?, Xxh3Default::new(), 0);
+            let (mut file, mut hash, mut bytes) =
+                (File::open(folder.join(&self.name))?, Xxh3Default::new(), 0);
             let mut buffer = vec![0; 1 << 20];
             loop {
                 let n = file.read(&mut buffer)?;
@@ -97,8 +103,7 @@ impl Listed {
                 bytes += n as u64;
             }
         };
-        let (bytes, hash) = read().map_err(Error::io("read", path))?;
-        Ok(Listed { name, bytes, checksum: digits(hash.digest128()) })
+        read().is_ok_and(|(bytes, hash)| bytes == self.bytes && digits(hash.digest128()) == self.checksum)
     }
 
     fn read(&self, folder: &Path) -> Result<Vec<u8>> {
@@ -144,18 +149,19 @@ impl Checkpoint {
     /// [`Error::Io`] if it cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
         let step = self.state.step;
-        let name = format!("step-{step:012}.safetensors");
-        let state = save_state(&self.state, &folder.join(&name))?;
-        let state = Listed { name, ..state };
+        let contents = state_file(&self.state);
+        let state = Listed::of(format!("step-{step:012}.safetensors"), &contents);
+        contents.write(&folder.join(&state.name))?;
         let best = match (&self.best, &self.progress.best) {
             (Some(model), Some(evaluated)) => {
-                // Several checkpoints have the same best model.
-                let name = format!("best-{:06}.safetensors", evaluated.epoch);
-                let path = folder.join(&name);
-                if !path.exists() {
-                    model.save(&path)?;
+                let contents = model_file::contents(model)?;
+                let best = Listed::of(format!("best-{:06}.safetensors", evaluated.epoch), &contents);
+                // Several checkpoints have the same best model. What a killed training left is another if it went on
+                // from here on another device.
+                if !best.is_in(folder) {
+                    contents.write(&folder.join(&best.name))?;
                 }
-                Some(Listed::written(name, &path)?)
+                Some(best)
             }
             _ => None,
         };
@@ -199,6 +205,12 @@ impl Checkpoint {
         Ok(Some(Checkpoint { progress, config, data, carved, device, notes, best, state }))
     }
 
+    /// Bytes of memory that it takes.
+    pub fn memory(&self) -> u64 {
+        let state: usize = self.state.tensors.iter().map(|tensor| tensor.values.raw().1.len()).sum();
+        state as u64 + self.best.as_ref().map_or(0, |best| best.memory())
+    }
+
     /// Refuses `config` where it would have changed what is already done: all but `epochs` and `patience` has to be as
     /// it was, and these must not be less than what was done.
     ///
@@ -211,7 +223,7 @@ impl Checkpoint {
         };
         let (old, new) = (table(&self.config)?, table(config)?);
         let Progress { epochs, steps, stopping, .. } = &self.progress;
-        let begun = epochs + u64::from(*steps > 0);
+        let begun = epochs.saturating_add(u64::from(*steps > 0));
         for (key, was) in &old {
             let Some(asked) = new.get(key).filter(|asked| *asked != was) else { continue };
             let problem = match key.as_str() {
@@ -241,28 +253,31 @@ fn shown(value: &toml::Value) -> String {
     }
 }
 
-/// Removes all checkpoints but the last `keep`, and the one that was taken at the best epoch.
+/// Removes all checkpoints but the last `keep`, and the one that was taken at the best epoch. Damaged ones that are to
+/// go are no better than none; where one of the last cannot be read, all stays.
 ///
 /// # Errors
-/// [`Error::Io`] if files cannot be read or removed.
+/// [`Error::Io`] if files cannot be removed.
 pub fn prune(folder: &Path, keep: usize) -> Result<()> {
     let paths = manifests(folder)?;
     let old = paths.len().saturating_sub(keep);
-    let best = match paths.last() {
-        Some(last) if keep > 0 => manifest(last)?.progress.best.map(|best| best.epoch),
-        _ => None,
+    let Ok(kept) = paths[old..].iter().map(|path| manifest(path)).collect::<Result<Vec<_>>>() else {
+        return Ok(());
     };
-    let mut named = Vec::new();
-    for (k, path) in paths.iter().enumerate() {
-        let Manifest { progress, state, best: model, .. } = manifest(path)?;
-        let at_best = progress.steps == 0 && Some(progress.epochs) == best;
-        if k < old && !at_best {
-            fs::remove_file(path).map_err(Error::io("remove", path))?;
-        } else {
-            named.extend([state.name].into_iter().chain(model.map(|model| model.name)));
+    let best = kept.last().and_then(|last| last.progress.best.as_ref()).map(|best| best.epoch);
+    let names =
+        |Manifest { state, best, .. }: Manifest| [state.name].into_iter().chain(best.map(|model| model.name));
+    let mut named: Vec<String> = kept.into_iter().flat_map(names).collect();
+    for path in &paths[..old] {
+        match manifest(path) {
+            Ok(manifest) if manifest.progress.steps == 0 && Some(manifest.progress.epochs) == best => {
+                named.extend(names(manifest));
+            }
+            Ok(_) | Err(Error::File { .. }) => fs::remove_file(path).map_err(Error::io("remove", path))?,
+            Err(_) => return Ok(()),
         }
     }
-    for path in files(folder, ".safetensors")? {
+    for path in files(folder, &["step-", "best-"], ".safetensors")? {
         if !named.iter().any(|name| path.ends_with(name)) {
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         }
@@ -272,11 +287,11 @@ pub fn prune(folder: &Path, keep: usize) -> Result<()> {
 
 /// Manifests in the order of their steps.
 fn manifests(folder: &Path) -> Result<Vec<PathBuf>> {
-    files(folder, ".json")
+    files(folder, &["step-"], ".json")
 }
 
-/// Files of a folder by the end of their name, in order, without unfinished ones.
-fn files(folder: &Path, end: &str) -> Result<Vec<PathBuf>> {
+/// Files of a folder by the beginnings and the end of their names, in order.
+fn files(folder: &Path, begin: &[&str], end: &str) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(Error::io("read", folder))?,
@@ -284,7 +299,8 @@ fn files(folder: &Path, end: &str) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in entries {
         let name = entry.map_err(Error::io("read", folder))?.file_name();
-        if name.to_str().is_some_and(|name| name.ends_with(end) && !name.starts_with('.')) {
+        let ours = |name: &str| name.ends_with(end) && begin.iter().any(|begin| name.starts_with(begin));
+        if name.to_str().is_some_and(ours) {
             paths.push(folder.join(name));
         }
     }
@@ -317,9 +333,8 @@ fn manifest(path: &Path) -> Result<Manifest> {
     serde_json::from_slice(body).map_err(unreadable)
 }
 
-/// Returns what a manifest says of the file, without its name.
-fn save_state(state: &State, path: &Path) -> Result<Listed> {
-    let entries: Vec<Entry<'_>> = state
+fn state_file(state: &State) -> Contents<'_> {
+    let entries = state
         .tensors
         .iter()
         .map(|Tensor { name, shape, values }| {
@@ -327,13 +342,7 @@ fn save_state(state: &State, path: &Path) -> Result<Listed> {
             Entry { name: name.clone(), dtype, shape: shape.clone(), bytes: bytes.into() }
         })
         .collect();
-    let header = header(Map::from_iter([("step".into(), state.step.to_string().into())]), &entries);
-    let mut hash = Xxh3Default::new();
-    let parts = || [header.as_slice()].into_iter().chain(entries.iter().map(|entry| &*entry.bytes));
-    parts().for_each(|bytes| hash.update(bytes));
-    write_atomic(path, |file| parts().try_for_each(|bytes| file.write_all(bytes)))?;
-    let bytes = parts().map(|bytes| bytes.len() as u64).sum();
-    Ok(Listed { name: String::new(), bytes, checksum: digits(hash.digest128()) })
+    Contents::new(Map::from_iter([("step".into(), state.step.to_string().into())]), entries)
 }
 
 fn load_state(step: u64, bytes: &[u8]) -> Result<State, String> {
@@ -346,4 +355,100 @@ fn load_state(step: u64, bytes: &[u8]) -> Result<State, String> {
         Ok(Tensor { name, shape: view.shape().to_vec(), values })
     });
     Ok(State { step, tensors: tensors.collect::<Result<_, _>>()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{model::Metadata, train::Evaluated};
+
+    /// The checkpoint after `step` epochs of a step each, of which the first was the best.
+    fn checkpoint(step: u64) -> Checkpoint {
+        let best = Model {
+            dim: 1,
+            user_embedding: vec![0.5],
+            item_embedding: vec![2.0],
+            user_branch: None,
+            item_branch: None,
+            ego: None,
+            kept: crate::model::Kept::default(),
+            item_popularity: vec![1],
+            metadata: Metadata {
+                backbone: "mf".into(),
+                objective: "bce".into(),
+                pairing: None,
+                branch_input: Default::default(),
+                ranking: Default::default(),
+                data: String::new(),
+                carved: None,
+                storage: Default::default(),
+                seed: 0,
+                version: String::new(),
+            },
+        };
+        let evaluated = Evaluated {
+            epoch: 1,
+            ranking: crate::Ranking::default(),
+            hit_rate: 1.0,
+            recall: 1.0,
+            ndcg: 1.0,
+            best: true,
+            seconds: 0.0,
+        };
+        Checkpoint {
+            progress: Progress { epochs: step, best: Some(evaluated), ..Progress::default() },
+            config: Config::default(),
+            data: String::new(),
+            carved: None,
+            device: "cpu".into(),
+            notes: Value::Null,
+            best: Some(Arc::new(best)),
+            state: State { step, tensors: Vec::new() },
+        }
+    }
+
+    fn steps(folder: &Path) -> Vec<u64> {
+        manifests(folder).unwrap().iter().filter_map(|path| Some(manifest(path).ok()?.step)).collect()
+    }
+
+    #[test]
+    fn a_best_model_that_was_damaged_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        checkpoint(1).save(folder.path()).unwrap();
+        let best = folder.path().join("best-000001.safetensors");
+        let whole = fs::read(&best).unwrap();
+        let mut changed = whole.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        fs::write(&best, changed).unwrap();
+        assert!(Checkpoint::newest(folder.path()).is_err());
+        checkpoint(2).save(folder.path()).unwrap();
+        assert!(Checkpoint::newest(folder.path()).unwrap().is_some());
+        assert_eq!(fs::read(best).unwrap(), whole);
+    }
+
+    #[test]
+    fn the_last_ones_and_the_best_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        // What is no checkpoint is left alone.
+        fs::write(folder.join("zz.json"), "{}").unwrap();
+        fs::write(folder.join("notes.safetensors"), "").unwrap();
+        (1..=5).for_each(|step| checkpoint(step).save(folder).unwrap());
+        prune(folder, 2).unwrap();
+        assert_eq!(steps(folder), [1, 4, 5]);
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 2 + 3 * 2 + 1);
+        // One that is to go and cannot be read is no reason to end a training; one that is to stay is no reason to
+        // remove what may be needed in its place.
+        let damage = |step| fs::write(folder.join(manifest_name(step)), "damaged").unwrap();
+        damage(4);
+        prune(folder, 2).unwrap();
+        assert_eq!(manifests(folder).unwrap().len(), 3);
+        prune(folder, 1).unwrap();
+        assert_eq!(steps(folder), [1, 5]);
+        damage(1);
+        prune(folder, 1).unwrap();
+        assert_eq!(steps(folder), [5]);
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 2 + 2 + 1);
+        assert_eq!(Checkpoint::newest(folder).unwrap().unwrap().state.step, 5);
+    }
 }

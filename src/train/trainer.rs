@@ -282,7 +282,7 @@ impl<'a> Trainer<'a> {
             }
             let progress = &mut self.progress;
             (progress.epochs, progress.steps) = (epoch.epoch, 0);
-            progress.samples += epoch.samples;
+            progress.samples = progress.samples.saturating_add(epoch.samples);
             progress.train_seconds += epoch.seconds;
             observer.epoch(&epoch)?;
         }

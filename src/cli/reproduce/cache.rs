@@ -10,6 +10,7 @@ use crate::{
     cli::lock::Lock,
     error::{Error, Result},
     model::MODEL_FILE,
+    train::checkpoint::CHECKPOINTS,
 };
 
 /// The part of the version within which a training gives the same result.
@@ -77,8 +78,10 @@ pub fn look(folder: &Path, identity: &str) -> Found {
     match model_checksum(folder) {
         Ok(model) if model == file.record.model => {
             // Left by a process that was killed before it let go: taken, and let go.
-            if Lock::path_in(folder).exists() {
-                drop(Lock::take(folder));
+            if Lock::path_in(folder).exists()
+                && let Ok(_lock) = Lock::take(folder)
+            {
+                let _ = fs::remove_dir_all(folder.join(CHECKPOINTS));
             }
             Found::Finished(file.record)
         }

@@ -23,7 +23,6 @@ use super::{
 };
 use crate::{
     cli::{
-        lock::Lock,
         output::Output,
         run_writer::RunWriter,
         system::{Memory, start_thread},
@@ -154,25 +153,29 @@ fn one(
         Some((data, carved)) => (data, Some(carved.clone())),
         None => (&dataset.data, None),
     };
+    let lock = folder.is_dir().then(|| RunWriter::take(folder)).transpose()?;
     // Another command may have come first.
     if let Found::Finished(record) = cache::look(folder, &training.identity) {
         return Ok(record);
     }
-    cache::reopen(folder)?;
     let placement = Placement::new(data, &training.config, device)?;
     let mut trainer = Trainer::on(&placement.device, data, training.config.clone())?.carved(carved);
     let settings = training.config.to_toml()?;
-    let mut writer = match begun(folder, &training.config) {
-        Some((lock, checkpoint)) => {
+    let mut writer = match (lock, begun(folder, &training.config)) {
+        (Some(lock), Some(checkpoint)) => {
             let logged = checkpoint.notes[LOGGED].as_u64().unwrap_or(0);
             trainer = trainer.resume(&checkpoint)?;
             RunWriter::resume(folder, lock, 0, &settings, &checkpoint, logged)?
         }
-        None => RunWriter::create(folder, 0, &settings, data)?,
+        (lock, _) => {
+            drop(lock);
+            RunWriter::create(folder, 0, &settings, data)?
+        }
     };
+    cache::reopen(folder)?;
     let mut watch = Watch { writer: &mut writer, progress, saved: Instant::now() };
     let (_, summary) = trainer.fit(&mut watch)?;
-    writer.finish()?;
+    writer.finish_saving()?;
     let ms = |seconds: f64| (seconds * 1000.0) as u64;
     let record = Record {
         identity: training.identity.clone(),
@@ -184,15 +187,17 @@ fn one(
         threads,
         device: placement.device.to_string(),
     };
-    cache::finish(folder, record)
+    let record = cache::finish(folder, record)?;
+    // Not before the run counts as finished: until then it goes on from them.
+    writer.finish()?;
+    Ok(record)
 }
 
 /// The last checkpoint of the same training in `folder`; none where there is none to go on from.
-fn begun(folder: &Path, config: &Config) -> Option<(Lock, Checkpoint)> {
-    let lock = RunWriter::take(folder).ok()?;
+fn begun(folder: &Path, config: &Config) -> Option<Checkpoint> {
     let checkpoint = Checkpoint::newest(&folder.join(CHECKPOINTS)).ok()??;
     checkpoint.admits(config).ok()?;
-    Some((lock, checkpoint))
+    Some(checkpoint)
 }
 
 /// What a training adds to the bar: each epoch its part, and at its end what it did not need.
