@@ -289,7 +289,7 @@ fn results_that_cannot_be_printed() {
     }
     place.unchanged(&before, &["printing"]);
     // A run that nobody waits for is let go of.
-    let train = [&["train", "data.macr", "--out", "unread", "-q"], QUICK].concat();
+    let train = [&["train", "data.macr", "--out", "unread"], QUICK].concat();
     let mut child = place.command(&train).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
