@@ -153,6 +153,42 @@ fn sparse_lists_become_names() {
 }
 
 #[test]
+fn rows_of_integers_are_not_taken_for_lists() {
+    let default = ImportOptions::default;
+    let rated =
+        [row("1", "10", Some(5.0), None), row("1", "11", Some(4.0), None), row("2", "11", Some(3.0), None)];
+    // A user on two lines has no list.
+    let triples = "1 10 5\n2 11 3\n1 11 4\n";
+    let (data, report) = text("r.txt", triples, &default()).unwrap();
+    assert_eq!((rows(&data, Split::Train), report.format), (rated.to_vec(), "csv"));
+    let (data, _) = text("r.txt", "0 5 3 881250949\n0 6 1 881250950\n", &default()).unwrap();
+    assert_eq!(rows(&data, Split::Train)[0], row("0", "5", Some(3.0), Some(881_250_949)));
+
+    // Where each stands on one line, only a person can tell.
+    for either in ["0 5 3 881250949\n", "1 10 5\n2 11 3\n"] {
+        let error = text("r.txt", either, &default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        let said = error.to_string();
+        assert!(said.contains("--format lightgcn") && said.contains("--format csv"), "{said}");
+        let items =
+            |given: ImportOptions| text("r.txt", either, &given).unwrap().0.by_user(Split::Train).nnz();
+        let lines = either.lines().count() as u64;
+        assert!(items(options(|o| o.format = Some("lightgcn".into()))) > lines);
+        assert_eq!(items(options(|o| o.format = Some("csv".into()))), lines);
+        assert_eq!(items(options(|o| o.rating = Some("3".into()))), lines);
+    }
+}
+
+#[test]
+fn lists_of_equal_length_are_lists() {
+    // Of one item: the same as pairs; of more than rows have columns.
+    for (content, interactions) in [("0 5\n1 6\n0 7\n", 3), ("0 1 2 3 4\n1 2 3 4 5\n", 8)] {
+        let (data, report) = text("train.txt", content, &ImportOptions::default()).unwrap();
+        assert_eq!((data.count(Split::Train), report.format), (interactions, "lightgcn"), "{content:?}");
+    }
+}
+
+#[test]
 fn folders_may_hold_splits_of_any_format() {
     for (names, header, line) in [
         (["train.csv", "valid.csv", "test.csv"], "user,item\n", "a,x\n"),

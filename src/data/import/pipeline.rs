@@ -8,6 +8,7 @@ use serde_json::json;
 use super::{
     FORMATS, Format, Grammar, Rows,
     files::{Source, find},
+    lightgcn,
     options::{ImportOptions, Observer, Progress},
     read::{Job, Outcome, read},
     report::{FileReport, ImportReport, Removed},
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Version of the importer: goes up when the same text gives other data, so that cached data is made anew.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Imports a file, a folder with split files, or several files; see [`find`] for which file becomes which split.
 ///
@@ -155,7 +156,7 @@ pub fn import_sources(
 
 fn detect(head: Head<'_>, options: &ImportOptions) -> Result<&'static dyn Format> {
     // Who names columns or a separator means a file that has them.
-    let lists = |format: &&dyn Format| format.grammar(&head, options).is_ok();
+    let fits = |format: &&dyn Format| format.grammar(&head, options).is_ok();
     let mut known = FORMATS.into_iter().filter(|format| format.recognizes(&head));
     let Some(first) = known.next() else {
         return match FORMATS.into_iter().find(|format| format.name() == "csv") {
@@ -170,7 +171,16 @@ fn detect(head: Head<'_>, options: &ImportOptions) -> Result<&'static dyn Format
             }),
         };
     };
-    Ok(if lists(&first) { first } else { known.find(lists).unwrap_or(first) })
+    let format = if fits(&first) { first } else { known.find(fits).unwrap_or(first) };
+    if format.name() == lightgcn::Lists.name() && lightgcn::may_be_rows(&head) {
+        return Err(Error::File {
+            path: head.path().into(),
+            problem: "its lines may be lists `user item item ...`, or rows of user, item, rating and time"
+                .into(),
+            remedy: "import it with --format lightgcn for lists, or --format csv for rows".into(),
+        });
+    }
+    Ok(format)
 }
 
 fn apply_filters(
