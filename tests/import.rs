@@ -279,6 +279,19 @@ fn place(error: Error) -> (u64, u64, String, String) {
 }
 
 #[test]
+fn ratings_that_count_alike_are_remarked() {
+    let content = "user,item,rating\na,x,5\na,y,0.5\nb,x,4\n";
+    let remarks = |content: &str, given: &ImportOptions| text("r.csv", content, given).unwrap().1.remarks;
+    let said = remarks(content, &ImportOptions::default());
+    assert!(said.len() == 1 && said[0].contains("ratings from 0.5 to 5:"), "{said:?}");
+    assert!(said[0].contains("--min-rating"), "{said:?}");
+    assert!(remarks(content, &options(|o| o.min_rating = Some(1.0))).is_empty());
+    assert!(remarks(content, &options(|o| o.rating = Some("none".into()))).is_empty());
+    // All ones are no opinions.
+    assert!(remarks("user,item,rating\na,x,1\nb,y,1\n", &ImportOptions::default()).is_empty());
+}
+
+#[test]
 fn bad_lines_are_named_with_their_place() {
     let head = "user,item,rating,timestamp\na,x,5,100\n";
     for (line, column, expected, found) in [

@@ -148,7 +148,7 @@ pub fn import_sources(
         skipped_lines: skipped,
         bad_lines,
         removed,
-        remarks: remarks(&data),
+        remarks: remarks(&data, options),
         files,
     };
     Ok((data, report))
@@ -214,9 +214,18 @@ fn apply_filters(
     Ok((builder, removed))
 }
 
-/// What is legal in held-out data and yet surprises.
-fn remarks(data: &Interactions) -> Vec<String> {
+/// What is legal and yet surprises.
+fn remarks(data: &Interactions, options: &ImportOptions) -> Vec<String> {
     let mut remarks = Vec::new();
+    if options.min_rating.is_none()
+        && let Some((least, most)) = ratings(data)
+        && least < most
+    {
+        remarks.push(format!(
+            "ratings from {least} to {most}: each counts as an interaction; --min-rating keeps only those of at \
+             least a value"
+        ));
+    }
     let train = (data.by_user(Split::Train), data.by_item(Split::Train));
     for split in [Split::Valid, Split::Test] {
         for (what, train, held_out) in
@@ -240,6 +249,15 @@ fn remarks(data: &Interactions) -> Vec<String> {
         }
     }
     remarks
+}
+
+/// The least and the largest rating, if there are any.
+fn ratings(data: &Interactions) -> Option<(f32, f32)> {
+    Split::ALL
+        .into_par_iter()
+        .flat_map(|split| data.weights(split).unwrap_or_default())
+        .map(|&rating| (rating, rating))
+        .reduce_with(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
 fn skipped_hint(skipped: u64) -> String {
