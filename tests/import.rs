@@ -241,6 +241,20 @@ fn columns_and_separator_can_be_chosen() {
 }
 
 #[test]
+fn dates_are_times() {
+    let content =
+        "user,item,timestamp\na,x,2023-01-05\na,y,2023-01-05 12:00:00\nb,x,2023-01-05T12:00:00.5+01:00\n";
+    let seconds = [Some(1_672_876_800), Some(1_672_920_000), Some(1_672_916_400)];
+    let times = |content: &str| {
+        let (data, _) = text("d.csv", content, &ImportOptions::default()).unwrap();
+        rows(&data, Split::Train).into_iter().map(|(.., time)| time).collect::<Vec<_>>()
+    };
+    assert_eq!(times(content), seconds);
+    // Also where no name says that they are.
+    assert_eq!(times(content.split_once('\n').unwrap().1), seconds);
+}
+
+#[test]
 fn quoted_fields_hold_separators_quotes_and_line_ends() {
     let content =
         "user,item,title\n\"a,b\",\"say \"\"hi\"\"\",\"two\nlines\"\nc,\"x\",plain\r\n\"ü\",y,\"\"\n";
@@ -294,11 +308,13 @@ fn ratings_that_count_alike_are_remarked() {
 #[test]
 fn bad_lines_are_named_with_their_place() {
     let head = "user,item,rating,timestamp\na,x,5,100\n";
+    let time = "a time (seconds or 2023-01-05T12:00:00Z; --timestamp none imports without times)";
     for (line, column, expected, found) in [
         ("b,y,much,100", 5, "a rating (a number)", "`much`"),
         ("b,y,inf,100", 5, "a rating (a number)", "`inf`"),
         ("b,y,,100", 5, "a rating (a number)", "nothing"),
-        ("b,y,4,noon", 7, "a time (seconds)", "`noon`"),
+        ("b,y,4,noon", 7, time, "`noon`"),
+        ("b,y,4,05/01/2023", 7, time, "`05/01/2023`"),
         (",y,4,100", 1, "a user id", "nothing"),
         ("b,,4,100", 3, "an item id", "nothing"),
         ("b,y,4", 6, "4 fields", "3"),

@@ -44,7 +44,7 @@ pub struct Args {
     /// Column of the ratings, or `none`.
     #[arg(long, value_name = "COLUMN")]
     rating: Option<String>,
-    /// Column of the times in seconds, or `none`.
+    /// Column of the times (seconds since 1970, or dates such as 2023-01-05 12:00:00), or `none`.
     #[arg(long, value_name = "COLUMN")]
     timestamp: Option<String>,
     /// Leave out interactions rated below this.

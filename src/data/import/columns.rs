@@ -1,6 +1,6 @@
 //! Which column of a file is the user, the item, the rating and the time.
 
-use super::{ImportOptions, Rows, rows::parse_rating};
+use super::{ImportOptions, Rows, date::parse_date, rows::parse_rating};
 use crate::error::{Error, Result};
 
 /// Names by which columns are known, in lower case and without `_`, `-` and blanks.
@@ -92,10 +92,13 @@ impl Columns<'_> {
             ));
         }
 
-        // Without names, numbers after the pair are taken for what they look like.
+        // Without names, numbers and dates after the pair are taken for what they look like.
+        let number = |field: &str| {
+            let field = field.trim().as_bytes();
+            parse_rating(field).or_else(|| parse_date(field).map(|_| f32::INFINITY))
+        };
         let looks = |k: usize| {
-            let values: Option<Vec<f32>> =
-                sample.iter().map(|line| parse_rating(line.get(k)?.trim().as_bytes())).collect();
+            let values: Option<Vec<f32>> = sample.iter().map(|line| number(line.get(k)?)).collect();
             values.filter(|v| !v.is_empty()).map(|v| v.iter().all(|&x| x >= SMALLEST_TIME))
         };
         let guess = |time: bool| {

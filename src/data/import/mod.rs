@@ -5,6 +5,7 @@
 
 mod columns;
 mod csv;
+mod date;
 mod dictionary;
 mod files;
 mod lightgcn;
