@@ -362,6 +362,13 @@ fn what_is_no_text_is_refused_at_once() {
         (b"\x7fELF\x02\x01\0\0\0\0", "not a text file"),
         (b"PK\x03\x04 zip", "zip"),
         (b"\xff\xfeu\0s\0", "UTF-16"),
+        (
+            b"{\"user\": 1, \"item\": 10}\n{\"user\": 2, \"item\": 10}\n",
+            "JSON, which is not read; export it to CSV",
+        ),
+        (b"[\n  {\"user\": \"a\", \"item\": \"x\"}\n]\n", "JSON"),
+        (b"[1, 10, 5]\n[2, 10, 3]\n", "JSON"),
+        (b"PAR1\x15\0\x15\x04PAR1", "Parquet, which is not read; export it to CSV"),
         (b"MACRDATA....", "interaction file already"),
         (b"hello\n", "not recognised"),
     ] {
@@ -369,6 +376,14 @@ fn what_is_no_text_is_refused_at_once() {
         let error = run(&folder.path().join("x"), &options(|o| o.skip_bad_lines = true)).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
         assert_eq!(error.kind(), Kind::Input);
+    }
+}
+
+#[test]
+fn names_in_brackets_are_not_json() {
+    for (content, user) in [("{1a-2b},x\n{3c-4d},y\n", "{1a-2b}"), ("[a],[x]\n[b],[y]\n", "[a]")] {
+        let (data, _) = text("x.csv", content, &ImportOptions::default()).unwrap();
+        assert_eq!(data.user_ids().get(0), user);
     }
 }
 

@@ -84,6 +84,12 @@ impl Text {
         if head.starts_with(b"PK\x03\x04") {
             return refuse("this is a zip archive", "unpack it and import the file or folder inside");
         }
+        if self.starts_with(b"PAR1") && self.ends_with(b"PAR1") {
+            return refuse("this is Parquet, which is not read", "export it to CSV");
+        }
+        if is_json(head) {
+            return refuse("this is JSON, which is not read", "export it to CSV, an interaction a line");
+        }
         if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
             return refuse("the text is encoded as UTF-16", "convert it to UTF-8");
         }
@@ -96,6 +102,16 @@ impl Text {
             return refuse("this is not a text file (it holds control characters)", "give a text file");
         }
         Ok(())
+    }
+}
+
+/// True if a text begins as objects or arrays do; a name in brackets (`{1a-2b},item`, `[user],[item]`) is none.
+fn is_json(head: &[u8]) -> bool {
+    let [open @ (b'{' | b'['), rest @ ..] = head.trim_ascii_start() else { return false };
+    match rest.trim_ascii_start().first() {
+        Some(b'"' | b'\'' | b'{' | b'[') => true,
+        Some(next) => *open == b'[' && next.is_ascii_digit(),
+        None => false,
     }
 }
 
