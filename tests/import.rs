@@ -525,6 +525,19 @@ fn sources_are_imported_once() {
     assert!(matches!(source::open_in(&cache, &file, &|_| ()), Err(Error::File { .. })));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_read_once_and_not_kept() {
+    let folder = folder(&[]);
+    let cache = folder.path().join("cache");
+    let mut command = assert_cmd::Command::new(assert_cmd::cargo::cargo_bin!("macr"));
+    command.env("MACR_CACHE", &cache).args(["inspect", "/dev/stdin", "--json"]);
+    let output = command.write_stdin("user,item\na,x\nb,x\n").assert().success();
+    let profile: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert_eq!(profile["users"], 2);
+    assert!(!cache.exists());
+}
+
 #[test]
 fn a_cache_that_cannot_be_written_is_no_error() {
     let folder = folder(&[("x.csv", b"a,x\n"), ("occupied", b"")]);

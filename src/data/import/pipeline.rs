@@ -12,7 +12,7 @@ use super::{
     options::{ImportOptions, Observer, Progress},
     read::{Job, Outcome, read},
     report::{FileReport, ImportReport, Removed},
-    text::{Head, Text},
+    text::{Head, Opened, Text, open},
 };
 use crate::{
     data::{Interactions, InteractionsBuilder, Split, filter},
@@ -59,8 +59,16 @@ pub fn import_sources(
     options: &ImportOptions,
     observer: Observer<'_>,
 ) -> Result<(Interactions, ImportReport)> {
-    let texts: Vec<Text> =
-        sources.par_iter().map(|source| Text::open(&source.path)).collect::<Result<_>>()?;
+    import_opened(open(sources)?, options, observer)
+}
+
+/// Imports files that are open; see [`import`].
+pub(crate) fn import_opened(
+    opened: Vec<Opened>,
+    options: &ImportOptions,
+    observer: Observer<'_>,
+) -> Result<(Interactions, ImportReport)> {
+    let texts: Vec<Text> = opened.into_par_iter().map(Text::new).collect::<Result<_>>()?;
     let Some(first) = texts.first() else {
         return Err(Error::data("nothing to import", "name a file or a folder"));
     };
@@ -92,13 +100,12 @@ pub fn import_sources(
     let numbers = jobs.iter().all(|job| job.grammar == Grammar::Lists);
     let Outcome { parts, users, items, skipped, bad_lines } =
         read(&jobs, options.skip_bad_lines, numbers, observer)?;
-    let files: Vec<FileReport> = sources
+    let files: Vec<FileReport> = jobs
         .iter()
-        .zip(&jobs)
         .zip(&parts)
-        .map(|((source, job), parts)| FileReport {
-            name: file_name(&source.path),
-            split: source.split,
+        .map(|(job, parts)| FileReport {
+            name: job.text.source().name(),
+            split: job.text.source().split,
             bytes: job.text.len() as u64,
             interactions: parts.iter().map(|part| part.len() as u64).sum(),
             columns: describe(&job.grammar, &job.text.head()),
@@ -108,19 +115,19 @@ pub fn import_sources(
     let given: u64 = files.iter().map(|file| file.interactions).sum();
     if given == 0 {
         return Err(Error::data(
-            format!("no interactions in {}{}", file_name(&sources[0].path), skipped_hint(skipped)),
+            format!("no interactions in {}{}", files[0].name, skipped_hint(skipped)),
             "check the format and the columns (--format, --separator, --user, --item)",
         ));
     }
 
     observer(Progress::Sorting);
     let mut splits: [Vec<_>; 3] = Default::default();
-    for (source, parts) in sources.iter().zip(parts) {
-        splits[source.split as usize].extend(parts);
+    for (file, parts) in files.iter().zip(parts) {
+        splits[file.split as usize].extend(parts);
     }
     let mut builder = InteractionsBuilder::new(users.len(), items.len()).ids(users, items);
     for (split, parts) in Split::ALL.into_iter().zip(splits) {
-        if sources.iter().any(|source| source.split == split) {
+        if files.iter().any(|file| file.split == split) {
             builder = builder.parts(split, parts);
         }
     }
@@ -262,10 +269,6 @@ fn ratings(data: &Interactions) -> Option<(f32, f32)> {
 
 fn skipped_hint(skipped: u64) -> String {
     if skipped == 0 { String::new() } else { format!(" ({skipped} lines could not be read)") }
-}
-
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// How lines are understood, for people.
