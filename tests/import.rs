@@ -135,10 +135,7 @@ fn lists_keep_their_numbers() {
     assert!(data.by_user(Split::Train).row(1).is_empty());
     assert_eq!(data.by_item(Split::Test).row(5), [0]);
     assert_eq!(data.user_ids(), macr::Ids::Dense(5));
-    assert_eq!(
-        report.remarks,
-        ["1 users of test have no interaction in train", "1 items of test have no interaction in train"]
-    );
+    assert_eq!(report.remarks, ["1 user of test not seen in train", "1 item of test not seen in train"]);
 }
 
 #[test]
@@ -201,7 +198,7 @@ fn folders_may_hold_splits_of_any_format() {
             assert_eq!(rows(&data, split), [row("a", "x", None, None)]);
         }
         assert_eq!(report.files.len(), 3);
-        assert!(report.remarks.contains(&"1 interactions of test are in train as well".into()));
+        assert!(report.remarks.contains(&"1 interaction of test found in train as well".into()));
     }
 }
 
@@ -407,7 +404,7 @@ fn other_errors_say_what_to_do() {
     says(text("x.csv", csv, &options(|o| o.k_core = Some(2))), &["leave no interactions"]);
     says(text("x.csv", csv, &options(|o| o.format = Some("cvs".into()))), &["`csv`"]);
     says(text("x.csv", csv, &options(|o| o.user = Some("usr".into()))), &["did you mean `user`"]);
-    says(text("x.csv", csv, &options(|o| o.user = Some("3".into()))), &["there are 2 columns"]);
+    says(text("x.csv", csv, &options(|o| o.user = Some("3".into()))), &["the file has 2 columns"]);
     says(
         text("x.csv", csv, &options(|o| (o.user, o.item) = (Some("1".into()), Some("1".into())))),
         &["item"],
@@ -569,7 +566,11 @@ fn the_command_writes_reports_and_refuses_to_overwrite() {
     let output = command(&["import", "a.csv", "-o", "d.macr", "--json"]).success();
     let report: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
     assert_eq!((&report["duplicates"], &report["format"]), (&1.into(), &"csv".into()));
-    command(&["import", "a.csv", "-o", "d.macr"]).success();
+    let output = command(&["import", "a.csv", "-o", "d.macr"]).success();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (result, remarks) = (said(&output.get_output().stdout), said(&output.get_output().stderr));
+    assert!(result.starts_with("d.macr: 1 user, 1 item, 1 train interaction ("), "{result}");
+    assert!(remarks.contains("left out 1 interaction that had occurred before"), "{remarks}");
     command(&["import", "b.csv", "-o", "d.macr"]).code(3);
     command(&["import", "b.csv", "-o", "a.csv"]).code(3);
     command(&["import", "b.csv", "-o", "d.macr", "--force"]).success();

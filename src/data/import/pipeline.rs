@@ -17,6 +17,7 @@ use super::{
 use crate::{
     data::{Interactions, InteractionsBuilder, Split, filter},
     error::{Error, Result},
+    numerals::counted,
 };
 
 /// Version of the importer: goes up when the same text gives other data, so that cached data is made anew.
@@ -236,12 +237,12 @@ fn remarks(data: &Interactions, options: &ImportOptions) -> Vec<String> {
     let train = (data.by_user(Split::Train), data.by_item(Split::Train));
     for split in [Split::Valid, Split::Test] {
         for (what, train, held_out) in
-            [("users", train.0, data.by_user(split)), ("items", train.1, data.by_item(split))]
+            [("user", train.0, data.by_user(split)), ("item", train.1, data.by_item(split))]
         {
             let new =
                 (0..train.rows() as u32).filter(|&r| train.degree(r) == 0 && held_out.degree(r) > 0).count();
             if new > 0 {
-                remarks.push(format!("{new} {what} of {split} have no interaction in train"));
+                remarks.push(format!("{} of {split} not seen in train", counted(new as u64, what)));
             }
         }
         let seen: usize = (0..data.users())
@@ -252,7 +253,8 @@ fn remarks(data: &Interactions, options: &ImportOptions) -> Vec<String> {
             })
             .sum();
         if seen > 0 {
-            remarks.push(format!("{seen} interactions of {split} are in train as well"));
+            remarks
+                .push(format!("{} of {split} found in train as well", counted(seen as u64, "interaction")));
         }
     }
     remarks
@@ -268,7 +270,7 @@ fn ratings(data: &Interactions) -> Option<(f32, f32)> {
 }
 
 fn skipped_hint(skipped: u64) -> String {
-    if skipped == 0 { String::new() } else { format!(" ({skipped} lines could not be read)") }
+    if skipped == 0 { String::new() } else { format!(" ({} could not be read)", counted(skipped, "line")) }
 }
 
 /// How lines are understood, for people.
