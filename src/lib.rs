@@ -20,6 +20,7 @@ mod huge;
 pub mod model;
 mod model_file;
 mod names;
+mod numerals;
 pub mod objective;
 pub mod optim;
 pub mod recommend;

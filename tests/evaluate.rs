@@ -423,7 +423,7 @@ fn recommend_writes_external_ids() {
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json[0]["items"][0], serde_json::json!({"item": "z", "score": 5.0}));
     assert_eq!(json[1]["user"], "bob");
-    assert!(err.contains("1 users are unknown"), "{err}");
+    assert!(err.contains("left out 1 user unknown to the model"), "{err}");
     let (code, out, _) = run(&["-k5", "--data", "data.macr", "-o", "recs.tsv"]);
     assert_eq!((code, out.as_str()), (Some(0), ""));
     let written = fs::read_to_string(folder.path().join("recs.tsv")).unwrap();

@@ -135,10 +135,7 @@ fn lists_keep_their_numbers() {
     assert!(data.by_user(Split::Train).row(1).is_empty());
     assert_eq!(data.by_item(Split::Test).row(5), [0]);
     assert_eq!(data.user_ids(), macr::Ids::Dense(5));
-    assert_eq!(
-        report.remarks,
-        ["1 users of test have no interaction in train", "1 items of test have no interaction in train"]
-    );
+    assert_eq!(report.remarks, ["1 user of test not seen in train", "1 item of test not seen in train"]);
 }
 
 #[test]
@@ -150,6 +147,42 @@ fn sparse_lists_become_names() {
         rows(&data, Split::Train),
         [named("99999999999999999999", "7"), named("99999999999999999999", "4000000000"), named("5", "7")]
     );
+}
+
+#[test]
+fn rows_of_integers_are_not_taken_for_lists() {
+    let default = ImportOptions::default;
+    let rated =
+        [row("1", "10", Some(5.0), None), row("1", "11", Some(4.0), None), row("2", "11", Some(3.0), None)];
+    // A user on two lines has no list.
+    let triples = "1 10 5\n2 11 3\n1 11 4\n";
+    let (data, report) = text("r.txt", triples, &default()).unwrap();
+    assert_eq!((rows(&data, Split::Train), report.format), (rated.to_vec(), "csv"));
+    let (data, _) = text("r.txt", "0 5 3 881250949\n0 6 1 881250950\n", &default()).unwrap();
+    assert_eq!(rows(&data, Split::Train)[0], row("0", "5", Some(3.0), Some(881_250_949)));
+
+    // Where each stands on one line, only a person can tell.
+    for either in ["0 5 3 881250949\n", "1 10 5\n2 11 3\n"] {
+        let error = text("r.txt", either, &default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Input);
+        let said = error.to_string();
+        assert!(said.contains("--format lightgcn") && said.contains("--format csv"), "{said}");
+        let items =
+            |given: ImportOptions| text("r.txt", either, &given).unwrap().0.by_user(Split::Train).nnz();
+        let lines = either.lines().count() as u64;
+        assert!(items(options(|o| o.format = Some("lightgcn".into()))) > lines);
+        assert_eq!(items(options(|o| o.format = Some("csv".into()))), lines);
+        assert_eq!(items(options(|o| o.rating = Some("3".into()))), lines);
+    }
+}
+
+#[test]
+fn lists_of_equal_length_are_lists() {
+    // Of one item: the same as pairs; of more than rows have columns.
+    for (content, interactions) in [("0 5\n1 6\n0 7\n", 3), ("0 1 2 3 4\n1 2 3 4 5\n", 8)] {
+        let (data, report) = text("train.txt", content, &ImportOptions::default()).unwrap();
+        assert_eq!((data.count(Split::Train), report.format), (interactions, "lightgcn"), "{content:?}");
+    }
 }
 
 #[test]
@@ -165,7 +198,7 @@ fn folders_may_hold_splits_of_any_format() {
             assert_eq!(rows(&data, split), [row("a", "x", None, None)]);
         }
         assert_eq!(report.files.len(), 3);
-        assert!(report.remarks.contains(&"1 interactions of test are in train as well".into()));
+        assert!(report.remarks.contains(&"1 interaction of test found in train as well".into()));
     }
 }
 
@@ -202,6 +235,20 @@ fn columns_and_separator_can_be_chosen() {
     assert!(report.files[0].columns.contains("without header"));
     let (data, _) = text("x.csv", "a,x,1600000000\n", &ImportOptions::default()).unwrap();
     assert_eq!(rows(&data, Split::Train), [row("a", "x", None, Some(1_600_000_000))]);
+}
+
+#[test]
+fn dates_are_times() {
+    let content =
+        "user,item,timestamp\na,x,2023-01-05\na,y,2023-01-05 12:00:00\nb,x,2023-01-05T12:00:00.5+01:00\n";
+    let seconds = [Some(1_672_876_800), Some(1_672_920_000), Some(1_672_916_400)];
+    let times = |content: &str| {
+        let (data, _) = text("d.csv", content, &ImportOptions::default()).unwrap();
+        rows(&data, Split::Train).into_iter().map(|(.., time)| time).collect::<Vec<_>>()
+    };
+    assert_eq!(times(content), seconds);
+    // Also where no name says that they are.
+    assert_eq!(times(content.split_once('\n').unwrap().1), seconds);
 }
 
 #[test]
@@ -243,13 +290,28 @@ fn place(error: Error) -> (u64, u64, String, String) {
 }
 
 #[test]
+fn ratings_that_count_alike_are_remarked() {
+    let content = "user,item,rating\na,x,5\na,y,0.5\nb,x,4\n";
+    let remarks = |content: &str, given: &ImportOptions| text("r.csv", content, given).unwrap().1.remarks;
+    let said = remarks(content, &ImportOptions::default());
+    assert!(said.len() == 1 && said[0].contains("ratings from 0.5 to 5:"), "{said:?}");
+    assert!(said[0].contains("--min-rating"), "{said:?}");
+    assert!(remarks(content, &options(|o| o.min_rating = Some(1.0))).is_empty());
+    assert!(remarks(content, &options(|o| o.rating = Some("none".into()))).is_empty());
+    // All ones are no opinions.
+    assert!(remarks("user,item,rating\na,x,1\nb,y,1\n", &ImportOptions::default()).is_empty());
+}
+
+#[test]
 fn bad_lines_are_named_with_their_place() {
     let head = "user,item,rating,timestamp\na,x,5,100\n";
+    let time = "a time (seconds or 2023-01-05T12:00:00Z; --timestamp none imports without times)";
     for (line, column, expected, found) in [
         ("b,y,much,100", 5, "a rating (a number)", "`much`"),
         ("b,y,inf,100", 5, "a rating (a number)", "`inf`"),
         ("b,y,,100", 5, "a rating (a number)", "nothing"),
-        ("b,y,4,noon", 7, "a time (seconds)", "`noon`"),
+        ("b,y,4,noon", 7, time, "`noon`"),
+        ("b,y,4,05/01/2023", 7, time, "`05/01/2023`"),
         (",y,4,100", 1, "a user id", "nothing"),
         ("b,,4,100", 3, "an item id", "nothing"),
         ("b,y,4", 6, "4 fields", "3"),
@@ -297,6 +359,13 @@ fn what_is_no_text_is_refused_at_once() {
         (b"\x7fELF\x02\x01\0\0\0\0", "not a text file"),
         (b"PK\x03\x04 zip", "zip"),
         (b"\xff\xfeu\0s\0", "UTF-16"),
+        (
+            b"{\"user\": 1, \"item\": 10}\n{\"user\": 2, \"item\": 10}\n",
+            "JSON, which is not read; export it to CSV",
+        ),
+        (b"[\n  {\"user\": \"a\", \"item\": \"x\"}\n]\n", "JSON"),
+        (b"[1, 10, 5]\n[2, 10, 3]\n", "JSON"),
+        (b"PAR1\x15\0\x15\x04PAR1", "Parquet, which is not read; export it to CSV"),
         (b"MACRDATA....", "interaction file already"),
         (b"hello\n", "not recognised"),
     ] {
@@ -304,6 +373,14 @@ fn what_is_no_text_is_refused_at_once() {
         let error = run(&folder.path().join("x"), &options(|o| o.skip_bad_lines = true)).unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
         assert_eq!(error.kind(), Kind::Input);
+    }
+}
+
+#[test]
+fn names_in_brackets_are_not_json() {
+    for (content, user) in [("{1a-2b},x\n{3c-4d},y\n", "{1a-2b}"), ("[a],[x]\n[b],[y]\n", "[a]")] {
+        let (data, _) = text("x.csv", content, &ImportOptions::default()).unwrap();
+        assert_eq!(data.user_ids().get(0), user);
     }
 }
 
@@ -327,7 +404,7 @@ fn other_errors_say_what_to_do() {
     says(text("x.csv", csv, &options(|o| o.k_core = Some(2))), &["leave no interactions"]);
     says(text("x.csv", csv, &options(|o| o.format = Some("cvs".into()))), &["`csv`"]);
     says(text("x.csv", csv, &options(|o| o.user = Some("usr".into()))), &["did you mean `user`"]);
-    says(text("x.csv", csv, &options(|o| o.user = Some("3".into()))), &["there are 2 columns"]);
+    says(text("x.csv", csv, &options(|o| o.user = Some("3".into()))), &["the file has 2 columns"]);
     says(
         text("x.csv", csv, &options(|o| (o.user, o.item) = (Some("1".into()), Some("1".into())))),
         &["item"],
@@ -445,6 +522,19 @@ fn sources_are_imported_once() {
     assert!(matches!(source::open_in(&cache, &file, &|_| ()), Err(Error::File { .. })));
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_read_once_and_not_kept() {
+    let folder = folder(&[]);
+    let cache = folder.path().join("cache");
+    let mut command = assert_cmd::Command::new(assert_cmd::cargo::cargo_bin!("macr"));
+    command.env("MACR_CACHE", &cache).args(["inspect", "/dev/stdin", "--json"]);
+    let output = command.write_stdin("user,item\na,x\nb,x\n").assert().success();
+    let profile: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    assert_eq!(profile["users"], 2);
+    assert!(!cache.exists());
+}
+
 #[test]
 fn a_cache_that_cannot_be_written_is_no_error() {
     let folder = folder(&[("x.csv", b"a,x\n"), ("occupied", b"")]);
@@ -476,7 +566,11 @@ fn the_command_writes_reports_and_refuses_to_overwrite() {
     let output = command(&["import", "a.csv", "-o", "d.macr", "--json"]).success();
     let report: serde_json::Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
     assert_eq!((&report["duplicates"], &report["format"]), (&1.into(), &"csv".into()));
-    command(&["import", "a.csv", "-o", "d.macr"]).success();
+    let output = command(&["import", "a.csv", "-o", "d.macr"]).success();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (result, remarks) = (said(&output.get_output().stdout), said(&output.get_output().stderr));
+    assert!(result.starts_with("d.macr: 1 user, 1 item, 1 train interaction ("), "{result}");
+    assert!(remarks.contains("left out 1 interaction that had occurred before"), "{remarks}");
     command(&["import", "b.csv", "-o", "d.macr"]).code(3);
     command(&["import", "b.csv", "-o", "a.csv"]).code(3);
     command(&["import", "b.csv", "-o", "d.macr", "--force"]).success();

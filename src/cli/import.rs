@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{output::Output, target::Target};
+use super::{
+    output::{Output, counted, grouped},
+    target::Target,
+};
 use crate::{
     data::{
         Interactions, Split,
@@ -44,7 +47,7 @@ pub struct Args {
     /// Column of the ratings, or `none`.
     #[arg(long, value_name = "COLUMN")]
     rating: Option<String>,
-    /// Column of the times in seconds, or `none`.
+    /// Column of the times (seconds since 1970, or dates such as 2023-01-05 12:00:00), or `none`.
     #[arg(long, value_name = "COLUMN")]
     timestamp: Option<String>,
     /// Leave out interactions rated below this.
@@ -111,12 +114,19 @@ fn print(report: &ImportReport, data: &Interactions, path: &Path, output: &Outpu
     let how = if report.detected { "detected" } else { "as asked" };
     for file in &report.files {
         output.remark(format_args!(
-            "{} ({}): {} ({how}), {}; {} interactions",
-            file.name, file.split, report.format, file.columns, file.interactions
+            "{} ({}): {} ({how}), {}; {}",
+            file.name,
+            file.split,
+            report.format,
+            file.columns,
+            counted(file.interactions, "interaction")
         ));
     }
     if report.skipped_lines > 0 {
-        output.remark(format_args!("{} lines could not be read and were left out:", report.skipped_lines));
+        output.remark(format_args!(
+            "left out {} that could not be read:",
+            counted(report.skipped_lines, "line")
+        ));
         for bad in &report.bad_lines {
             output.remark(format_args!(
                 "  {}:{}:{}: expected {}, found {}",
@@ -126,15 +136,17 @@ fn print(report: &ImportReport, data: &Interactions, path: &Path, output: &Outpu
     }
     if report.duplicates > 0 {
         output.remark(format_args!(
-            "{} interactions occurred more than once; each is kept once",
-            report.duplicates
+            "left out {} that had occurred before: each pair is kept once",
+            counted(report.duplicates, "interaction")
         ));
     }
     let removed = &report.removed;
     if removed.interactions > 0 || removed.users > 0 || removed.items > 0 {
         output.remark(format_args!(
-            "the filters left out {} interactions, {} users, {} items",
-            removed.interactions, removed.users, removed.items
+            "the filters left out {}, {}, {}",
+            counted(removed.interactions, "interaction"),
+            counted(removed.users, "user"),
+            counted(removed.items, "item")
         ));
     }
     for remark in &report.remarks {
@@ -143,14 +155,14 @@ fn print(report: &ImportReport, data: &Interactions, path: &Path, output: &Outpu
     let splits: Vec<String> = Split::ALL
         .into_iter()
         .filter(|&split| data.count(split) > 0)
-        .map(|split| format!("{} {split}", data.count(split)))
+        .map(|split| counted(data.count(split), &format!("{split} interaction")))
         .collect();
     output.result(format_args!(
-        "{}: {} users, {} items, {} interactions ({} bytes)",
+        "{}: {}, {}, {} ({} bytes)",
         path.display(),
-        report.users,
-        report.items,
+        counted(report.users, "user"),
+        counted(report.items, "item"),
         splits.join(" + "),
-        data.file_bytes()
+        grouped(data.file_bytes())
     ));
 }

@@ -12,6 +12,8 @@ use serde::Serialize;
 
 use crate::error::Error;
 
+pub use crate::numerals::{counted, grouped};
+
 /// Where results, remarks and progress go.
 #[derive(Debug)]
 pub struct Output {
@@ -79,25 +81,6 @@ impl Output {
     }
 }
 
-/// `number` with its thousands separated by commas.
-pub fn grouped(number: impl Into<u64>) -> String {
-    let digits = number.into().to_string();
-    let mut text = String::with_capacity(digits.len() * 4 / 3);
-    for (k, digit) in digits.chars().enumerate() {
-        if k > 0 && (digits.len() - k).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// So many of a thing: `1 user`, `2,000 users`.
-pub fn counted(number: impl Into<u64>, thing: &str) -> String {
-    let number = number.into();
-    format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
-}
-
 /// `bytes` in the unit that suits, such as `1.5 GiB`.
 pub fn size(bytes: u64) -> String {
     let (mut number, mut unit) = (bytes as f64, "bytes");
@@ -122,19 +105,12 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [
 
 #[cfg(test)]
 mod tests {
-    use super::{grouped, size};
+    use super::size;
 
     #[test]
     fn sizes_have_units() {
         for (bytes, text) in [(0, "0 bytes"), (1023, "1023 bytes"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")] {
             assert_eq!(size(bytes), text);
-        }
-    }
-
-    #[test]
-    fn thousands_are_separated() {
-        for (n, text) in [(0u64, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(n), text);
         }
     }
 }

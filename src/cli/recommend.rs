@@ -160,7 +160,7 @@ fn users(args: &Args, ids: &Ids<'_>, output: &Output) -> Result<Vec<u32>> {
         Cow::Borrowed(given.as_str())
     };
     let index = ids.index();
-    let (mut users, mut unknown) = (Vec::new(), 0);
+    let (mut users, mut unknown) = (Vec::new(), 0u64);
     for (place, name) in (1..).zip(text.split(if is_file { '\n' } else { ',' })) {
         let name = name.trim();
         match index.get(name) {
@@ -173,7 +173,7 @@ fn users(args: &Args, ids: &Ids<'_>, output: &Output) -> Result<Vec<u32>> {
         }
     }
     if unknown > 0 {
-        output.remark(format_args!("{unknown} users are unknown to the model and left out"));
+        output.remark(format_args!("left out {} unknown to the model", counted(unknown, "user")));
     } else if users.is_empty() {
         return Err(Error::config(
             "users",

@@ -1,6 +1,7 @@
 //! Data wherever a command takes it: an interaction file, or anything that can be imported with default options.
 //!
-//! What was imported once is kept in a cache folder under the checksum of its source, so that it is read once only.
+//! What was imported once is kept in a cache folder under the checksum of its source, so that it is read once only;
+//! but not what came through a pipe.
 
 use std::{
     env,
@@ -12,8 +13,8 @@ use std::{
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{
-    Interactions, Split,
-    import::{self, ImportOptions, Observer, Source},
+    Interactions,
+    import::{self, ImportOptions, Observer, Opened},
     layout,
 };
 use crate::error::{Error, Result};
@@ -35,16 +36,20 @@ pub fn open_in(cache: &Path, path: impl AsRef<Path>, observer: Observer<'_>) -> 
     if is_interaction_file(path)? {
         return Interactions::open(path);
     }
-    let sources = import::find(&[path])?;
-    let cached = cache.join(format!("{}.macr", checksum(&sources)?));
+    let opened = import::open(&import::find(&[path])?)?;
+    // What comes through a pipe is not meant to stay.
+    let cached =
+        opened.iter().all(Opened::is_file).then(|| cache.join(format!("{}.macr", checksum(&opened))));
     // A missing or damaged entry is made anew.
-    if let Ok(data) = Interactions::open(&cached) {
+    if let Some(Ok(data)) = cached.as_ref().map(Interactions::open) {
         return Ok(data);
     }
-    let (data, _) = import::import_sources(&sources, &ImportOptions::default(), observer)?;
+    let (data, _) = import::import_opened(opened, &ImportOptions::default(), observer)?;
     // A cache that cannot be written only costs time.
-    if fs::create_dir_all(cache).is_ok() {
-        let _ = data.save(&cached);
+    if let Some(cached) = cached
+        && fs::create_dir_all(cache).is_ok()
+    {
+        let _ = data.save(cached);
     }
     Ok(data)
 }
@@ -71,13 +76,36 @@ fn is_interaction_file(path: &Path) -> Result<bool> {
 }
 
 /// Identity of an import: its bytes, and what else decides its result.
-fn checksum(sources: &[Source]) -> Result<String> {
+fn checksum(sources: &[Opened]) -> String {
     let mut identity = format!("importer {}", import::VERSION);
-    for source in sources {
+    for opened in sources {
         // The name enters because formats may go by it and because it stands in the data's provenance.
-        let name = source.path.file_name().unwrap_or_default().to_string_lossy();
-        let split: Split = source.split;
-        identity += &format!("\n{split} {name:?} {:032x}", import::checksum(&source.path)?);
+        let (split, name) = (opened.source.split, opened.source.name());
+        identity += &format!("\n{split} {name:?} {:032x}", opened.checksum());
     }
-    Ok(format!("{:032x}", xxh3_128(identity.as_bytes())))
+    format!("{:032x}", xxh3_128(identity.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_imported_is_what_the_checksum_is_of() -> Result<()> {
+        let folder = tempfile::tempdir().map_err(Error::io("create", "a folder"))?;
+        let (path, other) = (folder.path().join("train.csv"), folder.path().join("other.csv"));
+        let write = |path: &Path, text| fs::write(path, text).map_err(Error::io("write", path));
+        let open = || import::open(&import::find(&[&path])?);
+        write(&path, "user,item\na,x\n")?;
+        write(&other, "user,item\na,x\nb,y\n")?;
+        let opened = open()?;
+        let before = checksum(&opened);
+        // Another file takes its place before it is read.
+        fs::rename(&other, &path).map_err(Error::io("rename", &path))?;
+        assert_eq!(checksum(&opened), before);
+        let (data, _) = import::import_opened(opened, &ImportOptions::default(), &|_| ())?;
+        assert_eq!(data.users(), 1);
+        assert_ne!(checksum(&open()?), before);
+        Ok(())
+    }
 }

@@ -1,7 +1,10 @@
 //! Which column of a file is the user, the item, the rating and the time.
 
-use super::{ImportOptions, Rows, rows::parse_rating};
-use crate::error::{Error, Result};
+use super::{ImportOptions, Rows, date::parse_date, rows::parse_rating};
+use crate::{
+    error::{Error, Result},
+    numerals::counted,
+};
 
 /// Names by which columns are known, in lower case and without `_`, `-` and blanks.
 const USER: &[&str] = &[
@@ -79,7 +82,10 @@ impl Columns<'_> {
         let (Some(user), Some(item)) = (user.or_else(|| free(item)), item.or_else(|| free(user.or(Some(0)))))
         else {
             return Err(Error::data(
-                format!("a line has {} column, and a user and an item need two", self.width),
+                format!(
+                    "a line has {}, and a user and an item need two",
+                    counted(self.width as u64, "column")
+                ),
                 "give the separator with --separator",
             ));
         };
@@ -92,10 +98,13 @@ impl Columns<'_> {
             ));
         }
 
-        // Without names, numbers after the pair are taken for what they look like.
+        // Without names, numbers and dates after the pair are taken for what they look like.
+        let number = |field: &str| {
+            let field = field.trim().as_bytes();
+            parse_rating(field).or_else(|| parse_date(field).map(|_| f32::INFINITY))
+        };
         let looks = |k: usize| {
-            let values: Option<Vec<f32>> =
-                sample.iter().map(|line| parse_rating(line.get(k)?.trim().as_bytes())).collect();
+            let values: Option<Vec<f32>> = sample.iter().map(|line| number(line.get(k)?)).collect();
             values.filter(|v| !v.is_empty()).map(|v| v.iter().all(|&x| x >= SMALLEST_TIME))
         };
         let guess = |time: bool| {
@@ -135,7 +144,7 @@ impl Columns<'_> {
             Ok(_) => Err(Error::config(
                 key,
                 given,
-                format!("there are {} columns", self.width),
+                format!("the file has {}", counted(self.width as u64, "column")),
                 "give a number from 1, or a name in the header",
             )),
             Err(_) if self.names.is_none() => Err(Error::config(

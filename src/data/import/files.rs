@@ -19,6 +19,13 @@ pub struct Source {
     pub split: Split,
 }
 
+impl Source {
+    /// File name, without folders.
+    pub(crate) fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
 /// Endings that a folder's split files may have, besides those of compression.
 const ENDINGS: [&str; 7] = ["txt", "csv", "tsv", "inter", "dat", "data", ""];
 /// Files that are a dataset of their own in a folder without splits.

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rustc_hash::FxHashSet;
+
 use super::{
     Format, Grammar, Head, ImportOptions,
     read::{Fault, Sink, Token, bad},
@@ -22,7 +24,10 @@ impl Format for Lists {
 
     fn recognizes(&self, head: &Head<'_>) -> bool {
         let plain = |line: &str| line.bytes().all(|b| b.is_ascii_digit() || b == b' ');
-        head.first().1.trim().contains(' ') && head.lines().all(|(_, line)| plain(line))
+        head.first().1.trim().contains(' ')
+            && head.lines().all(|(_, line)| plain(line))
+            // A list of one item is a pair: then it does not matter which it is.
+            && (width(head) == Some(2) || users_differ(head))
     }
 
     fn grammar(&self, _: &Head<'_>, options: &ImportOptions) -> Result<Grammar> {
@@ -36,6 +41,24 @@ impl Format for Lists {
         }
         Ok(Grammar::Lists)
     }
+}
+
+/// True if what looks like lists may as well be rows of a user, an item, a rating and perhaps a time.
+pub(super) fn may_be_rows(head: &Head<'_>) -> bool {
+    matches!(width(head), Some(3 | 4))
+}
+
+/// The number of words of a line, if it is the same in all of the first lines.
+fn width(head: &Head<'_>) -> Option<usize> {
+    let mut widths = head.lines().map(|(_, line)| line.split_ascii_whitespace().count());
+    let first = widths.next()?;
+    widths.all(|width| width == first).then_some(first)
+}
+
+/// True if no two of the first lines begin with the same word, as in lists: a user has one.
+fn users_differ(head: &Head<'_>) -> bool {
+    let mut users = FxHashSet::default();
+    head.lines().all(|(_, line)| users.insert(line.split_ascii_whitespace().next()))
 }
 
 /// Reads the lists in `range` of `text`.

@@ -5,6 +5,7 @@
 
 mod columns;
 mod csv;
+mod date;
 mod dictionary;
 mod files;
 mod lightgcn;
@@ -21,11 +22,12 @@ use crate::error::Result;
 
 pub use files::{Source, find};
 pub use options::{ImportOptions, Observer, Progress};
+pub(crate) use pipeline::import_opened;
 pub use pipeline::{VERSION, import, import_sources};
 pub use report::{BadLine, FileReport, ImportReport, Removed};
 pub use rows::Rows;
 pub use text::Head;
-pub(crate) use text::checksum;
+pub(crate) use text::{Opened, open};
 
 /// A text format that interaction data comes in.
 pub trait Format: Sync {

@@ -28,7 +28,12 @@ pub struct ImportOptions {
 impl ImportOptions {
     /// True if any option is set that only makes sense for a file with columns.
     pub(super) fn names_columns(&self) -> bool {
-        self.separator.is_some() || self.header.is_some() || self.user.is_some() || self.item.is_some()
+        let mut optional = [&self.rating, &self.timestamp].into_iter().flatten();
+        self.separator.is_some()
+            || self.header.is_some()
+            || self.user.is_some()
+            || self.item.is_some()
+            || optional.any(|column| column != "none")
     }
 }
 

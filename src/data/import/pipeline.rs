@@ -8,18 +8,20 @@ use serde_json::json;
 use super::{
     FORMATS, Format, Grammar, Rows,
     files::{Source, find},
+    lightgcn,
     options::{ImportOptions, Observer, Progress},
     read::{Job, Outcome, read},
     report::{FileReport, ImportReport, Removed},
-    text::{Head, Text},
+    text::{Head, Opened, Text, open},
 };
 use crate::{
     data::{Interactions, InteractionsBuilder, Split, filter},
     error::{Error, Result},
+    numerals::counted,
 };
 
 /// Version of the importer: goes up when the same text gives other data, so that cached data is made anew.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Imports a file, a folder with split files, or several files; see [`find`] for which file becomes which split.
 ///
@@ -58,8 +60,16 @@ pub fn import_sources(
     options: &ImportOptions,
     observer: Observer<'_>,
 ) -> Result<(Interactions, ImportReport)> {
-    let texts: Vec<Text> =
-        sources.par_iter().map(|source| Text::open(&source.path)).collect::<Result<_>>()?;
+    import_opened(open(sources)?, options, observer)
+}
+
+/// Imports files that are open; see [`import`].
+pub(crate) fn import_opened(
+    opened: Vec<Opened>,
+    options: &ImportOptions,
+    observer: Observer<'_>,
+) -> Result<(Interactions, ImportReport)> {
+    let texts: Vec<Text> = opened.into_par_iter().map(Text::new).collect::<Result<_>>()?;
     let Some(first) = texts.first() else {
         return Err(Error::data("nothing to import", "name a file or a folder"));
     };
@@ -91,13 +101,12 @@ pub fn import_sources(
     let numbers = jobs.iter().all(|job| job.grammar == Grammar::Lists);
     let Outcome { parts, users, items, skipped, bad_lines } =
         read(&jobs, options.skip_bad_lines, numbers, observer)?;
-    let files: Vec<FileReport> = sources
+    let files: Vec<FileReport> = jobs
         .iter()
-        .zip(&jobs)
         .zip(&parts)
-        .map(|((source, job), parts)| FileReport {
-            name: file_name(&source.path),
-            split: source.split,
+        .map(|(job, parts)| FileReport {
+            name: job.text.source().name(),
+            split: job.text.source().split,
             bytes: job.text.len() as u64,
             interactions: parts.iter().map(|part| part.len() as u64).sum(),
             columns: describe(&job.grammar, &job.text.head()),
@@ -107,19 +116,19 @@ pub fn import_sources(
     let given: u64 = files.iter().map(|file| file.interactions).sum();
     if given == 0 {
         return Err(Error::data(
-            format!("no interactions in {}{}", file_name(&sources[0].path), skipped_hint(skipped)),
+            format!("no interactions in {}{}", files[0].name, skipped_hint(skipped)),
             "check the format and the columns (--format, --separator, --user, --item)",
         ));
     }
 
     observer(Progress::Sorting);
     let mut splits: [Vec<_>; 3] = Default::default();
-    for (source, parts) in sources.iter().zip(parts) {
-        splits[source.split as usize].extend(parts);
+    for (file, parts) in files.iter().zip(parts) {
+        splits[file.split as usize].extend(parts);
     }
     let mut builder = InteractionsBuilder::new(users.len(), items.len()).ids(users, items);
     for (split, parts) in Split::ALL.into_iter().zip(splits) {
-        if sources.iter().any(|source| source.split == split) {
+        if files.iter().any(|file| file.split == split) {
             builder = builder.parts(split, parts);
         }
     }
@@ -147,7 +156,7 @@ pub fn import_sources(
         skipped_lines: skipped,
         bad_lines,
         removed,
-        remarks: remarks(&data),
+        remarks: remarks(&data, options),
         files,
     };
     Ok((data, report))
@@ -155,7 +164,7 @@ pub fn import_sources(
 
 fn detect(head: Head<'_>, options: &ImportOptions) -> Result<&'static dyn Format> {
     // Who names columns or a separator means a file that has them.
-    let lists = |format: &&dyn Format| format.grammar(&head, options).is_ok();
+    let fits = |format: &&dyn Format| format.grammar(&head, options).is_ok();
     let mut known = FORMATS.into_iter().filter(|format| format.recognizes(&head));
     let Some(first) = known.next() else {
         return match FORMATS.into_iter().find(|format| format.name() == "csv") {
@@ -170,7 +179,16 @@ fn detect(head: Head<'_>, options: &ImportOptions) -> Result<&'static dyn Format
             }),
         };
     };
-    Ok(if lists(&first) { first } else { known.find(lists).unwrap_or(first) })
+    let format = if fits(&first) { first } else { known.find(fits).unwrap_or(first) };
+    if format.name() == lightgcn::Lists.name() && lightgcn::may_be_rows(&head) {
+        return Err(Error::File {
+            path: head.path().into(),
+            problem: "its lines may be lists `user item item ...`, or rows of user, item, rating and time"
+                .into(),
+            remedy: "import it with --format lightgcn for lists, or --format csv for rows".into(),
+        });
+    }
+    Ok(format)
 }
 
 fn apply_filters(
@@ -204,18 +222,27 @@ fn apply_filters(
     Ok((builder, removed))
 }
 
-/// What is legal in held-out data and yet surprises.
-fn remarks(data: &Interactions) -> Vec<String> {
+/// What is legal and yet surprises.
+fn remarks(data: &Interactions, options: &ImportOptions) -> Vec<String> {
     let mut remarks = Vec::new();
+    if options.min_rating.is_none()
+        && let Some((least, most)) = ratings(data)
+        && least < most
+    {
+        remarks.push(format!(
+            "ratings from {least} to {most}: each counts as an interaction; --min-rating keeps only those of at \
+             least a value"
+        ));
+    }
     let train = (data.by_user(Split::Train), data.by_item(Split::Train));
     for split in [Split::Valid, Split::Test] {
         for (what, train, held_out) in
-            [("users", train.0, data.by_user(split)), ("items", train.1, data.by_item(split))]
+            [("user", train.0, data.by_user(split)), ("item", train.1, data.by_item(split))]
         {
             let new =
                 (0..train.rows() as u32).filter(|&r| train.degree(r) == 0 && held_out.degree(r) > 0).count();
             if new > 0 {
-                remarks.push(format!("{new} {what} of {split} have no interaction in train"));
+                remarks.push(format!("{} of {split} not seen in train", counted(new as u64, what)));
             }
         }
         let seen: usize = (0..data.users())
@@ -226,18 +253,24 @@ fn remarks(data: &Interactions) -> Vec<String> {
             })
             .sum();
         if seen > 0 {
-            remarks.push(format!("{seen} interactions of {split} are in train as well"));
+            remarks
+                .push(format!("{} of {split} found in train as well", counted(seen as u64, "interaction")));
         }
     }
     remarks
 }
 
-fn skipped_hint(skipped: u64) -> String {
-    if skipped == 0 { String::new() } else { format!(" ({skipped} lines could not be read)") }
+/// The least and the largest rating, if there are any.
+fn ratings(data: &Interactions) -> Option<(f32, f32)> {
+    Split::ALL
+        .into_par_iter()
+        .flat_map(|split| data.weights(split).unwrap_or_default())
+        .map(|&rating| (rating, rating))
+        .reduce_with(|a, b| (a.0.min(b.0), a.1.max(b.1)))
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+fn skipped_hint(skipped: u64) -> String {
+    if skipped == 0 { String::new() } else { format!(" ({} could not be read)", counted(skipped, "line")) }
 }
 
 /// How lines are understood, for people.

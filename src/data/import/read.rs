@@ -271,7 +271,7 @@ fn read_as(jobs: &[Job], skip_bad: bool, numbers: [bool; 2], observer: Observer<
             Some(Fault::Line(bad)) => {
                 let text = &jobs[raw.chunks[piece.chunk].0].text;
                 let (line, column) = locate(text, bad.at);
-                let path = text.path().to_owned();
+                let path = text.source().path.clone();
                 return Err(Error::Parse { path, line, column, expected: bad.expected, found: bad.found });
             }
             None => {}
@@ -355,7 +355,7 @@ fn finish(jobs: &[Job], raw: Raw, observer: Observer<'_>) -> Result<Outcome> {
         let room = DESCRIBED - outcome.bad_lines.len();
         outcome.bad_lines.extend(piece.bad.into_iter().take(room).map(|bad| {
             let (line, column) = locate(text, bad.at);
-            let file = text.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let file = text.source().name();
             BadLine { file, line, column, expected: bad.expected, found: bad.found }
         }));
         outcome.parts[job].push(piece.edges);

@@ -2,7 +2,13 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use super::read::{Fault, Sink, Token, bad};
+use super::{
+    date::parse_date,
+    read::{Fault, Sink, Token, bad},
+};
+
+/// What a time may be.
+const TIME: &str = "a time (seconds or 2023-01-05T12:00:00Z; --timestamp none imports without times)";
 
 /// How the lines of a file with columns are to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,10 +98,11 @@ impl Rows {
                 .ok_or_else(|| bad(fields[column].range.start, "a rating (a number)".into(), rating))?,
             None => 0.0,
         };
-        let time = number(self.timestamp, "a time (seconds)")?;
+        let time = number(self.timestamp, TIME)?;
         let time = match self.timestamp {
-            Some(column) => parse_time(time)
-                .ok_or_else(|| bad(fields[column].range.start, "a time (seconds)".into(), time))?,
+            Some(column) => {
+                parse_time(time).ok_or_else(|| bad(fields[column].range.start, TIME.into(), time))?
+            }
             None => 0,
         };
         let user = name(text, &fields[self.user]);
@@ -227,13 +234,13 @@ pub(super) fn parse_rating(bytes: &[u8]) -> Option<f32> {
     str::from_utf8(bytes).ok()?.parse().ok().filter(|x: &f32| x.is_finite())
 }
 
-/// Whole seconds, rounded down, of an integer or a decimal number.
+/// Whole seconds since 1970, rounded down, of an integer, a decimal number or a date.
 pub(super) fn parse_time(bytes: &[u8]) -> Option<i64> {
     if (1..=18).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit) {
         return Some(bytes.iter().fold(0, |seconds, b| 10 * seconds + i64::from(b - b'0')));
     }
     let text = str::from_utf8(bytes).ok()?;
-    text.parse().ok().or_else(|| {
+    text.parse().ok().or_else(|| parse_date(bytes)).or_else(|| {
         let seconds = text.parse::<f64>().ok()?.floor();
         (-(2f64.powi(63))..2f64.powi(63)).contains(&seconds).then_some(seconds as i64)
     })
@@ -266,7 +273,8 @@ mod tests {
             ("1e19", None),
             ("nan", None),
             ("", None),
-            ("2001-01-01", None),
+            ("2001-01-01", Some(978_307_200)),
+            ("01/01/2001", None),
         ] {
             assert_eq!(parse_time(text.as_bytes()), seconds, "{text}");
         }

@@ -4,12 +4,14 @@ use std::{
     fs::File,
     io::{self, Read},
     ops::Deref,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use memmap2::Mmap;
+use rayon::prelude::*;
 use zstd::zstd_safe::{self, DCtx};
 
+use super::Source;
 use crate::{
     data::layout,
     error::{Error, Result},
@@ -21,9 +23,15 @@ const HEAD_BYTES: usize = 64 << 10;
 /// The code that zstd returns for `ZSTD_error_memory_allocation`.
 const ZSTD_OUT_OF_MEMORY: usize = 64usize.wrapping_neg();
 
-/// The text of a file without byte-order mark.
+/// A source that was opened once: its checksum is of the bytes that are imported, whatever becomes of the file.
+pub(crate) struct Opened {
+    pub(crate) source: Source,
+    bytes: Bytes,
+}
+
+/// The text of a source without byte-order mark.
 pub(super) struct Text {
-    path: PathBuf,
+    source: Source,
     bytes: Bytes,
     start: usize,
 }
@@ -33,10 +41,35 @@ enum Bytes {
     Owned(Vec<u8>),
 }
 
+/// Opens all sources; see [`Opened`].
+///
+/// # Errors
+/// [`Error::Io`] if one cannot be read.
+pub(crate) fn open(sources: &[Source]) -> Result<Vec<Opened>> {
+    let open = |source: &Source| Ok(Opened { bytes: raw(&source.path)?, source: source.clone() });
+    sources.par_iter().map(open).collect()
+}
+
+impl Opened {
+    /// False for a pipe, for example.
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.bytes, Bytes::Mapped(_))
+    }
+
+    /// Checksum of the bytes as they stand on the disk.
+    pub(crate) fn checksum(&self) -> u128 {
+        const BLOCK: usize = 4 << 20;
+        let blocks: Vec<u128> = self.bytes.par_chunks(BLOCK).map(xxhash_rust::xxh3::xxh3_128).collect();
+        xxhash_rust::xxh3::xxh3_128(bytemuck::cast_slice(&blocks))
+    }
+}
+
 impl Text {
-    /// Opens and, by its first bytes, decompresses a file.
-    pub(super) fn open(path: &Path) -> Result<Text> {
-        let bytes = match raw(path)? {
+    /// Decompresses a source where its first bytes ask for it.
+    pub(super) fn new(opened: Opened) -> Result<Text> {
+        let Opened { source, bytes } = opened;
+        let path = &source.path;
+        let bytes = match bytes {
             bytes if bytes.starts_with(&[0x1f, 0x8b]) => {
                 Bytes::Owned(unpack(path, flate2::read::MultiGzDecoder::new(&*bytes))?)
             }
@@ -48,14 +81,14 @@ impl Text {
             bytes => bytes,
         };
         let start = if bytes.starts_with(BOM) { BOM.len() } else { 0 };
-        let text = Text { path: path.into(), bytes, start };
+        let text = Text { source, bytes, start };
         text.check()?;
         Ok(text)
     }
 
     /// Where it came from.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// The beginning of the text.
@@ -66,13 +99,17 @@ impl Text {
             Some(end) if bytes.len() < self.len() => end,
             _ => bytes.len(),
         };
-        Head { path: &self.path, bytes: &bytes[..end] }
+        Head { path: &self.source.path, bytes: &bytes[..end] }
     }
 
     /// Refuses what is certainly no text, before a million lines are found to be wrong.
     fn check(&self) -> Result<()> {
         let refuse = |problem: &str, remedy: &str| {
-            Err(Error::File { path: self.path.clone(), problem: problem.into(), remedy: remedy.into() })
+            Err(Error::File {
+                path: self.source.path.clone(),
+                problem: problem.into(),
+                remedy: remedy.into(),
+            })
         };
         let head = &self[..self.len().min(HEAD_BYTES)];
         if head.is_empty() {
@@ -83,6 +120,12 @@ impl Text {
         }
         if head.starts_with(b"PK\x03\x04") {
             return refuse("this is a zip archive", "unpack it and import the file or folder inside");
+        }
+        if self.starts_with(b"PAR1") && self.ends_with(b"PAR1") {
+            return refuse("this is Parquet, which is not read", "export it to CSV");
+        }
+        if is_json(head) {
+            return refuse("this is JSON, which is not read", "export it to CSV, an interaction a line");
         }
         if head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff") {
             return refuse("the text is encoded as UTF-16", "convert it to UTF-8");
@@ -96,6 +139,16 @@ impl Text {
             return refuse("this is not a text file (it holds control characters)", "give a text file");
         }
         Ok(())
+    }
+}
+
+/// True if a text begins as objects or arrays do; a name in brackets (`{1a-2b},item`, `[user],[item]`) is none.
+fn is_json(head: &[u8]) -> bool {
+    let [open @ (b'{' | b'['), rest @ ..] = head.trim_ascii_start() else { return false };
+    match rest.trim_ascii_start().first() {
+        Some(b'"' | b'\'' | b'{' | b'[') => true,
+        Some(next) => *open == b'[' && next.is_ascii_digit(),
+        None => false,
     }
 }
 
@@ -116,14 +169,6 @@ impl Deref for Bytes {
             Bytes::Owned(bytes) => bytes,
         }
     }
-}
-
-/// The bytes of a file as they stand on the disk.
-pub(crate) fn checksum(path: &Path) -> Result<u128> {
-    use rayon::prelude::*;
-    const BLOCK: usize = 4 << 20;
-    let blocks: Vec<u128> = raw(path)?.par_chunks(BLOCK).map(xxhash_rust::xxh3::xxh3_128).collect();
-    Ok(xxhash_rust::xxh3::xxh3_128(bytemuck::cast_slice(&blocks)))
 }
 
 fn raw(path: &Path) -> Result<Bytes> {
