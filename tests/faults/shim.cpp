@@ -1,8 +1,9 @@
-// Preloaded into the command: lets the n-th file operation under one folder fail, or kills the process there.
+// Preloaded into the command: lets the n-th file operation under one folder fail, kills the process there, or refuses it
+// the n-th piece of memory.
 //
-// MACR_FAULT_ROOT is the folder, MACR_FAULT_AT the n from 1, MACR_FAULT_KIND `fail` or `kill`, and MACR_FAULT_LOG a file
-// that appears, with the operation's name and path, when the n-th came. A write that is struck writes half of its bytes
-// before the process is killed.
+// MACR_FAULT_ROOT is the folder, MACR_FAULT_AT the n from 1, MACR_FAULT_KIND `fail`, `kill` or `memory`, and
+// MACR_FAULT_LOG a file that appears, with the operation's name and path, when the n-th came. A write that is struck
+// writes half of its bytes before the process is killed. Pieces of memory count from SMALLEST bytes on.
 
 #include <atomic>
 #include <cerrno>
@@ -24,7 +25,13 @@ std::atomic<long> count{0};
 
 template <class F> F real(const char *name) { return reinterpret_cast<F>(dlsym(RTLD_NEXT, name)); }
 
+constexpr size_t SMALLEST = 1024;
+
+bool is_kind(const char *kind) { return getenv("MACR_FAULT_KIND") && strcmp(getenv("MACR_FAULT_KIND"), kind) == 0; }
+
 bool inside(const char *path) {
+    static const bool memory = is_kind("memory");
+    if (memory) return false;
     static const char *root = getenv("MACR_FAULT_ROOT");
     if (!root || !path) return false;
     // Relative paths are of the folder that the command runs in.
@@ -53,8 +60,16 @@ bool struck(const char *operation, const char *path) {
 }
 
 bool kills() {
-    static const bool kill = getenv("MACR_FAULT_KIND") && strcmp(getenv("MACR_FAULT_KIND"), "kill") == 0;
+    static const bool kill = is_kind("kill");
     return kill;
+}
+
+// True if this piece of memory is to be refused.
+bool refused(size_t n) {
+    static const bool memory = is_kind("memory");
+    if (n < SMALLEST || !memory || !struck("memory", "")) return false;
+    errno = ENOMEM;
+    return true;
 }
 
 int fails(int error) {
@@ -88,7 +103,6 @@ PATH_OPERATION(rmdir, EIO, (const char *path), (path))
 FD_OPERATION(int, fsync, EIO, (int fd), (fd))
 FD_OPERATION(int, fdatasync, EIO, (int fd), (fd))
 FD_OPERATION(int, ftruncate64, EIO, (int fd, off64_t length), (fd, length))
-FD_OPERATION(int, fchmod, EIO, (int fd, mode_t mode), (fd, mode))
 FD_OPERATION(ssize_t, read, EIO, (int fd, void *buffer, size_t n), (fd, buffer, n))
 FD_OPERATION(ssize_t, pread64, EIO, (int fd, void *buffer, size_t n, off64_t at), (fd, buffer, n, at))
 
@@ -105,11 +119,27 @@ extern "C" ssize_t write(int fd, const void *buffer, size_t n) {
 extern "C" void *mmap64(void *address, size_t n, int protection, int flags, int fd, off64_t at) {
     static auto next = real<void *(*)(void *, size_t, int, int, int, off64_t)>("mmap64");
     char path[4096];
+    // No Rust program begins without the stack for its signals.
+    if (fd < 0 && !(flags & MAP_STACK) && refused(n)) return MAP_FAILED;
     if (fd >= 0 && inside(fd, path) && struck("mmap", path)) {
         fails(ENOMEM);
         return MAP_FAILED;
     }
     return next(address, n, protection, flags, fd, at);
+}
+
+// The C library's own ones have names that need no search, which would itself ask for memory.
+extern "C" void *__libc_malloc(size_t n);
+extern "C" void *__libc_calloc(size_t count, size_t n);
+extern "C" void *__libc_realloc(void *pointer, size_t n);
+extern "C" void *__libc_memalign(size_t alignment, size_t n);
+
+extern "C" void *malloc(size_t n) { return refused(n) ? nullptr : __libc_malloc(n); }
+extern "C" void *calloc(size_t count, size_t n) { return refused(count * n) ? nullptr : __libc_calloc(count, n); }
+extern "C" void *realloc(void *pointer, size_t n) { return refused(n) ? nullptr : __libc_realloc(pointer, n); }
+extern "C" int posix_memalign(void **pointer, size_t alignment, size_t n) {
+    *pointer = refused(n) ? nullptr : __libc_memalign(alignment, n);
+    return *pointer ? 0 : ENOMEM;
 }
 
 extern "C" int open64(const char *path, int flags, ...) {
