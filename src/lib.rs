@@ -29,6 +29,7 @@ mod simd;
 pub mod storage;
 mod tensor_file;
 pub mod train;
+mod words;
 
 pub use config::Config;
 pub use data::{Csr, Edges, Ids, Interactions, InteractionsBuilder, Split};
