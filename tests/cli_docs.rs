@@ -79,11 +79,14 @@ fn defaults_are_those_of_the_program() {
 
 /// The default that a help text tells of an option.
 fn told(help: &str, option: &str) -> Option<String> {
-    let is_option = |line: &&str| line.trim_start().starts_with('-');
-    let mut lines = help.lines().skip_while(|line| !listed(line).contains(option));
-    let lines: Vec<&str> =
-        lines.next().into_iter().chain(lines.take_while(|line| !is_option(line))).collect();
-    let words: Vec<&str> = lines.iter().flat_map(|line| line.split_whitespace()).collect();
+    // An option's first line has its names and its value, and no words.
+    let begins = |line: &&str| {
+        let mut parts = line.split_whitespace().peekable();
+        parts.peek().is_some() && parts.all(|part| part.starts_with(['-', '<', '[']))
+    };
+    let mut lines = help.lines().skip_while(|line| !(begins(line) && listed(line).contains(option)));
+    lines.next()?;
+    let words: Vec<&str> = lines.take_while(|line| !begins(line)).flat_map(str::split_whitespace).collect();
     let text = words.join(" ");
     Some(text.split_once("[default: ")?.1.split_once(']')?.0.to_owned())
 }
