@@ -301,9 +301,10 @@ impl Config {
         }
         for (key, grid) in [("c", &self.c), ("tau", &self.tau)] {
             if grid.is_empty() || grid.iter().any(|x| !x.is_finite()) {
+                let given: Vec<String> = grid.iter().map(ToString::to_string).collect();
                 return Err(Error::config(
                     key,
-                    format!("{grid:?}"),
+                    given.join(","),
                     "it needs finite numbers",
                     "use for example 0,10,20",
                 ));

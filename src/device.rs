@@ -30,7 +30,13 @@ impl FromStr for DeviceChoice {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let wrong = || Error::unknown("device", text, ["auto", "cpu", "cuda", "cuda:0"]);
+        let wrong = || match Error::unknown("device", text, ["auto", "cpu", "cuda", "cuda:0"]) {
+            // By its letters it would be the CPU.
+            Error::Unknown { what, name, known, .. } if text.starts_with("gpu") => {
+                Error::Unknown { what, name, nearest: Some("cuda".into()), known }
+            }
+            error => error,
+        };
         match text {
             "auto" => Ok(DeviceChoice::Auto),
             "cpu" => Ok(DeviceChoice::Cpu),
@@ -127,6 +133,8 @@ mod tests {
         for text in ["gpu", "cuda:", "cuda:x", "cuda:-1", "CPU", ""] {
             assert!(text.parse::<DeviceChoice>().is_err(), "{text}");
         }
+        let error = "gpu".parse::<DeviceChoice>().unwrap_err().to_string();
+        assert!(error.contains("did you mean `cuda`?"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::storage::Storage;
+use crate::{numerals::counted, storage::Storage};
 
 /// What went wrong, in one enum; see [`Error::kind`] for the coarse classes.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,7 @@ pub enum Error {
         /// All names that exist (may be empty when there are too many).
         known: Vec<String>,
     },
-    /// Training left the finite numbers.
+    /// The loss or a parameter became NaN or infinite.
     #[error(
         "{what} in epoch {epoch}{}{}: lower --learning-rate (now {learning_rate}) or raise --l2 (now {l2}); what was \
          saved before is kept",
@@ -153,7 +153,12 @@ pub enum Error {
         saved: PathBuf,
     },
     /// The user asked to stop.
-    #[error("interrupted after {epochs} epochs and {steps} steps{}", resume_hint(saved))]
+    #[error(
+        "interrupted after {} and {}{}",
+        counted(*epochs, "epoch"),
+        counted(*steps, "step"),
+        resume_hint(saved)
+    )]
     Interrupted {
         /// Epochs done.
         epochs: u64,
@@ -235,14 +240,16 @@ impl Error {
         known: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Error {
         let known: Vec<String> = known.into_iter().map(|k| k.as_ref().to_owned()).collect();
-        let nearest = known
-            .iter()
-            .map(|k| (strsim::damerau_levenshtein(k, name), k))
-            .min_by_key(|(distance, _)| *distance)
-            .filter(|(distance, k)| *distance <= k.len().max(name.len()).div_ceil(2))
-            .map(|(_, k)| k.clone());
+        let nearest = nearest(name, &known).cloned();
         Error::Unknown { what, name: name.to_owned(), nearest, known }
     }
+}
+
+/// The name in `known` that is closest to `name`, if one is close.
+pub(crate) fn nearest<K: AsRef<str>>(name: &str, known: impl IntoIterator<Item = K>) -> Option<K> {
+    let distance = |k: K| (strsim::damerau_levenshtein(k.as_ref(), name), k);
+    let (distance, nearest) = known.into_iter().map(distance).min_by_key(|(distance, _)| *distance)?;
+    (distance <= nearest.as_ref().len().max(name.len()).div_ceil(2)).then_some(nearest)
 }
 
 fn place_hint(place: &Option<String>) -> String {

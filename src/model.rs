@@ -244,6 +244,11 @@ impl Model {
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         model_file::load(&in_run(path.as_ref(), MODEL_FILE))
     }
+
+    /// True where [`Model::load`] finds what begins as a model.
+    pub fn is_at(path: impl AsRef<Path>) -> bool {
+        model_file::is_model(&in_run(path.as_ref(), MODEL_FILE))
+    }
 }
 
 /// Writes the counts and external ids of `data` into a run folder, so that the model can be used without the data.
@@ -257,12 +262,13 @@ pub fn save_ids(data: &Interactions, run: impl AsRef<Path>) -> Result<()> {
         .save(run.as_ref().join(IDS_FILE))
 }
 
-/// Reads what [`save_ids`] wrote; `None` if `run` is no folder with such a file.
+/// Reads what [`save_ids`] wrote into a run folder, which its model file stands for too; `None` if there is none.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::File`] if the file cannot be used.
 pub fn load_ids(run: impl AsRef<Path>) -> Result<Option<Interactions>> {
-    let path = run.as_ref().join(IDS_FILE);
+    let run = run.as_ref();
+    let path = if run.is_file() { run.with_file_name(IDS_FILE) } else { run.join(IDS_FILE) };
     if path.is_file() { Interactions::open(path).map(Some) } else { Ok(None) }
 }
 

@@ -1,6 +1,12 @@
 //! `model.safetensors`: what stands in it, how it is written and checked; see `docs/formats.md`.
 
-use std::{borrow::Cow, collections::HashMap, fs, path::Path};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    fs::{self, File},
+    io::Read,
+    path::Path,
+};
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -8,6 +14,7 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::{
+    data::layout::MAGIC,
     error::{Error, Result},
     model::{Branch, Carved, Kept, Metadata, Model, Ranking},
     objective::BranchInput,
@@ -103,6 +110,13 @@ fn metadata_to_map(metadata: &Metadata) -> Map<String, Value> {
 /// Reads and checks a model.
 pub(crate) fn load(path: &Path) -> Result<Model> {
     let bytes = fs::read(path).map_err(Error::io("open", path))?;
+    if bytes.starts_with(&MAGIC) {
+        return Err(Error::File {
+            path: path.into(),
+            problem: "this is interaction data, not a model".into(),
+            remedy: "name a run folder, or the model.safetensors in one".into(),
+        });
+    }
     let damaged = |problem: String| Error::File {
         path: path.into(),
         problem,
@@ -116,6 +130,17 @@ pub(crate) fn load(path: &Path) -> Result<Model> {
     let reader = Reader { tensors };
     let strings = header.metadata().as_ref();
     reader.model(strings.unwrap_or(&HashMap::new())).map_err(damaged)
+}
+
+/// True for a file that begins as a model does.
+pub(crate) fn is_model(path: &Path) -> bool {
+    // Reading from a pipe would take the bytes away.
+    if !path.is_file() {
+        return false;
+    }
+    let mut start = [0; CHECKSUM_AT];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut start));
+    read.is_ok() && start[8..] == *BEFORE_CHECKSUM
 }
 
 /// The format itself has no checksum: a changed number would go unnoticed.

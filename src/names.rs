@@ -51,7 +51,7 @@ mod tests {
     use crate::{
         backbone::{Backbone, Propagation},
         backend::expomf::ExposureConstant,
-        objective::BranchInput,
+        objective::{BranchInput, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
         optim::CatchUp,
         sampling::SamplerKind,
         storage::Storage,
@@ -62,14 +62,16 @@ mod tests {
         macro_rules! round_trip {
             ($($type:ident)+) => {$(
                 for (value, name) in $type::ALL.into_iter().zip($type::NAMES) {
-                    assert_eq!(format!("{value:?}").to_lowercase(), name.replace('-', ""));
+                    assert_eq!(format!("{value:?}").to_lowercase(), name.replace(['-', '_'], ""));
                     assert_eq!((value.to_string().as_str(), name.parse::<$type>().unwrap()), (name, value));
                 }
                 assert!("".parse::<$type>().is_err() && "no such name".parse::<$type>().is_err());
             )+};
         }
         round_trip!(Backbone Propagation CatchUp SamplerKind Storage ExposureConstant BranchInput);
+        round_trip!(Pairing IpwVariant IpwScope RegForm RegNorm);
         assert_eq!("user_uniform".parse::<SamplerKind>().unwrap(), SamplerKind::UserUniform);
+        assert_eq!("all-pairs".parse::<Pairing>().unwrap(), Pairing::AllPairs);
         let error = "f61".parse::<Storage>().unwrap_err().to_string();
         assert!(error.contains("did you mean `f16`?"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! Numbers as they are read in a sentence.
+//! Numbers as people read them.
 
 /// `number` with its thousands separated by commas.
 pub fn grouped(number: impl Into<u64>) -> String {
@@ -19,9 +19,30 @@ pub fn counted(number: impl Into<u64>, thing: &str) -> String {
     format!("{} {thing}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
+/// `bytes` in the unit that suits, such as `1.5 GiB`.
+pub fn size(bytes: u64) -> String {
+    let (mut number, mut unit) = (bytes as f64, "bytes");
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if number < 1024.0 {
+            break;
+        }
+        (number, unit) = (number / 1024.0, larger);
+    }
+    if unit == "bytes" { counted(bytes, "byte") } else { format!("{number:.1} {unit}") }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{counted, grouped, size};
+
+    #[test]
+    fn sizes_have_units() {
+        for (bytes, text) in
+            [(0, "0 bytes"), (1, "1 byte"), (1023, "1,023 bytes"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")]
+        {
+            assert_eq!(size(bytes), text);
+        }
+    }
 
     #[test]
     fn thousands_are_separated() {
@@ -31,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_singular() {
+    fn one_is_no_plural() {
         for (n, text) in [(0u64, "0 users"), (1, "1 user"), (2_000, "2,000 users")] {
             assert_eq!(counted(n, "user"), text);
         }

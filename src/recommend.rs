@@ -6,6 +6,7 @@ use crate::{
     device::Resolved,
     error::{Error, Result},
     model::{Model, Ranking, Tables},
+    numerals::counted,
 };
 
 /// Recommends items with a trained model.
@@ -47,10 +48,16 @@ impl<'a> Recommender<'a> {
         self
     }
 
-    /// Leaves out what users have in any split of `data`.
-    pub fn seen(mut self, data: &'a Interactions) -> Self {
-        let used = Split::ALL.into_iter().filter(|&split| data.count(split) > 0);
-        self.seen = used.map(|split| data.by_user(split)).collect();
+    /// Leaves out what users have in any split of `data`, as a service does. Lists that are to be measured on a split
+    /// must not leave that one out: [`Recommender::seen_in`].
+    pub fn seen(self, data: &'a Interactions) -> Self {
+        self.seen_in(data, &Split::ALL)
+    }
+
+    /// Leaves out what users have in these splits of `data`.
+    pub fn seen_in(mut self, data: &'a Interactions, splits: &[Split]) -> Self {
+        let used = splits.iter().filter(|&&split| data.count(split) > 0);
+        self.seen = used.map(|&split| data.by_user(split)).collect();
         self
     }
 
@@ -89,7 +96,7 @@ impl<'a> Recommender<'a> {
             return Err(Error::config(
                 "k",
                 k,
-                format!("each of the {count} items has {} others", count.saturating_sub(1)),
+                format!("an item has {}", counted(count.saturating_sub(1), "other")),
                 "choose a smaller k, at least 1",
             ));
         }

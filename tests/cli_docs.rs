@@ -77,6 +77,48 @@ fn defaults_are_those_of_the_program() {
     }
 }
 
+/// The default that a help text tells of an option.
+fn told(help: &str, option: &str) -> Option<String> {
+    // An option's first line has its names and its value, and no words.
+    let begins = |line: &&str| {
+        let mut parts = line.split_whitespace().peekable();
+        parts.peek().is_some() && parts.all(|part| part.starts_with(['-', '<', '[']))
+    };
+    let mut lines = help.lines().skip_while(|line| !(begins(line) && listed(line).contains(option)));
+    lines.next()?;
+    let words: Vec<&str> = lines.take_while(|line| !begins(line)).flat_map(str::split_whitespace).collect();
+    let text = words.join(" ");
+    Some(text.split_once("[default: ")?.1.split_once(']')?.0.to_owned())
+}
+
+#[test]
+fn the_help_tells_the_same_defaults() {
+    let place = Place::empty();
+    for name in ["train", "synth"] {
+        let (_, section) = sections().into_iter().find(|(known, _)| *known == name).unwrap();
+        let help = place.works(&[name, "--help"], &[]);
+        let mut compared = 0;
+        for row in section.lines().filter(|line| line.starts_with("| `-")) {
+            let (first_column, _) = row.split_once(" | ").unwrap();
+            let option = options(first_column).into_iter().next().unwrap();
+            let default =
+                row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap().trim().replace('`', "");
+            // A flag has nothing to be told.
+            if row.ends_with("| |") || option == "--eps-compat" {
+                continue;
+            }
+            let told = told(&help, option).unwrap_or_else(|| panic!("{name} {option} tells no default"));
+            let same = match (told.parse::<f64>(), default.parse::<f64>()) {
+                (Ok(a), Ok(b)) => a == b,
+                _ => told == default,
+            };
+            assert!(same, "{name} {option}: the page says {default}, the help {told}");
+            compared += 1;
+        }
+        assert!(compared > 13, "{name}: {compared}");
+    }
+}
+
 #[test]
 fn every_key_of_the_json_is_described() {
     let place = Place::with_run();

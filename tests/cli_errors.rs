@@ -23,7 +23,19 @@ fn usage() {
             ("train data.macr --batchsize 3", 2, &["--batch-size"]),
             ("train data.macr --c x", 2, &["'x'", "invalid float"]),
             ("train data.macr --epochs -1", 2, &["unexpected argument '-1'"]),
-            ("train data.macr --device gpu", 2, &["auto", "cpu"]),
+            ("train data.macr --device gpu", 2, &["did you mean `cuda`?"]),
+            (
+                "train data.macr --objective mcar",
+                2,
+                &["possible values: bce, bpr, macr,", "expomf]", "'macr'"],
+            ),
+            ("train data.macr --backbone lightgnc", 2, &["[possible values: mf, lightgcn]", "'lightgcn'"]),
+            ("train data.macr --sampler user", 2, &["[possible values: user-uniform, interaction]"]),
+            ("train data.macr --storage fp16", 2, &["[possible values: f32, f16, bf16]", "'f16'"]),
+            ("train data.macr --catch-up reply", 2, &["'replay'"]),
+            ("train data.macr --pairing columns", 2, &["[possible values: rows, all_pairs]"]),
+            ("recommend run --data data.macr --seen tset", 2, &["'test'"]),
+            ("recommend run --seen train --include-seen", 2, &["cannot be used with"]),
             ("train data.macr --select train", 2, &["valid", "test"]),
             ("evaluate run", 2, &["--data"]),
             ("evaluate run --data data.macr --c x", 2, &["'x'", "invalid float"]),
@@ -47,37 +59,37 @@ fn settings() {
     place.write("bad.toml", "batchsize = 3\n");
     place.write("torn.toml", "dim = \n");
     place.write("type.toml", "dim = \"many\"\n");
+    place.write("name.toml", "objective = \"mcar\"\n");
+    place.write("batch.toml", "batch_size = 400\n");
     place.write("latin.toml", b"# \xe9t\xe9\n");
     table(
         &place,
         &[
             (
-                "train data.macr --out new",
+                "train data.macr --out new --batch-size 301",
                 3,
-                &["batch-size = 1024", "only 300 users", "--sampler interaction"],
+                &["batch-size = 301", "only 300 users", "--batch-size 300 or less", "--sampler interaction"],
             ),
             ("train data.macr --out new --batch-size 0", 3, &["batch-size = 0", "at least 1"]),
             ("train data.macr --out new --k 81", 3, &["k = 81", "80 items", "from 1 to 80"]),
             ("train data.macr --out new --k 0", 3, &["k = 0", "at least 1"]),
-            ("train data.macr --out new --c nan", 3, &["c = [NaN]", "finite"]),
-            ("train data.macr --out new --tau inf", 3, &["tau = [inf]", "finite"]),
+            ("train data.macr --out new --c 1,nan", 3, &["c = 1,NaN: ", "finite"]),
+            ("train data.macr --out new --tau inf", 3, &["tau = inf: ", "finite"]),
             ("train data.macr --out new --dim 5000", 3, &["dim = 5000", "at most 4096"]),
             ("train data.macr --out new --learning-rate 0", 3, &["learning-rate = 0", "positive"]),
             ("train data.macr --out new --l2 -1", 3, &["l2 = -1", "0 or more"]),
             ("train data.macr --out new --epochs 0", 3, &["epochs = 0", "1 or more"]),
             (
-                "train data.macr --out new --objective mcar",
-                3,
-                &["unknown objective `mcar`", "did you mean `macr`?"],
-            ),
-            ("train data.macr --out new --backbone lightgnc", 3, &["unknown backbone", "mf"]),
-            ("train data.macr --out new --sampler user", 3, &["unknown sampler", "user-uniform"]),
-            (
                 "train data.macr --out new --negatives popularty:1",
                 3,
                 &["setting `negatives`: ", "`popularity:A`"],
             ),
-            ("train data.macr --out new --catch-up reply", 3, &["unknown catch-up", "`replay`"]),
+            (
+                "train data.macr --out new --config name.toml",
+                3,
+                &["unknown objective", "did you mean `macr`?"],
+            ),
+            ("train data.macr --out new --config batch.toml", 3, &["--batch-size 300 or less"]),
             ("train data.macr --out new --recipe macr_mg", 3, &["unknown recipe", "did you mean `macr_mf`?"]),
             ("train data.macr --out new --recipe adresa/mf", 3, &["unknown dataset", "`adressa`"]),
             ("train data.macr --out new --config no.toml", 3, &["no.toml", "check the path"]),
@@ -88,7 +100,7 @@ fn settings() {
                 3,
                 &["type.toml", "setting `dim`: invalid type"],
             ),
-            ("train data.macr --out new --config latin.toml", 3, &["latin.toml", "UTF-8"]),
+            ("train data.macr --out new --config latin.toml", 3, &["latin.toml: the file is not UTF-8 text"]),
             ("train data.macr --out run", 3, &["a run is there already", "--force"]),
             ("train data.macr --out data.macr", 3, &["this is a file", "--out"]),
             ("evaluate run --data data.macr --k 81", 3, &["k = 81", "from 1 to 80"]),
@@ -103,11 +115,14 @@ fn settings() {
             (
                 "split data.macr -o x.macr --test 0.6 --valid 0.6",
                 3,
-                &["nothing would be left", "lower --test"],
+                &["test = 0.6 and valid = 0.6: nothing would be left", "lower --test"],
             ),
             ("split data.macr -o x.macr --kind temporal", 3, &["times", "another kind"]),
             ("split data.macr -o x.macr --kind random --test-per-item 1", 3, &["only uniform-item"]),
             ("split data.macr -o x.macr --from train", 3, &["valid split already", "--from all"]),
+            ("split data.macr -o run", 3, &["macr: run: this is a folder"]),
+            ("split data.macr -o no/x.macr", 3, &["macr: no/x.macr: its folder does not exist"]),
+            ("split data.macr -o data.macr", 3, &["macr: data.macr: it holds other data", "--force"]),
             ("synth -o x.macr --users 0", 3, &["at least one user"]),
             ("synth -o x.macr --interactions 9", 3, &["interactions = 9", "every user"]),
             ("synth -o x.macr --conformity nan", 3, &["conformity = NaN", "up to 1"]),
@@ -135,7 +150,11 @@ fn users() {
                 3,
                 &["unknown user `300`", "0 to 299", "--skip-unknown"],
             ),
-            ("recommend run --data data.macr --users users.txt", 3, &["users.txt:4: unknown user `nobody`"]),
+            (
+                "recommend run --data data.macr --users users.txt",
+                3,
+                &["users.txt:4: unknown user `nobody` (users are called 0 to 299); correct the id"],
+            ),
             (
                 "recommend run --data data.macr --users none.txt",
                 3,
@@ -158,7 +177,10 @@ fn users() {
         ["train", "named.macr", "--out", "named", "--select", "test", "--batch-size", "1", "--k", "1"];
     place.works(&train, &["--epochs", "1", "-q"]);
     let ask = ["recommend", "named", "--include-seen", "-k1", "--users", "anne"];
-    place.fails(&ask, 3, &["unknown user `anne`", "did you mean `ann`?"]);
+    place.fails(&ask, 3, &["unknown user `anne` (did you mean `ann`?); correct the id"]);
+    // None is near.
+    let ask = ["recommend", "named", "--include-seen", "-k1", "--users", "bob,zed"];
+    place.fails(&ask, 3, &["macr: unknown user `zed`; correct the id"]);
 }
 
 #[test]
@@ -171,6 +193,19 @@ fn data_that_does_not_fit() {
         place.fails(&["evaluate", "run", "--data", file], 3, &words);
         place.fails(&["recommend", "run", "--data", file], 3, &words);
     }
+    // One in the place of the other.
+    let model = "this is a model, not interaction data; name a .macr file";
+    place.fails(
+        &["evaluate", "data.macr", "--data", "data.macr"],
+        3,
+        &["data.macr: this is interaction data", "run folder"],
+    );
+    place.fails(&["inspect", "run"], 3, &["run: ", model]);
+    place.fails(
+        &["evaluate", "run", "--data", "run/model.safetensors"],
+        3,
+        &["run/model.safetensors: ", model],
+    );
     // The same counts, and other names: every list would be of somebody else.
     let lines: String = (0..300).map(|u| format!("u{u},i{}\n", u % 80)).collect();
     place.write("names.csv", format!("user,item\n{lines}"));
@@ -198,6 +233,10 @@ fn splits_that_are_missing() {
             ("train train.csv --out new --k 1", 3, &["no valid split", "macr split", "--select"]),
         ],
     );
+    // A report has no option for the split.
+    place.works(&["synth", "-o", "no-test.macr", "--test-per-item", "0"], SMALL);
+    let words = "the data has no test interactions; hold some out with `macr split`, as a test split\n";
+    place.fails(&["report", "run", "--data", "no-test.macr"], 3, &[words]);
     place.works(&["import", "train.csv", "-o", "one.macr"], &["-q"]);
     place.fails(&["split", "one.macr", "-o", "one.macr"], 3, &["it holds other data", "--force"]);
     place.fails(&["synth", "-o", "train.csv"], 3, &["not a whole interaction file", "--force"]);

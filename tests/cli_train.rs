@@ -139,6 +139,43 @@ fn the_settings_of_a_run_train_it_again() {
 }
 
 #[test]
+fn a_batch_that_nobody_asked_for_is_no_larger_than_can_be_drawn() {
+    let place = Place::empty();
+    place.works(&["synth", "-o", "data.macr", "--valid-per-item", "3"], SMALL);
+    let quick = ["--eval-every", "1", "--dim", "8"];
+    let run = |arguments: &[&str]| place.run(&[&["train", "data.macr"], arguments, &quick].concat());
+    let short = run(&["--out", "short", "--epochs", "1"]);
+    assert_eq!(short.code, Some(0), "{}", short.err);
+    assert!(short.err.contains("batches of 300 rows instead of 1024"), "{}", short.err);
+    let config = String::from_utf8(place.read("short/config.toml")).unwrap();
+    assert!(config.contains("batch_size = 300\n"), "{config}");
+    // The run goes on with what it began with, as one that was told so.
+    place.works(&["train", "--resume", "short", "--epochs", "2"], &["-q"]);
+    assert_eq!(run(&["--out", "whole", "--epochs", "2", "--batch-size", "300", "-q"]).err, "");
+    assert_eq!(place.read("short/model.safetensors"), place.read("whole/model.safetensors"));
+    assert_eq!(place.read("short/config.toml"), place.read("whole/config.toml"));
+    for settings in ["--recipe mf", "--sampler interaction", "--objective expomf", "--negatives margin:9:4"] {
+        let settings: Vec<&str> = settings.split(' ').collect();
+        let plan = run(&[&settings[..], &["--dry-run", "--json", "-q"]].concat());
+        let expected = match settings[1] {
+            "mf" => 300,
+            _ => 1024,
+        };
+        assert_eq!(json(&plan.out)["config"]["batch_size"], expected, "{settings:?}");
+    }
+}
+
+#[test]
+fn names_are_taken_with_either_dash() {
+    let place = Place::empty();
+    place.works(&["synth", "-o", "data.macr", "--valid-per-item", "3"], SMALL);
+    let names = ["--objective", "macr", "--pairing", "all-pairs", "--sampler", "user_uniform"];
+    let plan = place.works(&["train", "data.macr", "--dry-run", "--json"], &names);
+    let config = &json(&plan)["config"];
+    assert_eq!((&config["pairing"], &config["sampler"]), (&"all_pairs".into(), &"user-uniform".into()));
+}
+
+#[test]
 fn the_doctor_reports() {
     let place = Place::empty();
     let report = json(&place.works(&["doctor", "--json", "--threads", "3"], &[]));

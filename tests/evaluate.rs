@@ -178,6 +178,10 @@ fn recommendations_and_similar_items() {
     assert_eq!(ids(recommender.recommend(&[1], 3).unwrap().list(0, 0)), [0, 1, 2]);
     let recommender = recommender.seen(&data);
     assert_eq!(ids(recommender.recommend(&[0], 5).unwrap().list(0, 0)), [1]);
+    let every = recommender.clone().seen_in(&data, &[]);
+    assert_eq!(every.recommend(&[0], 5).unwrap().list(0, 0).len(), 5);
+    let list = recommender.clone().seen_in(&data, &[Split::Train]).recommend(&[0], 5).unwrap();
+    assert!(data.by_user(Split::Test).row(0).iter().all(|item| ids(list.list(0, 0)).contains(item)));
     let similar = recommender.similar_items(&[2, 0], 2).unwrap();
     assert_eq!((ids(&similar[0]), ids(&similar[1])), (vec![0, 1], vec![1, 2]));
     assert_eq!(similar[0][0].score(), 1.0);
@@ -379,10 +383,14 @@ fn evaluate_prints_json() {
 fn evaluate_prints_a_table() {
     let folder = run_folder();
     let arguments =
-        ["evaluate", "run", "--data", "data.macr", "-k", "2", "--tau", "0,9", "--groups", "deciles"];
+        ["evaluate", "run", "--data", "data.macr", "-k", "2,3", "--tau", "0,9", "--groups", "deciles"];
     let (code, out, err) = macr(&arguments, folder.path());
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("hit_rate") && out.contains('*') && out.contains("1/10"), "{out}");
+    // Markdown that a terminal has room for.
+    for line in out.lines().filter(|line| !line.is_empty()) {
+        assert!(line.starts_with('|') && line.ends_with('|') && line.len() <= 80, "{line}");
+    }
     assert!(err.contains("2 users"), "{err}");
 }
 
@@ -423,7 +431,7 @@ fn recommend_writes_external_ids() {
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json[0]["items"][0], serde_json::json!({"item": "z", "score": 5.0}));
     assert_eq!(json[1]["user"], "bob");
-    assert!(err.contains("left out 1 user unknown to the model"), "{err}");
+    assert!(err.contains("left out 1 user, unknown to the model"), "{err}");
     let (code, out, _) = run(&["-k5", "--data", "data.macr", "-o", "recs.tsv"]);
     assert_eq!((code, out.as_str()), (Some(0), ""));
     let written = fs::read_to_string(folder.path().join("recs.tsv")).unwrap();
@@ -447,9 +455,15 @@ fn recommend_checks_what_it_is_given() {
 }
 
 #[test]
-fn a_bare_model_numbers_its_users_and_items() {
+fn a_model_has_the_ids_beside_it_or_numbers() {
     let folder = run_folder();
-    let arguments = ["recommend", "run/model.safetensors", "-k1", "--include-seen", "--users", "2"];
-    let (code, out, err) = macr(&arguments, folder.path());
+    let arguments = ["recommend", "run/model.safetensors", "-k1", "--include-seen", "--users"];
+    let of = |user: &str| macr(&[&arguments[..], &[user]].concat(), folder.path());
+    let (code, out, err) = of("cy");
+    assert_eq!((code, out.as_str()), (Some(0), "user\titem\trank\tscore\ncy\tz\t1\t5.0\n"), "{err}");
+    assert_eq!(err, "");
+    fs::remove_file(folder.path().join("run/ids.macr")).unwrap();
+    let (code, out, err) = of("2");
     assert_eq!((code, out.as_str()), (Some(0), "user\titem\trank\tscore\n2\t4\t1\t5.0\n"), "{err}");
+    assert!(err.contains("no ids.macr beside the model"), "{err}");
 }

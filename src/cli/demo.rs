@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use serde_json::json;
 
-use super::output::{Output, table};
+use super::output::{Output, counted, table};
 use crate::{
     config::Config,
     data::{
@@ -14,7 +14,7 @@ use crate::{
     },
     error::{Error, Result},
     eval::{Evaluator, Outcome},
-    model::{MODEL_FILE, Model},
+    model::{MODEL_FILE, Model, save_ids},
     objective::Pairing,
     train::{Epoch, Observer, Trainer},
 };
@@ -45,12 +45,12 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     debiased.save(args.out.join("debiased.macr"))?;
     plain.save(args.out.join("plain.macr"))?;
     output.remark(format_args!(
-        "A generated world: {} users, {} items, {} training interactions. People choose by taste, and also by what is \
+        "A generated world: {}, {}, {}. People choose by taste, and also by what is \
          popular.\nThe plain test holds out training interactions at random, so it rewards popularity. The debiased \
          test is drawn\nfrom taste alone, every item alike: what a recommender should be good at.",
-        debiased.users(),
-        debiased.items(),
-        debiased.count(Split::Train)
+        counted(debiased.users(), "user"),
+        counted(debiased.items(), "item"),
+        counted(debiased.count(Split::Train), "training interaction")
     ));
 
     let base = Config { epochs: 150, patience: 5, batch_size: 2048, seed: args.seed, ..Config::default() };
@@ -73,6 +73,7 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         let folder = args.out.join(folder);
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
         model.save(folder.join(MODEL_FILE))?;
+        save_ids(&debiased, &folder)?;
         for (test, data) in [("plain", &plain), ("debiased", &debiased)] {
             rows.push((name, test, measure(&model, data)?));
         }

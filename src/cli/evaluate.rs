@@ -6,19 +6,22 @@ use clap::{
     ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
 };
-use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
+use comfy_table::Table;
 
 use super::{
     memory,
-    output::{Output, counted},
+    output::{Output, counted, grouped, table},
     run_folder::Run,
     system::Memory,
 };
 use crate::{
     data::Split,
     device::Resolved,
-    error::Result,
-    eval::{Evaluation, Evaluator, GroupBy, Mask, metric::USER_METRICS},
+    error::{Error, Result},
+    eval::{
+        Evaluation, Evaluator, GroupBy, GroupOutcome, Mask, Outcome,
+        metric::{LIST_METRICS, USER_METRICS},
+    },
     model::Ranking,
 };
 
@@ -33,7 +36,7 @@ pub struct Args {
     /// Split to evaluate on.
     #[arg(long, value_parser = split(), default_value = "test")]
     split: Split,
-    /// Lengths of the lists.
+    /// Cut-offs K, comma-separated.
     #[arg(long, short, value_name = "K,..", value_delimiter = ',', default_value = "20")]
     k: Vec<usize>,
     #[command(flatten)]
@@ -84,6 +87,13 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let run = Run::open(&args.run)?;
     let data = super::open_data(&args.data, output)?;
     run.check(&data, &args.data, output)?;
+    if data.count(args.split) == 0 {
+        return Err(Error::data(
+            format!("the data has no {} interactions", args.split),
+            "hold some out with `macr split`, or choose another --split (a validation split that a training took for \
+             itself is not in the file)",
+        ));
+    }
     let (model, device) = (&run.model, args.placement.device(output)?);
     let rankings = args.rankings.all(model.metadata.ranking);
     if matches!(device, Resolved::Cpu) {
@@ -107,9 +117,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     if args.json {
         output.json(&evaluation);
     } else {
-        output.result(table(&evaluation));
+        output.result(metric_table(&evaluation, &USER_METRICS.map(|metric| metric.name)));
+        let exposure = LIST_METRICS.map(|metric| metric.name);
+        output.result(format_args!("\n{}", metric_table(&evaluation, &exposure)));
         if args.groups.is_some() {
-            output.result(group_table(&evaluation));
+            output.result(format_args!("\n{}", group_table(&evaluation)));
         }
         let best =
             if evaluation.results.len() > args.k.len() { "; * marks the best ranking at each k" } else { "" };
@@ -121,69 +133,50 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     Ok(())
 }
 
-fn table(evaluation: &Evaluation) -> Table {
-    let mut table = empty_table();
-    let names = evaluation.results.iter().flat_map(|result| result.metrics.iter().map(|(name, _)| name));
-    let columns = evaluation.results.first().map_or(0, |result| result.metrics.iter().count());
-    table.set_header(["c", "tau", "k"].into_iter().chain(names.take(columns)));
-    for result in &evaluation.results {
-        let value = |(name, value): (&str, f64)| {
-            let best = is_best(evaluation, name, result.k, value);
-            format!("{value:.4}{}", if best { "*" } else { " " })
+/// Columns that say which ranking is measured, and at which k.
+const CASE: [&str; 3] = ["c", "tau", "k"];
+
+/// The metrics of these names, under every ranking and at every k.
+fn metric_table(evaluation: &Evaluation, names: &[&str]) -> Table {
+    let header: Vec<&str> = CASE.iter().chain(names).copied().collect();
+    let row = |outcome: &Outcome| -> Vec<String> {
+        let value = |name: &&str| {
+            let value = outcome.metrics.get(name).unwrap_or(f64::NAN);
+            format!("{value:.4}{}", mark(evaluation, name, outcome.k, value))
         };
-        let ranking = [result.c.to_string(), result.tau.to_string(), result.k.to_string()];
-        table.add_row(ranking.into_iter().chain(result.metrics.iter().map(value)));
-    }
-    right_align(&mut table);
-    table
+        case(outcome).into_iter().chain(names.iter().map(value)).collect()
+    };
+    table(header, evaluation.results.iter().map(row))
 }
 
-/// Whether a metric of accuracy is highest under this ranking, of several, at `k`.
-fn is_best(evaluation: &Evaluation, name: &str, k: usize, value: f64) -> bool {
+fn case(outcome: &Outcome) -> [String; 3] {
+    [outcome.c.to_string(), outcome.tau.to_string(), outcome.k.to_string()]
+}
+
+/// What stands behind a metric of accuracy, of several rankings at `k`: an asterisk where it is highest.
+fn mark(evaluation: &Evaluation, name: &str, k: usize, value: f64) -> &'static str {
     let rivals = || evaluation.results.iter().filter(|result| result.k == k);
-    USER_METRICS.iter().any(|metric| metric.name == name)
-        && rivals().count() > 1
-        && rivals().all(|result| result.metrics.get(name).is_some_and(|other| other <= value))
+    if rivals().count() < 2 || !USER_METRICS.iter().any(|metric| metric.name == name) {
+        return "";
+    }
+    let is_best = rivals().all(|result| result.metrics.get(name).is_some_and(|other| other <= value));
+    if is_best { "*" } else { " " }
 }
 
 fn group_table(evaluation: &Evaluation) -> Table {
-    let mut table = empty_table();
-    table.set_header([
-        "c",
-        "tau",
-        "k",
-        "training interactions",
-        "items",
-        "relevant",
-        "recall",
-        "lists per item",
-    ]);
-    for result in &evaluation.results {
-        for group in result.groups.iter().flatten() {
-            table.add_row([
-                result.c.to_string(),
-                result.tau.to_string(),
-                result.k.to_string(),
+    let header = CASE.into_iter().chain(["popularity", "items", "relevant", "recall", "lists per item"]);
+    let rows = |outcome: &Outcome| -> Vec<Vec<String>> {
+        let row = |group: &GroupOutcome| {
+            let cells = [
                 group.group.clone(),
-                group.items.to_string(),
-                group.interactions.to_string(),
+                grouped(group.items),
+                grouped(group.interactions),
                 group.recall.map_or("-".into(), |recall| format!("{recall:.4}")),
                 format!("{:.2}", group.frequency),
-            ]);
-        }
-    }
-    right_align(&mut table);
-    table
-}
-
-fn empty_table() -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table
-}
-
-fn right_align(table: &mut Table) {
-    for column in table.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+            ];
+            case(outcome).into_iter().chain(cells).collect()
+        };
+        outcome.groups.iter().flatten().map(row).collect()
+    };
+    table(header.collect::<Vec<_>>(), evaluation.results.iter().flat_map(rows))
 }

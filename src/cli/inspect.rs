@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use comfy_table::Table;
 use serde::Serialize;
 
-use super::output::{Output, grouped, table};
+use super::output::{Output, counted, grouped, table};
 use crate::{
     data::profile::{Grouping, Profile, Quantiles, groupings},
     error::Result,
@@ -48,15 +48,15 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         output.result(format_args!("\n{}", group_table(grouping)));
     }
     output.result(format_args!("\nchecksum    {}", profile.checksum));
-    output.result(format_args!("size        {} bytes", grouped(profile.file_bytes)));
+    output.result(format_args!("size        {}", counted(profile.file_bytes, "byte")));
     output.result(format_args!("provenance  {}", data.provenance()));
-    for (n, what) in [
-        (profile.duplicates.train_test, "pairs are in train and in test"),
-        (profile.duplicates.train_valid, "pairs are in train and in valid"),
-        (profile.duplicates.valid_test, "pairs are in valid and in test"),
+    for (n, splits) in [
+        (profile.duplicates.train_test, "train and test"),
+        (profile.duplicates.train_valid, "train and valid"),
+        (profile.duplicates.valid_test, "valid and test"),
     ] {
         if n > 0 {
-            output.remark(format_args!("warning: {} {what}", grouped(n)));
+            output.remark(format_args!("warning: {} both in {splits}", counted(n, "pair")));
         }
     }
     Ok(())

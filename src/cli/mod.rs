@@ -5,6 +5,7 @@ pub mod demo;
 pub mod doctor;
 pub mod effects;
 pub mod evaluate;
+pub mod help;
 pub mod import;
 pub mod inspect;
 pub mod lock;
@@ -26,14 +27,16 @@ pub mod target;
 pub mod train;
 pub mod warm_start;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use std::{io::ErrorKind, path::Path};
 
 use crate::{
-    data::{Interactions, source},
+    config::Config,
+    data::{Interactions, source, synth::Spec},
     device::{DeviceChoice, Resolved},
     error::{Error, Kind, Result},
+    model::Model,
 };
 use output::Output;
 
@@ -93,10 +96,18 @@ enum Command {
     Doctor(doctor::Args),
 }
 
+/// The command line; its help tells the defaults of settings that several places may give.
+fn command() -> clap::Command {
+    Cli::command()
+        .mut_subcommand("train", |train| help::with_defaults(train, &Config::default()))
+        .mut_subcommand("synth", |synth| help::with_defaults(synth, &Spec::default()))
+}
+
 /// Parses the arguments, runs the subcommand and returns the exit code of the process:
 /// 0 ok, 1 failed, 2 usage, 3 bad data or configuration, 4 device, 130 interrupted.
 pub fn main() -> u8 {
-    let cli = match Cli::try_parse() {
+    let parsed = command().try_get_matches();
+    let cli = match parsed.and_then(|mut matches| Cli::from_arg_matches_mut(&mut matches)) {
         Ok(cli) => cli,
         Err(error) => {
             return match (error.print(), error.use_stderr()) {
@@ -147,6 +158,13 @@ fn run(cli: Cli, output: &Output) -> Result<()> {
 
 /// Opens DATA for a subcommand: an interaction file, or anything importable.
 fn open_data(path: &Path, output: &Output) -> Result<Interactions> {
+    if Model::is_at(path) {
+        return Err(Error::File {
+            path: path.into(),
+            problem: "this is a model, not interaction data".into(),
+            remedy: "name a .macr file, or anything that `macr import` reads".into(),
+        });
+    }
     let bar = output.progress(1, "reading");
     let data = source::open(path, &|_| bar.tick());
     bar.finish_and_clear();

@@ -16,9 +16,9 @@ use super::{
 use crate::{
     atomic_file::write_atomic,
     backend::lists::{Block, Candidate, Ranks},
-    data::{Csr, Ids},
+    data::{Csr, Ids, Split},
     device::Resolved,
-    error::{Error, Result},
+    error::{Error, Result, nearest},
     model::Ranking,
     recommend::Recommender,
 };
@@ -50,6 +50,10 @@ pub struct Args {
     /// given.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
+    /// Splits of the data that count as seen; without test, the lists can be measured on the test split [default:
+    /// train,valid,test].
+    #[arg(long, value_enum, value_name = "SPLIT,..", value_delimiter = ',', conflicts_with = "include_seen")]
+    seen: Option<Vec<Split>>,
     /// Recommend items that the users have seen, too.
     #[arg(long)]
     include_seen: bool,
@@ -84,7 +88,12 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     }
     let (user_ids, item_ids) = match stored.as_ref().or(data.as_ref()) {
         Some(known) => (known.user_ids(), known.item_ids()),
-        None => (Ids::Dense(model.users()), Ids::Dense(model.items())),
+        None => {
+            output.remark(
+                "there is no ids.macr beside the model: users and items are called by number, from 0",
+            );
+            (Ids::Dense(model.users()), Ids::Dense(model.items()))
+        }
     };
     let users = users(&args, &user_ids, output)?;
 
@@ -100,7 +109,12 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     }
     let mut recommender = Recommender::new(model)?.ranking(ranking).device(&device);
     if let Some(data) = data.as_ref().filter(|_| !args.include_seen) {
-        recommender = recommender.seen(data);
+        recommender = recommender.seen_in(data, args.seen.as_deref().unwrap_or(&Split::ALL));
+        if args.seen.is_none() && data.count(Split::Test) > 0 {
+            output.remark(
+                "items of the test split are left out too; lists that are to be measured on it take --seen train",
+            );
+        }
     }
     let lists = Lists {
         ranker: recommender.ranker(args.k)?,
@@ -153,7 +167,7 @@ fn users(args: &Args, ids: &Ids<'_>, output: &Output) -> Result<Vec<u32>> {
         let bytes = fs::read(path).map_err(Error::io("read", path))?;
         Cow::Owned(String::from_utf8(bytes).map_err(|_| Error::File {
             path: path.into(),
-            problem: "this is no text in UTF-8".into(),
+            problem: "the file is not UTF-8 text".into(),
             remedy: "give a file with one user id a line".into(),
         })?)
     } else {
@@ -173,7 +187,7 @@ fn users(args: &Args, ids: &Ids<'_>, output: &Output) -> Result<Vec<u32>> {
         }
     }
     if unknown > 0 {
-        output.remark(format_args!("left out {} unknown to the model", counted(unknown, "user")));
+        output.remark(format_args!("left out {}, unknown to the model", counted(unknown, "user")));
     } else if users.is_empty() {
         return Err(Error::config(
             "users",
@@ -187,14 +201,12 @@ fn users(args: &Args, ids: &Ids<'_>, output: &Output) -> Result<Vec<u32>> {
 
 fn unknown_user(place: &str, name: &str, ids: &Ids<'_>) -> Error {
     let hint = match ids {
-        Ids::Dense(n) => format!("users are called 0 to {}", n.saturating_sub(1)),
-        Ids::Text { .. } => (0..ids.len())
-            .map(|k| ids.get(k))
-            .min_by_key(|known| strsim::damerau_levenshtein(known, name))
-            .map_or("the model has no users".into(), |nearest| format!("did you mean `{nearest}`?")),
+        Ids::Dense(n) => format!(" (users are called 0 to {})", n.saturating_sub(1)),
+        Ids::Text { .. } => nearest(name, (0..ids.len()).map(|k| ids.get(k)))
+            .map_or(String::new(), |nearest| format!(" (did you mean `{nearest}`?)")),
     };
     Error::data(
-        format!("{place}unknown user `{name}`; {hint}"),
+        format!("{place}unknown user `{name}`{hint}"),
         "correct the id, or pass --skip-unknown to leave such users out",
     )
 }

@@ -9,7 +9,7 @@ use std::{
 use serde_json::json;
 
 use super::{
-    output::Output,
+    output::{Output, counted},
     reproduce::{plan::grouping, write},
     run_folder::Run,
 };
@@ -103,8 +103,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             output.result(table.markdown());
         }
         output.result(format_args!(
-            "{} files; begin with {}",
-            files.len(),
+            "{}; begin with {}",
+            counted(files.len() as u64, "file"),
             args.out.join("index.html").display()
         ));
     }

@@ -21,7 +21,7 @@ use self::{
     plan::{Dataset, Plan, Protocol, Request, Training},
     targets::Target,
 };
-use super::output::{Output, table};
+use super::output::{Output, counted, table};
 use crate::{
     atomic_file::write_atomic,
     device::DeviceChoice,
@@ -129,8 +129,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             output.result(table.markdown());
         }
         output.result(format_args!(
-            "{} files; begin with {}",
-            files.len(),
+            "{}; begin with {}",
+            counted(files.len() as u64, "file"),
             args.out.join("index.html").display()
         ));
     }
@@ -231,13 +231,12 @@ fn print_plan(plan: &Plan, as_json: bool, output: &Output) {
         output.result(format_args!("not possible  {dataset}, {system}: {reason}"));
     }
     output.result(format_args!(
-        "\n{} of {} trainings to do; one after the other about {}, at most {} (expected: 30 evaluations each; measured \
-         with {} threads)",
+        "\n{} of {} to do; one after the other about {}, at most {} (expected: 30 evaluations each; measured with {})",
         todo.len(),
-        plan.trainings.len(),
+        counted(plan.trainings.len() as u64, "training"),
         time(expected),
         time(most),
-        rayon::current_num_threads(),
+        counted(rayon::current_num_threads() as u64, "thread"),
     ));
 }
 

@@ -2,7 +2,11 @@
 
 use std::{fs, path::Path};
 
-use super::{output::Output, run_writer, system::Memory};
+use super::{
+    output::{Output, counted, grouped},
+    run_writer,
+    system::Memory,
+};
 use crate::{
     data::Interactions,
     error::{Error, Result},
@@ -14,12 +18,12 @@ use crate::{
 pub struct Run {
     /// The model.
     pub model: Model,
-    /// Its ids, where the run has them; an interaction file without interactions.
+    /// Its ids, where there are any beside it; an interaction file without interactions.
     pub ids: Option<Interactions>,
 }
 
 impl Run {
-    /// Opens a run folder, or a model file alone.
+    /// Opens a run folder, or the model file in it.
     ///
     /// # Errors
     /// As [`Model::load`] and [`load_ids`]; [`Error::Data`] if the two do not belong together.
@@ -44,6 +48,11 @@ impl Run {
     pub fn check(&self, data: &Interactions, path: &Path, output: &Output) -> Result<()> {
         fits(&self.model, data, "data")?;
         let ids = self.ids.as_ref();
+        if ids.is_none() {
+            output.remark(
+                "there is no ids.macr beside the model: its users and items are taken for the data's",
+            );
+        }
         let sides = ids.map(|own| {
             [("user", own.user_ids(), data.user_ids()), ("item", own.item_ids(), data.item_ids())]
         });
@@ -85,11 +94,11 @@ fn fits(model: &Model, other: &Interactions, what: &str) -> Result<()> {
     }
     Err(Error::data(
         format!(
-            "the model has {} users and {} items, the {what} has {} and {}",
-            model.users(),
-            model.items(),
-            other.users(),
-            other.items()
+            "the model has {} and {}, the {what} has {} and {}",
+            counted(model.users(), "user"),
+            counted(model.items(), "item"),
+            grouped(other.users()),
+            grouped(other.items())
         ),
         "use the data that the model was trained on",
     ))

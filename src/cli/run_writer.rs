@@ -137,7 +137,7 @@ impl RunWriter {
     pub fn take(folder: &Path) -> Result<Lock> {
         if !folder.is_dir() {
             return Err(Error::data(
-                format!("{} is no run folder", folder.display()),
+                format!("{} is not a run folder", folder.display()),
                 "name the folder that `macr train --out` made",
             ));
         }
@@ -330,7 +330,7 @@ pub fn look(folder: &Path) -> Result<()> {
     if folder.is_dir() && !folder.join(MODEL_FILE).exists() {
         if !folder.join(CONFIG_FILE).is_file() {
             return Err(Error::data(
-                format!("{} is no run folder: it has no {MODEL_FILE}", folder.display()),
+                format!("{} is not a run folder: it has no {MODEL_FILE}", folder.display()),
                 "name the folder that `macr train --out` made, or the model file in it",
             ));
         }

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::{
     memory,
-    output::{Output, grouped},
+    output::{Output, counted, grouped},
     paths,
     system::Memory,
     target::Target,
@@ -135,14 +135,14 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         grouped(report.test)
     ));
     output.result(format_args!("checksum {}", report.checksum));
-    for (n, what) in [
-        (report.items_short_in_test, "items had fewer interactions to give to test than asked"),
-        (report.items_short_in_valid, "items had fewer interactions to give to valid than asked"),
-        (report.users_without_train, "users have no training interactions"),
-        (report.items_without_train, "items have no training interactions"),
+    for (n, thing, what) in [
+        (report.items_short_in_test, "item", "with fewer interactions to give to test than asked"),
+        (report.items_short_in_valid, "item", "with fewer interactions to give to valid than asked"),
+        (report.users_without_train, "user", "without training interactions"),
+        (report.items_without_train, "item", "without training interactions"),
     ] {
         if n > 0 {
-            output.remark(format_args!("{} {what}", grouped(u64::from(n))));
+            output.remark(format_args!("{} {what}", counted(n, thing)));
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Instant};
 
 use super::{
-    output::{Output, grouped},
+    output::{Output, counted, grouped},
     paths,
     system::Memory,
     target::Target,
@@ -132,10 +132,10 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         return Ok(());
     }
     output.result(format_args!(
-        "{}: {} users, {} items, {} train, {} valid, {} test",
+        "{}: {}, {}, {} train, {} valid, {} test",
         args.out.display(),
-        grouped(data.users()),
-        grouped(data.items()),
+        counted(data.users(), "user"),
+        counted(data.items(), "item"),
         grouped(train),
         grouped(valid),
         grouped(test)

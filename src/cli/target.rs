@@ -16,6 +16,9 @@ pub struct Target<'a> {
     force: bool,
 }
 
+/// What to do where something is that must stay.
+const OTHER: &str = "choose another name, or pass --force to overwrite it";
+
 fn identity(data: &Interactions) -> (String, String) {
     (data.checksum(), data.provenance().into_owned())
 }
@@ -24,17 +27,16 @@ impl<'a> Target<'a> {
     /// Looks at what is at `path`: what would fail at the end fails here, before the work.
     ///
     /// # Errors
-    /// [`Error::Config`] if the folder does not exist, or something that is no whole interaction file is there and
+    /// [`Error::File`] if the folder does not exist, or something that is no whole interaction file is there and
     /// `force` is not given.
     pub fn new(path: &'a Path, force: bool) -> Result<Self> {
+        let wrong = |problem: &str, remedy: &str| {
+            let (problem, remedy) = (problem.into(), remedy.into());
+            Err(Error::File { path: path.into(), problem, remedy })
+        };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         if parent.is_some_and(|parent| !parent.is_dir()) {
-            return Err(Error::config(
-                "output",
-                path.display(),
-                "its folder does not exist",
-                "create the folder first",
-            ));
+            return wrong("its folder does not exist", "create the folder first");
         }
         let mut target = Target { path, there: None, force };
         // Anything but a file (a pipe, a device) is not opened: that could wait for ever.
@@ -42,10 +44,10 @@ impl<'a> Target<'a> {
             match Interactions::open(path) {
                 Ok(data) => target.there = Some(identity(&data)),
                 Err(_) if force => {}
-                Err(_) => return Err(target.refused("it exists and is not a whole interaction file")),
+                Err(_) => return wrong("it exists and is not a whole interaction file", OTHER),
             }
         } else if path.is_dir() {
-            return Err(Error::config("output", path.display(), "this is a folder", "name a file in it"));
+            return wrong("this is a folder", "name a file in it");
         }
         Ok(target)
     }
@@ -53,17 +55,16 @@ impl<'a> Target<'a> {
     /// Writes `data`, unless the same is there already.
     ///
     /// # Errors
-    /// [`Error::Config`] if other data is there and `force` is not given; [`Error::Io`] if it cannot be written.
+    /// [`Error::File`] if other data is there and `force` is not given; [`Error::Io`] if it cannot be written.
     pub fn save(&self, data: &Interactions) -> Result<()> {
         match &self.there {
             Some(there) if *there == identity(data) => Ok(()),
-            Some(_) if !self.force => Err(self.refused("it holds other data")),
+            Some(_) if !self.force => Err(Error::File {
+                path: self.path.into(),
+                problem: "it holds other data".into(),
+                remedy: OTHER.into(),
+            }),
             _ => data.save(self.path),
         }
-    }
-
-    fn refused(&self, problem: &str) -> Error {
-        let remedy = "choose another name, or pass --force to overwrite it";
-        Error::config("output", self.path.display(), problem, remedy)
     }
 }

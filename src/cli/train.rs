@@ -17,7 +17,8 @@ use serde_json::json;
 
 use super::{
     effects,
-    output::Output,
+    help::Names,
+    output::{Output, counted},
     paths,
     plan::Plan,
     recipes,
@@ -26,11 +27,17 @@ use super::{
     warm_start,
 };
 use crate::{
+    backbone::{Backbone, Propagation},
+    backend::expomf::ExposureConstant,
     config::Config,
     data::{Interactions, Split, split::carve_valid},
     device::DeviceChoice,
     error::{Error, Result},
     model::{Carved, Model},
+    objective::{self, BranchInput, EXPOMF, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
+    optim::CatchUp,
+    sampling::{SamplerKind, most_rows},
+    storage::Storage,
     train::{Checkpoint, Epoch, Evaluated, Observer, Progress, Summary, Trainer},
 };
 
@@ -82,24 +89,24 @@ pub struct Args {
 #[derive(Debug, Default, clap::Args, Serialize)]
 #[command(next_help_heading = "Settings (default, then recipe, then --config, then flag)")]
 struct Settings {
-    /// Backbone: mf or lightgcn.
-    #[arg(long)]
+    /// Backbone.
+    #[arg(long, value_parser = Names::new(Backbone::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     backbone: Option<String>,
     /// LightGCN: number of layers.
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     layers: Option<usize>,
-    /// LightGCN: how the layers are computed, auto (the cheaper way), layers, or gram (the item-item product).
-    #[arg(long)]
+    /// LightGCN: how the layers are computed: the cheaper way, layer by layer, or through the item-item product.
+    #[arg(long, value_parser = Names::new(Propagation::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     propagation: Option<String>,
-    /// Objective: bce, bpr, macr, bs, ipw, reg, cause, dice, expomf.
-    #[arg(long)]
+    /// Objective.
+    #[arg(long, value_parser = Names::new(objective::names()))]
     #[serde(skip_serializing_if = "Option::is_none")]
     objective: Option<String>,
-    /// MACR: pair match scores with gates over rows (equation 7) or all_pairs (the reference code).
-    #[arg(long, value_parser = ["rows", "all_pairs"])]
+    /// MACR: match scores meet the gates of their row (equation 7), or all of the batch (the reference code).
+    #[arg(long, value_parser = Names::new(Pairing::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pairing: Option<String>,
     /// MACR: weight of the item branch's loss.
@@ -116,7 +123,7 @@ struct Settings {
     branch: Option<String>,
     /// MACR on LightGCN: the branches score the embeddings as propagated (the reference code's) or the parameters
     /// before propagation (ego).
-    #[arg(long, value_name = "WHICH")]
+    #[arg(long, value_name = "WHICH", value_parser = Names::new(BranchInput::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     branch_input: Option<String>,
     /// MACR: false removes the user branch.
@@ -128,12 +135,12 @@ struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     item_branch: Option<bool>,
     /// IPW: weights by inverse propensity (ips), clipped (c), normalised (cn) or smoothed (cnsr).
-    #[arg(long, value_parser = ["ips", "c", "cn", "cnsr"])]
+    #[arg(long, value_parser = Names::new(IpwVariant::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     ipw_variant: Option<String>,
     /// IPW: weight of a sample, that of the positive for both (pair), of the positive alone (positive), or each its
     /// own.
-    #[arg(long, value_parser = ["pair", "positive", "own"])]
+    #[arg(long, value_parser = Names::new(IpwScope::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     ipw_scope: Option<String>,
     /// IPW: scale the weights to a mean of 1 over drawn positives.
@@ -153,11 +160,11 @@ struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     mu: Option<f64>,
     /// Reg: popular and unpopular items together (cross), each set together (same), or L2 by popularity (decay).
-    #[arg(long, value_parser = ["cross", "same", "decay"])]
+    #[arg(long, value_parser = Names::new(RegForm::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     reg_form: Option<String>,
     /// Reg: the pairwise forms as a mean over pairs (pair_mean) or a sum over the catalogue (sum).
-    #[arg(long, value_parser = ["pair_mean", "sum"])]
+    #[arg(long, value_parser = Names::new(RegNorm::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     reg_norm: Option<String>,
     /// CausE: strength of the tie between the two sets' vectors; DICE: of what pushes the halves apart.
@@ -177,7 +184,7 @@ struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     exposure: Option<f64>,
     /// ExpoMF: constant of the exposures' density, exact or repo (the reference code's, pi times that).
-    #[arg(long, value_parser = ["exact", "repo"])]
+    #[arg(long, value_parser = Names::new(ExposureConstant::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     exposure_constant: Option<String>,
     /// ExpoMF: first parameter of the Beta prior of an item's exposure.
@@ -212,8 +219,8 @@ struct Settings {
     #[arg(long, value_delimiter = ',', allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     tau: Option<Vec<f64>>,
-    /// Positives: user-uniform (the paper's) or interaction.
-    #[arg(long)]
+    /// Positives: an item of each of several users (the paper's), or a pass over the interactions.
+    #[arg(long, value_parser = Names::new(SamplerKind::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     sampler: Option<String>,
     /// Negatives: uniform (the paper's), popularity:A, or margin:M:N (DICE's).
@@ -224,8 +231,8 @@ struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     dim: Option<usize>,
-    /// Form in which embeddings are kept, in memory and in the model: f32, f16 or bf16.
-    #[arg(long, value_name = "FORM")]
+    /// Form in which embeddings are kept, in memory and in the model.
+    #[arg(long, value_name = "FORM", value_parser = Names::new(Storage::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<String>,
     /// Rows of a batch.
@@ -272,12 +279,12 @@ struct Settings {
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u32>,
-    /// log(sigma + 1e-10) as in the reference code.
+    /// log(sigma + 1e-10) as in the reference code (1e-9 without MACR, as there); no effect on BPR, DICE and ExpoMF.
     #[arg(long, action = ArgAction::SetTrue)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     eps_compat: bool,
-    /// How Adam keeps up untouched rows: quadrature or replay (bitwise dense).
-    #[arg(long)]
+    /// How Adam keeps up untouched rows; replay is bitwise dense.
+    #[arg(long, value_parser = Names::new(CatchUp::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     catch_up: Option<String>,
 }
@@ -315,17 +322,19 @@ impl Prepared {
         let carved =
             Carved { from: original.checksum(), interactions: data.count(Split::Valid), seed: config.seed };
         output.remark(format_args!(
-            "the data has no valid split: {} interactions were taken from train, item-uniformly (seed {}); --select test \
+            "the data has no valid split, so one is taken from train: {}, item-uniformly (seed {}); --select test \
              chooses on the test split, as the paper does",
-            carved.interactions, carved.seed
+            counted(carved.interactions, "interaction"),
+            carved.seed
         ));
         Ok(Prepared { data, carved: Some(carved), original_bytes: original.file_bytes() })
     }
 }
 
-/// Defaults, then the recipe, then the file, then the flags.
-fn resolve(args: &Args, data: &Interactions, output: &Output) -> Result<Config> {
-    let mut config = Config::default();
+/// Defaults, then the recipe, then the file, then the flags; and whether the file or a flag says the batch size.
+fn resolve(args: &Args, data: &Interactions, output: &Output) -> Result<(Config, bool)> {
+    let (mut config, changes) = (Config::default(), args.settings.changes()?);
+    let mut has_batch = changes.contains_key(BATCH_SIZE);
     if let Some(name) = &args.recipe {
         let recipe = recipes::find(name, data.users(), data.items())?;
         let why = if recipe.guessed { ": the data has the size of none of the paper's datasets" } else { "" };
@@ -339,11 +348,31 @@ fn resolve(args: &Args, data: &Interactions, output: &Output) -> Result<Config> 
             remedy: "its keys are those of the config.toml that every run folder has".into(),
         };
         let bytes = fs::read(path).map_err(Error::io("read", path))?;
-        let text = str::from_utf8(&bytes).map_err(|_| wrong("this is no text in UTF-8".into()))?;
+        let text = str::from_utf8(&bytes).map_err(|_| wrong("the file is not UTF-8 text".into()))?;
         let table = text.parse::<toml::Table>().map_err(|e| wrong(e.to_string().trim().to_owned()))?;
+        has_batch |= table.contains_key(BATCH_SIZE);
         config = config.with(table).map_err(|e| wrong(e.to_string()))?;
     }
-    config.with(args.settings.changes()?)
+    Ok((config.with(changes)?, has_batch))
+}
+
+const BATCH_SIZE: &str = "batch_size";
+
+/// Lowers a batch size that nobody asked for to what can be drawn from `data`.
+fn fit_batch(config: &mut Config, data: &Interactions, output: &Output) {
+    let most = most_rows(data, config.sampler, config.negatives);
+    // Of no rows at all the sampler says why.
+    if config.objective == EXPOMF || !(1..config.batch_size).contains(&most) {
+        return;
+    }
+    output.remark(format_args!(
+        "batches of {most} rows instead of {}: the {} sampler draws distinct users, and the data has no more; \
+         --sampler {} has no such limit",
+        config.batch_size,
+        config.sampler,
+        SamplerKind::Interaction
+    ));
+    config.batch_size = most;
 }
 
 /// Refuses lists longer than there are items.
@@ -352,7 +381,7 @@ fn check_k(config: &Config, data: &Interactions) -> Result<()> {
         return Err(Error::config(
             "k",
             config.k,
-            format!("there are only {} items", data.items()),
+            format!("the data has only {}", counted(data.items(), "item")),
             format!("choose a --k from 1 to {}", data.items()),
         ));
     }
@@ -373,8 +402,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         }
     };
     let data = super::open_data(path, output)?;
-    let config = match &resumed {
-        Some(resumed) => resumed.config(args.settings.changes()?)?,
+    let (mut config, has_batch) = match &resumed {
+        Some(resumed) => (resumed.config(args.settings.changes()?)?, true),
         None => resolve(&args, &data, output)?,
     };
     check_k(&config, &data)?;
@@ -388,6 +417,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         RunWriter::check(&folder, args.force)?;
     }
     let Prepared { data, carved, original_bytes } = Prepared::new(data, &config, output)?;
+    if !has_batch {
+        fit_batch(&mut config, &data, output);
+    }
     let device = match &resumed {
         Some(resumed) => resumed.device(args.device)?,
         None => args.device.unwrap_or_default(),
@@ -477,8 +509,8 @@ fn report(summary: &Summary, config: &Config, folder: &Path, as_json: bool, outp
         best.ranking.tau,
     ));
     output.result(format_args!(
-        "trained {} samples in {:.1} s ({:.2} M samples/s), evaluated in {:.1} s; written to {}",
-        summary.samples,
+        "trained {} in {:.1} s ({:.2} M samples/s), evaluated in {:.1} s; written to {}",
+        counted(summary.samples, "sample"),
         summary.train_seconds,
         summary.samples_per_second / 1e6,
         summary.eval_seconds,

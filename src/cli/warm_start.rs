@@ -23,7 +23,7 @@ pub fn start<'a>(
     let Some(ids) = &run.ids else {
         return Err(Error::data(
             format!("{} has no ids.macr, which says who its rows are", path.display()),
-            "name the run folder, not its model alone",
+            "name a run folder, which has one",
         ));
     };
     let rows = |own: Ids<'_>, known: Ids<'_>| -> Vec<Option<u32>> {

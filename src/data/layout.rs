@@ -7,7 +7,10 @@ use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    numerals::{counted, grouped},
+};
 
 /// First eight bytes of every interaction file.
 pub const MAGIC: [u8; 8] = *b"MACRDATA";
@@ -102,7 +105,11 @@ pub(super) fn read(bytes: &[u8], path: &Path) -> Result<(u32, u32, Vec<SectionEn
     if header.file_bytes != bytes.len() as u64 {
         return Err(damaged(
             path,
-            &format!("the file should have {} bytes and has {}", header.file_bytes, bytes.len()),
+            &format!(
+                "the file should have {} and has {}",
+                counted(header.file_bytes, "byte"),
+                grouped(bytes.len() as u64)
+            ),
         ));
     }
     let table_bytes = (header.sections as usize).saturating_mul(ENTRY_BYTES);

@@ -6,7 +6,7 @@ pub mod graph;
 pub mod ids;
 pub mod import;
 pub mod interactions;
-mod layout;
+pub(crate) mod layout;
 pub mod popularity;
 pub mod profile;
 pub mod source;

@@ -236,11 +236,11 @@ fn check(data: &Interactions, plan: &Plan) -> Result<()> {
             ));
         }
     }
-    if fractions[0] + fractions[1] >= 1.0 {
-        let both = fractions[0] + fractions[1];
+    let [test, valid] = fractions;
+    if test + valid >= 1.0 {
         return Err(Error::config(
             "test",
-            both,
+            format!("{test} and valid = {valid}"),
             "nothing would be left for train",
             "lower --test or --valid",
         ));

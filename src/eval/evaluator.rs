@@ -161,8 +161,7 @@ impl<'a> Evaluator<'a> {
         if users.is_empty() {
             return Err(Error::data(
                 format!("the data has no {split} interactions"),
-                "split it with `macr split`, or choose another --split (a validation split that a training took for itself is \
-                 not in the file)",
+                format!("hold some out with `macr split`, as a {split} split"),
             ));
         }
         let mut seen = vec![data.by_user(Split::Train)];

@@ -4,11 +4,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{NEGATIVE, Objective, POSITIVE, TILE, Tile, bce::Bce};
-use crate::{config::Config, data::popularity::item_counts, sampling::Sampler, simd::vectorised};
+use crate::{
+    config::Config, data::popularity::item_counts, names::named, sampling::Sampler, simd::vectorised,
+};
 
 /// How weights come from inverse propensities; each form is the one before and one thing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum IpwVariant {
     /// 1 / rho.
     Ips,
@@ -21,9 +23,11 @@ pub enum IpwVariant {
     Cnsr,
 }
 
+named!(IpwVariant, "ipw variant", Ips = "ips", C = "c", Cn = "cn", Cnsr = "cnsr");
+
 /// Whose weight a sample has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum IpwScope {
     /// Both samples of a row that of the positive item.
     #[default]
@@ -33,6 +37,8 @@ pub enum IpwScope {
     /// Each its own.
     Own,
 }
+
+named!(IpwScope, "ipw scope", Pair = "pair", Positive = "positive", Own = "own");
 
 /// L = 1/B sum_r [w+_r softplus(-a+_r) + w-_r softplus(a-_r)].
 #[derive(Debug, Clone)]

@@ -1,22 +1,16 @@
 //! MACR (Wei et al., KDD 2021): the match score gated by sigma(y_i) sigma(y_u), trained with three cross-entropies.
 
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
 
 use super::{
     AllPairs, ItemHead, Lanes, NEGATIVE, Objective, POSITIVE, TILE, Tile,
     scalar::{bce, bce_eps, sigmoid},
 };
-use crate::{
-    config::Config,
-    error::{Error, Result},
-    simd::vectorised,
-};
+use crate::{config::Config, names::named, simd::vectorised};
 
 /// Which gates a match score meets in the main loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum Pairing {
     /// Its own row's: the paper's equation 7.
     #[default]
@@ -25,28 +19,7 @@ pub enum Pairing {
     AllPairs,
 }
 
-impl Pairing {
-    /// Names as on the command line.
-    pub const NAMES: [&str; 2] = ["rows", "all_pairs"];
-}
-
-impl fmt::Display for Pairing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Pairing::NAMES[*self as usize])
-    }
-}
-
-impl FromStr for Pairing {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        match text.replace('-', "_").as_str() {
-            "rows" => Ok(Pairing::Rows),
-            "all_pairs" => Ok(Pairing::AllPairs),
-            _ => Err(Error::unknown("pairing", text, Pairing::NAMES)),
-        }
-    }
-}
+named!(Pairing, "pairing", Rows = "rows", AllPairs = "all_pairs");
 
 /// L = L_O + alpha L_I + beta L_U (equation 7), with the main loss over rows or over all pairs.
 ///

@@ -220,6 +220,11 @@ pub const REGISTRY: &[(&str, &str, Build)] = &[
 /// What trains without a scalar stage and without batches goes by this name; see [`crate::backend::expomf`].
 pub const EXPOMF: &str = "expomf";
 
+/// Names of everything that can be trained.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    REGISTRY.iter().map(|(name, ..)| *name).chain([EXPOMF])
+}
+
 /// Builds the objective of `config`, which is not [`EXPOMF`], for trainings on what `sampler` draws.
 ///
 /// # Errors
@@ -235,8 +240,5 @@ pub(crate) fn check(name: &str) -> Result<()> {
 
 fn find(name: &str) -> Result<Build> {
     let known = REGISTRY.iter().find(|(known, ..)| *known == name);
-    known.map(|&(.., build)| build).ok_or_else(|| {
-        let names = REGISTRY.iter().map(|(known, ..)| *known).chain([EXPOMF]);
-        Error::unknown("objective", name, names)
-    })
+    known.map(|&(.., build)| build).ok_or_else(|| Error::unknown("objective", name, names()))
 }

@@ -9,12 +9,13 @@ use super::{Objective, Penalty, Tile, bce::Bce};
 use crate::{
     config::Config,
     data::popularity::{head_size, item_counts},
+    names::named,
     sampling::Sampler,
 };
 
 /// What is regularised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum RegForm {
     /// |q_i - q_j|^2 for popular i and unpopular j: pulls the two sets together.
     #[default]
@@ -25,9 +26,11 @@ pub enum RegForm {
     Decay,
 }
 
+named!(RegForm, "reg form", Cross = "cross", Same = "same", Decay = "decay");
+
 /// The scale of the pairwise forms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum RegNorm {
     /// The mean over pairs.
     #[default]
@@ -35,6 +38,8 @@ pub enum RegNorm {
     /// That mean times the catalogue's number of pairs.
     Sum,
 }
+
+named!(RegNorm, "reg norm", PairMean = "pair_mean", Sum = "sum");
 
 /// Share of the interactions that the popular items cover.
 const HEAD_SHARE: f64 = 0.8;

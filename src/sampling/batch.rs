@@ -11,6 +11,7 @@ use crate::{
     data::{Csr, Interactions, Split},
     error::{Error, Result},
     names::named,
+    numerals::counted,
     simd::{prefetch, vectorised},
 };
 
@@ -101,6 +102,20 @@ impl Positions {
     }
 }
 
+/// Users that have both a positive and a negative to draw.
+fn eligible(data: &Interactions) -> impl Iterator<Item = u32> {
+    let train = data.by_user(Split::Train);
+    (0..data.users()).filter(move |&user| (1..data.items()).contains(&train.degree(user)))
+}
+
+/// The largest batch that can be drawn from `data`: distinct users are no more than there are.
+pub fn most_rows(data: &Interactions, kind: SamplerKind, negatives: Negatives) -> u32 {
+    match kind {
+        SamplerKind::UserUniform => (eligible(data).count() as u32).saturating_mul(negatives.per_positive()),
+        SamplerKind::Interaction => u32::MAX,
+    }
+}
+
 impl<'a> Sampler<'a> {
     /// The sampler of a training on the train split of `data` with batches of `batch` rows.
     ///
@@ -117,8 +132,7 @@ impl<'a> Sampler<'a> {
         seed: u64,
     ) -> Result<Self> {
         let train = data.by_user(Split::Train);
-        let eligible: Vec<u32> =
-            (0..data.users()).filter(|&u| (1..data.items()).contains(&train.degree(u))).collect();
+        let eligible: Vec<u32> = eligible(data).collect();
         if eligible.is_empty() {
             return Err(Error::data(
                 "there is nothing to train on: no user has both an item in the train split and an item outside it",
@@ -152,14 +166,17 @@ impl<'a> Sampler<'a> {
         };
         match kind {
             SamplerKind::UserUniform if sampler.positives() as usize > sampler.eligible.len() => {
+                let users = counted(sampler.eligible.len() as u64, "user");
                 Err(Error::config(
                     "batch-size",
                     batch,
                     format!(
-                        "the user-uniform sampler draws distinct users, and only {} users have training items",
-                        sampler.eligible.len()
+                        "the user-uniform sampler draws distinct users, and there are only {users} to draw from"
                     ),
-                    "lower --batch-size or use --sampler interaction",
+                    format!(
+                        "use --batch-size {} or less, or --sampler interaction",
+                        most_rows(data, kind, negatives)
+                    ),
                 ))
             }
             SamplerKind::Interaction if sampler.positions.count() > u64::from(u32::MAX) => {

@@ -8,5 +8,5 @@ pub mod negatives;
 pub mod permutation;
 pub mod philox;
 
-pub use batch::{Sampler, SamplerKind};
+pub use batch::{Sampler, SamplerKind, most_rows};
 pub use negatives::Negatives;

@@ -185,9 +185,8 @@ impl<'a> Trainer<'a> {
         let state = self.engine.state()?;
         if state.not_finite().is_some() {
             let Progress { epochs, steps, .. } = self.progress;
-            return Err(
-                self.diverged(epochs + u64::from(steps > 0), "a parameter left the finite numbers".into())
-            );
+            let epoch = epochs + u64::from(steps > 0);
+            return Err(self.diverged(epoch, "a parameter became NaN or infinite".into()));
         }
         Ok(Checkpoint {
             progress: self.progress.clone(),
@@ -275,7 +274,7 @@ impl<'a> Trainer<'a> {
             };
             if !epoch.loss.is_finite() || !self.engine.is_finite()? {
                 let what = match epoch.loss.is_finite() {
-                    true => "a parameter left the finite numbers".into(),
+                    true => "a parameter became NaN or infinite".into(),
                     false => format!("the loss became {}", epoch.loss),
                 };
                 return Err(self.diverged(epoch.epoch, what));
