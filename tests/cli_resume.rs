@@ -12,7 +12,10 @@ use std::{
 };
 
 use command::{Place, QUICK, SMALL};
-use macr::{Model, objective};
+use macr::{
+    Model,
+    objective::{self, EXPOMF},
+};
 use serde_json::Value;
 
 /// A training of a second or two, in many short epochs.
@@ -91,9 +94,10 @@ fn a_killed_run_is_continued_bit_for_bit() {
     // A short form: each objective once, on one of the backbones; more with MACR_ROUNDS.
     let rounds = std::env::var("MACR_ROUNDS").map_or(1, |n| n.parse().unwrap());
     for round in 0..rounds {
-        for (k, (objective, ..)) in objective::REGISTRY.iter().enumerate() {
+        let objectives = objective::REGISTRY.iter().map(|(objective, ..)| *objective).chain([EXPOMF]);
+        for (k, objective) in objectives.enumerate() {
             let (whole, cut) = (format!("whole-{round}-{objective}"), format!("cut-{round}-{objective}"));
-            let backbone = ["mf", "lightgcn"][(k + round) % 2];
+            let backbone = if objective == EXPOMF { "mf" } else { ["mf", "lightgcn"][(k + round) % 2] };
             let seed = round.to_string();
             let system = ["--objective", objective, "--backbone", backbone, "--seed", &seed, "--c", "0,20"];
             let train = |out| [&["train", "data.macr", "--out", out][..], &system, LONG].concat();
@@ -330,6 +334,72 @@ fn checkpoints_are_kept_as_asked_and_damage_is_found() {
     place.works(&resume, &["-q"]);
     let quick = ["--eval-every", "1", "--dim", "8", "--batch-size", "64"];
     place.works(&["train", "data.macr", "--out", "whole", "--epochs", "4", "-q"], &quick);
+    same_runs(&place, "whole", "run");
+}
+
+/// Settings of a training whose steps are so small that no evaluation is better than the first.
+const STILL: &[&str] =
+    &["--learning-rate", "1e-30", "--l2", "0", "--eval-every", "1", "--dim", "8", "--batch-size", "64", "-q"];
+
+#[test]
+fn patience_counts_what_was_waited_before_a_stop() {
+    let place = world();
+    let train = |out, epochs, patience| {
+        let asked = ["train", "data.macr", "--out", out, "--epochs", epochs, "--patience", patience];
+        place.works(&asked, STILL);
+        metrics(&place, out).iter().filter(|line| line.get("loss").is_some()).count()
+    };
+    let resume = |run, more: &[&str]| {
+        place.works(&["train", "--resume", run, "-q"], more);
+        metrics(&place, run).iter().filter(|line| line.get("loss").is_some()).count()
+    };
+    assert_eq!(train("whole", "20", "4"), 5);
+    // Put down when it has waited for two evaluations.
+    for run in ["run", "less", "more", "without"] {
+        assert_eq!(train(run, "3", "4"), 3);
+    }
+    for patience in ["1", "2"] {
+        let words =
+            [&format!("patience = {patience}: ")[..], "trained with 4", "it has waited for 2 evaluations"];
+        place.fails(&["train", "--resume", "run", "--epochs", "20", "--patience", patience], 3, &words);
+    }
+    assert_eq!(resume("run", &["--epochs", "20"]), 5);
+    same_runs(&place, "whole", "run");
+    assert_eq!(resume("less", &["--epochs", "20", "--patience", "3"]), 4);
+    assert_eq!(resume("more", &["--epochs", "20", "--patience", "6"]), 7);
+    assert_eq!(resume("without", &["--epochs", "9", "--patience", "0"]), 9);
+    // One that stopped goes on with more.
+    assert_eq!(resume("less", &["--patience", "5"]), 6);
+}
+
+#[test]
+fn the_checkpoint_of_the_best_epoch_is_kept_beside_the_last() {
+    let place = world();
+    let train = ["train", "data.macr", "--patience", "0", "--keep-checkpoints", "2"];
+    place.works(&[&train[..], &["--out", "run", "--epochs", "1"], STILL].concat(), &[]);
+    for epochs in ["2", "3", "4", "5", "6"] {
+        place.works(&["train", "--resume", "run", "-q", "--epochs", epochs], &[]);
+    }
+    let files = names(&place, "run/checkpoints");
+    let manifests: Vec<String> = files
+        .iter()
+        .filter(|name| name.ends_with(".json"))
+        .map(|name| format!("run/checkpoints/{name}"))
+        .collect();
+    let epochs = manifests.iter().map(|name| {
+        let manifest: Value = serde_json::from_slice(&place.read(name)).unwrap();
+        manifest["checkpoint"]["progress"]["epochs"].as_u64().unwrap()
+    });
+    assert_eq!(epochs.collect::<Vec<_>>(), [1, 5, 6]);
+    // Three states, and the model of the first epoch.
+    assert_eq!((files.len(), &*files[0]), (7, "best-000001.safetensors"));
+    assert!(place.read("run/checkpoints/best-000001.safetensors") == place.read("run/model.safetensors"));
+    // It can be gone on from.
+    for newer in &manifests[1..] {
+        fs::remove_file(place.path(newer)).unwrap();
+    }
+    place.works(&["train", "--resume", "run", "-q", "--epochs", "6"], &[]);
+    place.works(&[&train[..], &["--out", "whole", "--epochs", "6"], STILL].concat(), &[]);
     same_runs(&place, "whole", "run");
 }
 

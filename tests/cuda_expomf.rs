@@ -90,5 +90,5 @@ fn what_does_not_fit_is_refused() {
     broken.beta[5] = f32::NAN;
     let message =
         ExpoMf::new(&device, &data, settings(4), &broken).unwrap().iterate().unwrap_err().to_string();
-    assert!(message.contains("user 0"), "{message}");
+    assert!(message.contains("lambda-theta = 0.02: ") && message.contains("user 0"), "{message}");
 }

@@ -74,6 +74,15 @@ fn a_state_is_all_that_is_needed_to_go_on() {
     assert_eq!(whole.state().unwrap(), rest.state().unwrap());
 }
 
+#[test]
+fn numbers_that_are_not_finite_are_said_with_the_setting_and_its_value() {
+    let (data, settings) = (world(), settings(4));
+    let mut broken = begin(&settings);
+    broken.beta[5] = f32::NAN;
+    let message = ExpoMf::new(&data, settings, broken).iterate().unwrap_err().to_string();
+    assert!(message.starts_with("lambda-theta = 0.02: the normal equations of user "), "{message}");
+}
+
 /// Keeps what it is told, and stops after the third epoch.
 #[derive(Default)]
 struct Watch(Vec<Epoch>, Option<Checkpoint>);

@@ -74,6 +74,15 @@ fn wrong_edges_are_errors() {
     for wrong in [Edges::from_pairs([(2, 0)]), Edges::from_pairs([(0, 2)]), uneven] {
         assert!(matches!(build(wrong), Err(Error::Data { .. })));
     }
+    for (weight, word) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+        let parts = vec![
+            edges(&[(0, 0, 0, 1.0), (1, 0, 0, 2.0)], false, true),
+            edges(&[(0, 1, 0, weight)], false, true),
+        ];
+        let error = InteractionsBuilder::new(2, 2).parts(Split::Test, parts).build().unwrap_err();
+        let words = format!("the weight of edge 2 of the test split (user 0, item 1) is {word}; ");
+        assert!(matches!(error, Error::Data { .. }) && error.to_string().starts_with(&words), "{error}");
+    }
     let mixed = vec![edges(&[(0, 0, 0, 0.0)], true, false), edges(&[(0, 1, 0, 0.0)], false, false)];
     let result = InteractionsBuilder::new(2, 2).parts(Split::Train, mixed).build();
     assert!(matches!(result, Err(Error::Data { .. })));

@@ -80,6 +80,9 @@ fn a_small_file_may_name_billions() {
     assert_eq!((data.users(), data.items(), data.count(Split::Train)), (u32::MAX, u32::MAX, 0));
     assert_eq!((data.user_ids().len(), &*data.item_ids().get(u32::MAX - 1)), (u32::MAX, "4294967294"));
     assert_eq!(data.user_ids().index().get("4294967295"), None);
+    let profile = Profile::of(&data);
+    assert_eq!((profile.users_without_train, profile.items_without_train), (u32::MAX, u32::MAX));
+    assert_eq!((profile.activity.max, profile.popularity_gini, profile.duplicates.train_test), (0, 0.0, 0));
     // Names for all of them would not fit, and are not what the counts say.
     let short = InteractionsBuilder::new(u32::MAX, 1).ids(Ids::from_iter(["x"]), Ids::Dense(1)).build();
     assert!(short.is_err());

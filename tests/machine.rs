@@ -319,6 +319,34 @@ fn too_little_memory_is_said_before_or_when_it_runs_out() {
     assert!(short > 18 && enough == 8, "{short} too small, {enough} enough");
 }
 
+#[test]
+fn a_small_file_of_billions_of_rows_is_looked_at_or_refused() {
+    let place = Place::empty();
+    let most = macr::InteractionsBuilder::new(u32::MAX, u32::MAX).build().unwrap();
+    most.save(place.path("rows.macr")).unwrap();
+    assert!(place.path("rows.macr").metadata().unwrap().len() < 300);
+    let before = place.files();
+    let output = limited(&place, 300 << 10, &["inspect", "rows.macr", "--json"]);
+    assert!(output.status.success(), "{:?}: {}", output.status, message(&output));
+    let profile: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(profile["items_without_train"].as_u64(), Some(u32::MAX.into()));
+    for (arguments, code, words) in [
+        (
+            &["inspect", "rows.macr", "--groups"][..],
+            1,
+            "the grouping needs about 204800.0 MiB of memory, and ",
+        ),
+        (&["split", "rows.macr", "-o", "new.macr"], 1, "the split needs about "),
+        (&["train", "rows.macr", "--out", "new"], 3, "the data has no valid split"),
+    ] {
+        let output = limited(&place, 300 << 10, arguments);
+        let said = message(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(words) && (code == 3 || said.contains("(ulimit -v)")), "{arguments:?}: {said}");
+    }
+    place.unchanged(&before, &["rows"]);
+}
+
 /// A thread whose start runs out of memory half-way would end the process without a word of ours.
 #[test]
 fn threads_that_cannot_start_are_said() {

@@ -6,6 +6,7 @@ mod trainings;
 
 use std::{
     fs,
+    path::Path,
     process::Command,
     sync::{Mutex, PoisonError},
 };
@@ -20,7 +21,7 @@ use macr::{
         cuda::{Cuda, Device},
     },
     device::Resolved,
-    objective::{self, BranchInput, BranchKind, Pairing},
+    objective::{self, BranchInput, BranchKind, EXPOMF, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -246,28 +247,44 @@ impl Observer for Notes {
     }
 }
 
+/// Trains from the newest checkpoint in `folder`, if there is one, until the `stop_at`-th turn, and then leaves a
+/// checkpoint there. Returns what was noted, and the model once it is done.
+fn part(
+    data: &Interactions,
+    config: &Config,
+    device: &Resolved,
+    folder: &Path,
+    stop_at: Option<u64>,
+) -> (Notes, Option<Model>) {
+    let mut trainer = Trainer::on(device, data, config.clone()).unwrap();
+    if let Some(checkpoint) = Checkpoint::newest(folder).unwrap() {
+        trainer = trainer.resume(&checkpoint).unwrap();
+    }
+    let mut notes = Notes { stop_at, ..Notes::default() };
+    match trainer.fit(&mut notes) {
+        Ok((model, _)) => (notes, Some(model)),
+        Err(Error::Interrupted { .. }) => {
+            notes.checkpoint.take().unwrap().save(folder).unwrap();
+            (notes, None)
+        }
+        Err(error) => panic!("{} on {device}: {error}", config.system()),
+    }
+}
+
 /// Trains in one go, and again stopped at moments that follow from `seed`, each time through files.
 fn stopped_at_any_moment(data: &Interactions, config: &Config, device: &Resolved, seed: u64) {
     let case = format!("{} on {device}, seed {seed}", config.system());
-    let begin = || Trainer::on(device, data, config.clone()).unwrap();
-    let mut whole = Notes::default();
-    let (expected, _) = begin().fit(&mut whole).unwrap();
-    let turns = whole.asked.get();
     let folder = tempfile::tempdir().unwrap();
+    let (whole, expected) = part(data, config, device, folder.path(), None);
+    let turns = whole.asked.get();
     let (mut lines, mut random) = (Vec::new(), seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let model: Model = loop {
-        let mut trainer = begin();
-        if let Some(checkpoint) = Checkpoint::newest(folder.path()).unwrap() {
-            trainer = trainer.resume(&checkpoint).unwrap();
-        }
+    let model = loop {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let mut notes = Notes { stop_at: Some(1 + (random >> 33) % turns), ..Notes::default() };
-        let result = trainer.fit(&mut notes);
-        lines.append(&mut notes.lines);
-        match result {
-            Ok((model, _)) => break model,
-            Err(Error::Interrupted { .. }) => notes.checkpoint.unwrap().save(folder.path()).unwrap(),
-            Err(error) => panic!("{case}: {error}"),
+        let stop_at = Some(1 + (random >> 33) % turns);
+        let (notes, model) = part(data, config, device, folder.path(), stop_at);
+        lines.extend(notes.lines);
+        if model.is_some() {
+            break model;
         }
     };
     assert_eq!(whole.lines, lines, "{case}");
@@ -293,7 +310,21 @@ fn systems() -> impl Iterator<Item = Config> {
     let ego = |config: &Config| config.system() == "macr_lightgcn";
     let plain: Vec<Config> = plain.collect();
     let ego = plain.iter().find(|config| ego(config)).cloned();
-    plain.into_iter().chain(ego.map(|config| Config { branch_input: BranchInput::Ego, ..config }))
+    let ego = ego.map(|config| Config { branch_input: BranchInput::Ego, ..config });
+    plain.into_iter().chain(ego).chain([expomf()])
+}
+
+/// What is trained without batches, and is in no registry.
+fn expomf() -> Config {
+    Config {
+        objective: EXPOMF.into(),
+        tau: vec![0.0, 1.0],
+        dim: 6,
+        epochs: 5,
+        eval_every: 2,
+        select: Split::Test,
+        ..Config::default()
+    }
 }
 
 #[test]
@@ -314,6 +345,65 @@ fn any_training_on_a_gpu_can_be_stopped_at_any_moment() {
     for (seed, config) in (0..).zip(systems()) {
         let config = Config { epochs: 3, ..config };
         stopped_at_any_moment(&data, &config, &Resolved::Cuda(device.clone()), seed);
+    }
+}
+
+/// Puts ExpoMF down after each of its iterations, through files. `part` is that of a device; it is told how many parts
+/// came before.
+fn stopped_after_every_iteration(
+    config: &Config,
+    part: impl Fn(usize, &Path, Option<u64>) -> (Notes, Option<Model>),
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, expected) = part(0, folder.path(), None);
+    let (mut lines, mut parts) = (Vec::new(), 0);
+    let model = loop {
+        // Its second turn comes after an iteration.
+        let (notes, model) = part(parts, folder.path(), Some(2));
+        lines.extend(notes.lines);
+        parts += 1;
+        if model.is_some() {
+            break model;
+        }
+    };
+    assert_eq!((parts as u64, lines), (config.epochs, whole.lines));
+    assert!(model == expected, "another model");
+}
+
+#[test]
+fn expomf_can_be_stopped_after_every_iteration() {
+    let (data, config) = (trainings::split(160, 50, 6), expomf());
+    stopped_after_every_iteration(&config, |parts, folder, stop_at| {
+        on_threads([2, 1, 3][parts % 3], || part(&data, &config, &Resolved::Cpu, folder, stop_at))
+    });
+}
+
+#[test]
+fn expomf_on_a_gpu_can_be_stopped_after_every_iteration() {
+    let _alone = DEVICE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(device) = emulator::device() else { return };
+    let (data, config, device) = (trainings::split(160, 50, 6), expomf(), Resolved::Cuda(device));
+    stopped_after_every_iteration(&config, |_, folder, stop_at| {
+        part(&data, &config, &device, folder, stop_at)
+    });
+}
+
+#[test]
+fn patience_may_not_be_less_than_what_was_waited() {
+    let (data, config) = (trainings::split(160, 50, 6), Config { patience: 5, ..expomf() });
+    let mut notes = Notes { stop_at: Some(2), ..Notes::default() };
+    Trainer::new(&data, config.clone()).unwrap().fit(&mut notes).unwrap_err();
+    let mut checkpoint = notes.checkpoint.unwrap();
+    // It waited for two evaluations, and the third was better.
+    for value in [2.0, 1.0, 1.0, 3.0] {
+        checkpoint.progress.stopping.improves(value);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    checkpoint.save(folder.path()).unwrap();
+    let checkpoint = Checkpoint::newest(folder.path()).unwrap().unwrap();
+    for (patience, admitted) in [(0, true), (1, false), (2, false), (3, true), (5, true), (9, true)] {
+        let result = checkpoint.admits(&Config { patience, ..config.clone() });
+        assert_eq!(result.is_ok(), admitted, "patience {patience}: {result:?}");
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use macr::{
     Error, Interactions, Split,
     data::{
-        popularity::{head_size, item_counts},
+        popularity::{SortedCounts, item_counts},
         split::{Kind, Plan, Source, split},
         synth::{Preset, Spec, Truth, generate},
     },
@@ -160,7 +160,7 @@ fn presets_have_the_sizes_of_the_paper() {
     let counts = item_counts(&data);
     let top = counts.iter().max().copied().unwrap();
     assert!((6_000..8_000).contains(&top), "top item {top}, in the paper's data 7,077");
-    let head = head_size(&counts, 0.8);
+    let head = SortedCounts::of(&counts).head_size(0.8);
     assert!((57..77).contains(&head), "{head} items cover 80 %, in the paper's data 67");
 }
 

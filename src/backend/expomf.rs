@@ -206,10 +206,14 @@ pub trait Em: fmt::Debug {
 }
 
 /// The error of normal equations that no ridge made solvable.
-pub(super) fn unsolvable(row: usize, side: &'static str) -> Error {
+pub(super) fn unsolvable(settings: &Settings, row: usize, side: &'static str) -> Error {
+    let (key, value) = match side {
+        "user" => ("lambda-theta", settings.lambda_theta),
+        _ => ("lambda-beta", settings.lambda_beta),
+    };
     Error::config(
-        if side == "user" { "lambda-theta" } else { "lambda-beta" },
-        "",
+        key,
+        value,
         format!("the normal equations of {side} {row} cannot be solved: its numbers are no longer finite"),
         "raise it, or lower --lambda-y",
     )

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use comfy_table::Table;
 use serde::Serialize;
 
-use super::output::{Output, counted, grouped, table};
+use super::{
+    memory,
+    output::{Output, counted, grouped, table},
+    system::Memory,
+};
 use crate::{
     data::profile::{Grouping, Profile, Quantiles, groupings},
     error::Result,
@@ -35,6 +39,9 @@ struct Document {
 /// Runs `macr inspect`.
 pub fn run(args: Args, output: &Output) -> Result<()> {
     let data = super::open_data(&args.data, output)?;
+    if args.groups {
+        Memory::now().admit("the grouping", memory::grouping(&data), "leave --groups out")?;
+    }
     let profile = Profile::of(&data);
     let groups = args.groups.then(|| groupings(&data));
     if args.json {

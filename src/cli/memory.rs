@@ -244,10 +244,19 @@ pub fn listing(items: u32, dim: usize, rankings: &[Ranking], k: usize, threads: 
     panels + threads * (scratch + RANKED_USERS * 4 * dim as u64)
 }
 
-/// What splitting `data` needs beside it: another such file, and 17 bytes an interaction for a part, an edge and a
-/// place in the order.
+/// What splitting `data` needs beside it: another such file; 17 bytes an interaction for a part, an edge and a place in
+/// the order; and where rows begin. That is, of a user, in the file and twice in the table of each of three splits, and
+/// in the one being filled; of an item, in the file, twice in the split being filled, and in those that `data` lacks.
 pub fn splitting(data: &Interactions) -> u64 {
-    data.file_bytes() + 17 * data.count(Split::Train)
+    let (users, items) = (u64::from(data.users()), u64::from(data.items()));
+    let begins = (3 * 3 + 1) * users + (3 + 2 + 1) * items;
+    data.file_bytes() + 17 * data.count(Split::Train) + 8 * begins
+}
+
+/// What [`crate::data::profile::groupings`] needs beside `data`: of each row a count in three splits, where it begins
+/// in those that `data` lacks, its group, and its place in the order.
+pub fn grouping(data: &Interactions) -> u64 {
+    (3 * 4 + 8 + 1 + 4) * (u64::from(data.users()) + u64::from(data.items()))
 }
 
 fn carving(data: &Interactions, original_bytes: u64) -> u64 {

@@ -20,7 +20,7 @@ pub struct Edges {
     pub items: Vec<u32>,
     /// `[nnz]` seconds since 1970, where known.
     pub timestamps: Option<Vec<i64>>,
-    /// `[nnz]` ratings or weights, where known.
+    /// `[nnz]` ratings or weights, where known: finite numbers.
     pub weights: Option<Vec<f32>>,
 }
 
@@ -112,8 +112,8 @@ impl InteractionsBuilder {
     /// the edges, which are dropped on the way, and the result, it needs 8 bytes an edge (16 with times).
     ///
     /// # Errors
-    /// [`Error::Data`] if an id is out of range, a column has another length than its edges, or ids do not match
-    /// the counts.
+    /// [`Error::Data`] if an id is out of range, a weight is not finite, a column has another length than its edges, or
+    /// ids do not match the counts.
     pub fn build(self) -> Result<Interactions> {
         for (what, ids, n) in [("user", &self.user_ids, self.users), ("item", &self.item_ids, self.items)] {
             if ids.len() != n {
@@ -126,7 +126,7 @@ impl InteractionsBuilder {
         let mut tables = Vec::new();
         for (split, parts) in Split::ALL.into_iter().zip(self.splits) {
             if let Some(parts) = parts {
-                tables.push((split, Table::sort(parts, self.users, self.items)?));
+                tables.push((split, Table::sort(split, parts, self.users, self.items)?));
             }
         }
         let mut sections: Vec<(Section, u32, u64)> = Vec::new();

@@ -102,8 +102,8 @@ struct SplitSections {
 
 /// Who interacted with what: users x items, in three splits, with external ids.
 ///
-/// The bytes are those of a `.macr` file, mapped from disk or built in memory. Opening checks every checksum and
-/// every index once (in parallel) and parses nothing.
+/// The bytes are those of a `.macr` file, mapped from disk or built in memory. Opening checks every checksum, every
+/// index and every weight once (in parallel) and parses nothing.
 ///
 /// ```
 /// use macr::{Edges, InteractionsBuilder, Split};
@@ -187,17 +187,18 @@ impl Interactions {
             no_items: OnceLock::new(),
             bytes,
         };
-        this.check_indices().map_err(|problem| damaged(path, problem))?;
+        this.check_contents().map_err(|problem| damaged(path, &problem))?;
         Ok(this)
     }
 
-    /// A checksum only shows that the bytes are those that were written; this shows that they can be indexed with.
-    fn check_indices(&self) -> Result<(), &'static str> {
+    /// A checksum only shows that the bytes are those that were written; this shows that they can be indexed and
+    /// counted with.
+    fn check_contents(&self) -> Result<(), String> {
         for split in Split::ALL {
             let sections = &self.splits[split as usize];
             let Some(user_offsets) = &sections.user_offsets else {
                 if sections.timestamps.is_some() || sections.weights.is_some() {
-                    return Err("an absent split has times or weights");
+                    return Err("an absent split has times or weights".into());
                 }
                 continue;
             };
@@ -209,18 +210,21 @@ impl Interactions {
                 || sections.user_items.len() != sections.item_users.len()
                 || !sections.user_items.len().is_multiple_of(4)
             {
-                return Err("a section has the wrong length");
+                return Err("a section has the wrong length".into());
             }
             let nnz = sections.user_items.len() / 4;
             if sections.timestamps.as_ref().is_some_and(|t| t.len() != 8 * nnz)
                 || sections.weights.as_ref().is_some_and(|w| w.len() != 4 * nnz)
             {
-                return Err("a section has the wrong length");
+                return Err("a section has the wrong length".into());
             }
             let by_user = check_csr(self.by_user(split), self.items, |user, item| (user, item))?;
             let by_item = check_csr(self.by_item(split), self.users, |item, user| (user, item))?;
             if by_user != by_item {
-                return Err("users by item are not those of items by user");
+                return Err("users by item are not those of items by user".into());
+            }
+            if let Some((at, weight)) = self.weights(split).and_then(not_finite) {
+                return Err(format!("weight {at} of the {split} split is {weight}"));
             }
         }
         for (ids, n) in [(&self.user_ids, self.users), (&self.item_ids, self.items)] {
@@ -232,7 +236,7 @@ impl Interactions {
                     || !offsets.is_sorted()
                     || offsets[n as usize] != text.len() as u64
                 {
-                    return Err("the id table is inconsistent");
+                    return Err("the id table is inconsistent".into());
                 }
             }
         }
@@ -330,6 +334,12 @@ impl Interactions {
     }
 }
 
+/// The first weight that is not a finite number, and its position.
+pub(super) fn not_finite(weights: &[f32]) -> Option<(usize, f32)> {
+    let at = weights.par_iter().position_first(|weight| !weight.is_finite())?;
+    Some((at, weights[at]))
+}
+
 fn empty_rows(offsets: &OnceLock<Vec<u64>>, rows: u32) -> &[u64] {
     offsets.get_or_init(|| vec![0; rows as usize + 1])
 }
@@ -379,4 +389,37 @@ fn mix(mut word: u64) -> u64 {
 /// Name used in messages for data that never was a file.
 pub(crate) fn in_memory() -> PathBuf {
     PathBuf::from("<in memory>")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{data::layout::Layout, huge::zeroed_bytes};
+
+    #[test]
+    fn weights_of_a_file_are_finite() {
+        // One user with both of two items.
+        let open = |weights: [f32; 2]| {
+            let (two, three): ([u64; 2], [u64; 3]) = ([0, 2], [0, 1, 2]);
+            let sections: [(Section, &[u8]); 5] = [
+                (Section::UserOffsets, bytemuck::cast_slice(&two)),
+                (Section::UserItems, bytemuck::cast_slice(&[0u32, 1])),
+                (Section::ItemOffsets, bytemuck::cast_slice(&three)),
+                (Section::ItemUsers, bytemuck::cast_slice(&[0u32, 0])),
+                (Section::Weights, bytemuck::cast_slice(&weights)),
+            ];
+            let table = sections.map(|(kind, bytes)| (kind, Split::Train as u32, bytes.len() as u64));
+            let layout = Layout::new(1, 2, &table);
+            let mut file = zeroed_bytes(layout.file_bytes()).unwrap();
+            let places = layout.sections(&mut file);
+            places.into_iter().zip(sections).for_each(|(place, (_, bytes))| place.copy_from_slice(bytes));
+            layout.seal(&mut file);
+            Interactions::from_mapping(file.make_read_only().unwrap(), &in_memory())
+        };
+        assert_eq!(open([0.5, -2.0]).unwrap().weights(Split::Train), Some(&[0.5, -2.0][..]));
+        for (weight, word) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+            let message = open([0.5, weight]).unwrap_err().to_string();
+            assert!(message.contains(&format!("weight 1 of the train split is {word}")), "{message}");
+        }
+    }
 }

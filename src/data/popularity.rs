@@ -22,47 +22,98 @@ pub fn degrees(csr: Csr<'_>) -> Vec<u32> {
     (0..csr.rows() as u32).map(|r| csr.degree(r)).collect()
 }
 
-/// Gini coefficient of `counts`: sum over j = 1..n of (2 j - n - 1) f_j, divided by n times the sum of f, where f are
-/// the counts in ascending order: 0 if all are equal, 1 - 1/n if one has everything. 0 if there is nothing.
-pub fn gini(counts: &[u32]) -> f64 {
-    let mut sorted = counts.to_vec();
-    sorted.sort_unstable();
-    let n = sorted.len() as i128;
-    let total = i128::from(sum(&sorted));
-    if total == 0 {
-        return 0.0;
-    }
-    let weighted: i128 =
-        sorted.iter().zip(1i128..).map(|(&f, place)| (2 * place - n - 1) * i128::from(f)).sum();
-    weighted as f64 / (n * total) as f64
+/// Counts in ascending order. Of those that are 0 there is only the number: a small file may name billions of rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SortedCounts {
+    zeros: u64,
+    /// The others, ascending.
+    rest: Vec<u32>,
 }
 
-/// The smallest number of members whose counts add up to at least `share` of the total.
-pub fn head_size(counts: &[u32], share: f64) -> usize {
-    let mut sorted = counts.to_vec();
-    sorted.sort_unstable_by(|a, b| b.cmp(a));
-    let wanted = share * sum(counts) as f64;
-    let mut covered = 0u64;
-    sorted
-        .iter()
-        .take_while(|&&c| {
+impl FromIterator<u32> for SortedCounts {
+    fn from_iter<T: IntoIterator<Item = u32>>(counts: T) -> Self {
+        let mut sorted = SortedCounts::zeros(0);
+        for count in counts {
+            match count {
+                0 => sorted.zeros += 1,
+                _ => sorted.rest.push(count),
+            }
+        }
+        sorted.rest.sort_unstable();
+        sorted
+    }
+}
+
+impl SortedCounts {
+    /// `counts` in order.
+    pub fn of(counts: &[u32]) -> Self {
+        counts.iter().copied().collect()
+    }
+
+    /// So many that are 0.
+    pub fn zeros(n: u32) -> Self {
+        SortedCounts { zeros: n.into(), rest: Vec::new() }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u64 {
+        self.zeros + self.positive()
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many are not 0.
+    pub fn positive(&self) -> u64 {
+        self.rest.len() as u64
+    }
+
+    /// The count at `place`, from 0.
+    ///
+    /// # Panics
+    /// If `place` is not below [`SortedCounts::len`].
+    pub fn at(&self, place: u64) -> u32 {
+        place.checked_sub(self.zeros).map_or(0, |place| self.rest[place as usize])
+    }
+
+    /// Gini coefficient: sum over j = 1..n of (2 j - n - 1) f_j, divided by n times the sum of f, where f are the
+    /// counts in ascending order: 0 if all are equal, 1 - 1/n if one has everything. 0 if there is nothing.
+    pub fn gini(&self) -> f64 {
+        let n = i128::from(self.len());
+        let total = i128::from(sum(&self.rest));
+        if total == 0 {
+            return 0.0;
+        }
+        let places = i128::from(self.zeros) + 1..;
+        let weighted: i128 =
+            self.rest.iter().zip(places).map(|(&f, place)| (2 * place - n - 1) * i128::from(f)).sum();
+        weighted as f64 / (n * total) as f64
+    }
+
+    /// The smallest number of members whose counts add up to at least `share` of the total.
+    pub fn head_size(&self, share: f64) -> usize {
+        let wanted = share * sum(&self.rest) as f64;
+        let mut covered = 0u64;
+        let needed = |&&count: &&u32| {
             let needed = (covered as f64) < wanted;
-            covered += u64::from(c);
+            covered += u64::from(count);
             needed
-        })
-        .count()
-}
-
-/// Share of the total that the top `part` of the members (rounded up) hold.
-pub fn head_share(counts: &[u32], part: f64) -> f64 {
-    let total = sum(counts);
-    if total == 0 {
-        return 0.0;
+        };
+        self.rest.iter().rev().take_while(needed).count()
     }
-    let mut sorted = counts.to_vec();
-    sorted.sort_unstable_by(|a, b| b.cmp(a));
-    let head = (part * counts.len() as f64).ceil() as usize;
-    sum(&sorted[..head.min(sorted.len())]) as f64 / total as f64
+
+    /// Share of the total that the top `part` of the members (rounded up) hold.
+    pub fn head_share(&self, part: f64) -> f64 {
+        let total = sum(&self.rest);
+        if total == 0 {
+            return 0.0;
+        }
+        let head = (part * self.len() as f64).ceil() as usize;
+        let others = self.rest.len().saturating_sub(head);
+        sum(&self.rest[others..]) as f64 / total as f64
+    }
 }
 
 fn sum(counts: &[u32]) -> u64 {
@@ -169,11 +220,16 @@ mod tests {
 
     #[test]
     fn concentration_of_known_lists() {
-        assert_eq!(gini(&[5, 5, 5]), 0.0);
-        assert!((gini(&[0, 0, 0, 9]) - 0.75).abs() < 1e-12);
-        assert_eq!(head_size(&[1, 7, 1, 1], 0.7), 1);
-        assert_eq!(head_size(&[1, 7, 1, 1], 0.8), 2);
-        assert_eq!(head_size(&[0, 0], 0.8), 0);
-        assert!((head_share(&[1, 7, 1, 1, 0], 0.2) - 0.7).abs() < 1e-12);
+        let of = SortedCounts::of;
+        assert_eq!(of(&[5, 5, 5]).gini(), 0.0);
+        assert!((of(&[0, 0, 0, 9]).gini() - 0.75).abs() < 1e-12);
+        assert_eq!(of(&[1, 7, 1, 1]).head_size(0.7), 1);
+        assert_eq!(of(&[1, 7, 1, 1]).head_size(0.8), 2);
+        assert_eq!(of(&[0, 0]).head_size(0.8), 0);
+        assert!((of(&[1, 7, 1, 1, 0]).head_share(0.2) - 0.7).abs() < 1e-12);
+        assert_eq!(of(&[1, 7, 0, 0, 0]).head_share(0.8), 1.0);
+        let counts = of(&[3, 0, 1, 0]);
+        assert_eq!([0, 1, 2, 3].map(|place| counts.at(place)), [0, 0, 1, 3]);
+        assert_eq!((counts.len(), counts.positive(), of(&[]).is_empty()), (4, 2, true));
     }
 }

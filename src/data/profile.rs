@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     interactions::{Csr, Interactions, Split},
-    popularity::{Groups, ITEM_CUTS, USER_CUTS, degrees, gini, head_share, head_size},
+    popularity::{Groups, ITEM_CUTS, SortedCounts, USER_CUTS, degrees},
 };
 
 /// Numbers that describe a dataset; serialises to the JSON of `macr inspect --json`.
@@ -88,12 +88,21 @@ pub struct Quantiles {
 
 impl Quantiles {
     /// Quantiles of `counts`; all 0 if there are none.
-    pub fn of(counts: &[u32]) -> Self {
-        let mut sorted = counts.to_vec();
-        sorted.par_sort_unstable();
-        let Some(&max) = sorted.last() else { return Quantiles::default() };
-        let at = |percent: usize| sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1];
-        Quantiles { min: sorted[0], p25: at(25), p50: at(50), p75: at(75), p90: at(90), p99: at(99), max }
+    pub fn of(counts: &SortedCounts) -> Self {
+        let n = counts.len();
+        if n == 0 {
+            return Quantiles::default();
+        }
+        let at = |percent: u64| counts.at((n * percent).div_ceil(100).max(1) - 1);
+        Quantiles {
+            min: at(0),
+            p25: at(25),
+            p50: at(50),
+            p75: at(75),
+            p90: at(90),
+            p99: at(99),
+            max: at(100),
+        }
     }
 }
 
@@ -109,25 +118,27 @@ pub struct Duplicates {
 }
 
 impl Profile {
-    /// Looks at `data`.
+    /// Looks at `data`. What it takes follows from the interactions, not from the rows, of which a small file may name
+    /// billions.
     pub fn of(data: &Interactions) -> Self {
         let cells = f64::from(data.users()) * f64::from(data.items());
         let density = |n: u64| if cells > 0.0 { n as f64 / cells } else { 0.0 };
-        let [train_users, train_items] =
-            [degrees(data.by_user(Split::Train)), degrees(data.by_item(Split::Train))];
+        let [train_users, train_items] = counts(data, Split::Train);
+        let [users_only_held_out, items_only_held_out] = only_held_out(data);
         let splits: Vec<SplitProfile> = Split::ALL
             .into_iter()
             .filter(|&split| data.count(split) > 0)
             .map(|split| {
-                let by_item = degrees(data.by_item(split));
+                let [users, items] = counts(data, split);
+                let Quantiles { min, max, .. } = Quantiles::of(&items);
                 SplitProfile {
                     split,
                     interactions: data.count(split),
                     density: density(data.count(split)),
-                    users: present(&degrees(data.by_user(split))),
-                    items: present(&by_item),
-                    least_per_item: by_item.iter().copied().min().unwrap_or(0),
-                    most_per_item: by_item.iter().copied().max().unwrap_or(0),
+                    users: users.positive() as u32,
+                    items: items.positive() as u32,
+                    least_per_item: min,
+                    most_per_item: max,
                     timestamps: data.timestamps(split).is_some(),
                     weights: data.weights(split).is_some(),
                 }
@@ -142,13 +153,13 @@ impl Profile {
             density: density(interactions),
             popularity: Quantiles::of(&train_items),
             activity: Quantiles::of(&train_users),
-            popularity_gini: gini(&train_items),
-            share_of_top_fifth: head_share(&train_items, 0.2),
-            items_covering_80_percent: head_size(&train_items, 0.8),
-            users_without_train: data.users() - present(&train_users),
-            items_without_train: data.items() - present(&train_items),
-            users_only_held_out: only_held_out(&train_users, |split| data.by_user(split)),
-            items_only_held_out: only_held_out(&train_items, |split| data.by_item(split)),
+            popularity_gini: train_items.gini(),
+            share_of_top_fifth: train_items.head_share(0.2),
+            items_covering_80_percent: train_items.head_size(0.8),
+            users_without_train: data.users() - train_users.positive() as u32,
+            items_without_train: data.items() - train_items.positive() as u32,
+            users_only_held_out,
+            items_only_held_out,
             duplicates: Duplicates {
                 train_valid: shared(data, Split::Train, Split::Valid),
                 train_test: shared(data, Split::Train, Split::Test),
@@ -162,19 +173,36 @@ impl Profile {
     }
 }
 
-fn present(counts: &[u32]) -> u32 {
-    counts.iter().filter(|&&n| n > 0).count() as u32
+/// Rows by user and by item of a split with interactions. Of one without, no row is looked at.
+fn rows(data: &Interactions, split: Split) -> Option<[Csr<'_>; 2]> {
+    (data.count(split) > 0).then(|| [data.by_user(split), data.by_item(split)])
 }
 
-fn only_held_out<'a>(train: &[u32], rows: impl Fn(Split) -> Csr<'a>) -> u32 {
-    let (valid, test) = (rows(Split::Valid), rows(Split::Test));
-    let held_out = |k: u32| valid.degree(k) + test.degree(k) > 0;
-    (0u32..).zip(train).filter(|&(k, &n)| n == 0 && held_out(k)).count() as u32
+/// Interactions of the users and of the items.
+fn counts(data: &Interactions, split: Split) -> [SortedCounts; 2] {
+    match rows(data, split) {
+        Some(rows) => rows.map(|csr| (0..csr.rows() as u32).map(|row| csr.degree(row)).collect()),
+        None => [data.users(), data.items()].map(SortedCounts::zeros),
+    }
+}
+
+/// Users and items that are in valid or test but not in train.
+fn only_held_out(data: &Interactions) -> [u32; 2] {
+    let train = rows(data, Split::Train);
+    let held_out: Vec<_> = [Split::Valid, Split::Test].into_iter().filter_map(|s| rows(data, s)).collect();
+    let Some(first) = held_out.first() else { return [0; 2] };
+    [0, 1].map(|side| {
+        let has = |rows: &[Csr<'_>; 2], row| rows[side].degree(row) > 0;
+        let only = |&row: &u32| {
+            held_out.iter().any(|rows| has(rows, row)) && !train.iter().any(|rows| has(rows, row))
+        };
+        (0..first[side].rows() as u32).filter(only).count() as u32
+    })
 }
 
 /// Pairs that are in both splits: a merge of ascending rows.
 fn shared(data: &Interactions, a: Split, b: Split) -> u64 {
-    let (a, b) = (data.by_user(a), data.by_user(b));
+    let (Some([a, _]), Some([b, _])) = (rows(data, a), rows(data, b)) else { return 0 };
     (0..data.users())
         .into_par_iter()
         .map(|user| {
@@ -261,9 +289,11 @@ mod tests {
 
     #[test]
     fn quantiles_are_nearest_rank() {
-        let q = Quantiles::of(&(1..=100).collect::<Vec<_>>());
+        let q = Quantiles::of(&(1..=100).collect());
         assert_eq!((q.min, q.p25, q.p50, q.p75, q.p90, q.p99, q.max), (1, 25, 50, 75, 90, 99, 100));
-        assert_eq!(Quantiles::of(&[7]).p99, 7);
-        assert_eq!(Quantiles::of(&[]), Quantiles::default());
+        assert_eq!(Quantiles::of(&SortedCounts::of(&[7])).p99, 7);
+        assert_eq!(Quantiles::of(&SortedCounts::zeros(0)), Quantiles::default());
+        let q = Quantiles::of(&SortedCounts::of(&[5, 0, 0, 9]));
+        assert_eq!((q.min, q.p50, q.p75, q.max), (0, 0, 5, 9));
     }
 }

@@ -11,9 +11,14 @@ use std::{
 
 use rayon::prelude::*;
 
-use super::builder::Edges;
-use crate::error::{Error, Result};
-use crate::huge::Zeroed;
+use super::{
+    builder::Edges,
+    interactions::{Split, not_finite},
+};
+use crate::{
+    error::{Error, Result},
+    huge::Zeroed,
+};
 
 /// One split's edges in rows by user, sorted and without duplicates, as an intermediate form: what remains is to
 /// copy it into the sections of a file.
@@ -60,10 +65,11 @@ impl Entry {
 }
 
 impl Table {
-    /// Sorts `parts`, which are taken apart on the way to keep memory low.
-    pub(super) fn sort(parts: Vec<Edges>, users: u32, items: u32) -> Result<Table> {
+    /// Sorts the `parts` of `split`, which are taken apart on the way to keep memory low.
+    pub(super) fn sort(split: Split, parts: Vec<Edges>, users: u32, items: u32) -> Result<Table> {
         check_columns(&parts)?;
         check_ids(&parts, users, items)?;
+        check_weights(split, &parts)?;
         let timed = parts.iter().any(|p| p.timestamps.is_some());
         let weighted = parts.iter().any(|p| p.weights.is_some());
         let stride = 1 + usize::from(timed);
@@ -244,13 +250,9 @@ fn transpose(user_offsets: &[u64], user_items: &[u32], item_offsets: &mut [u64],
     });
 }
 
-/// The larger weight, whatever the order of the arguments: a number beats NaN and 0 beats -0.
+/// The larger weight, whatever the order of the arguments: 0 beats -0.
 fn larger(a: f32, b: f32) -> f32 {
-    let rank = |x: f32| (!x.is_nan(), x);
-    match rank(a).0.cmp(&rank(b).0).then(a.total_cmp(&b)) {
-        std::cmp::Ordering::Less => b,
-        _ => a,
-    }
+    if a.total_cmp(&b).is_lt() { b } else { a }
 }
 
 fn for_each_edge(parts: &[Edges], visit: impl Fn(&Edges, usize) + Sync) {
@@ -324,6 +326,23 @@ fn check_ids(parts: &[Edges], users: u32, items: u32) -> Result<()> {
     Ok(())
 }
 
+fn check_weights(split: Split, parts: &[Edges]) -> Result<()> {
+    let mut before = 0;
+    for part in parts {
+        if let Some((at, weight)) = part.weights.as_deref().and_then(not_finite) {
+            let (edge, user, item) = (before + at, part.users[at], part.items[at]);
+            return Err(Error::data(
+                format!(
+                    "the weight of edge {edge} of the {split} split (user {user}, item {item}) is {weight}"
+                ),
+                "give a finite weight or drop the edge",
+            ));
+        }
+        before += part.len();
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,7 +365,7 @@ mod tests {
 
     #[test]
     fn the_larger_weight_does_not_depend_on_order() {
-        for (a, b, want) in [(1.0, 2.0, 2.0), (-0.0, 0.0, 0.0), (f32::NAN, -1.0, -1.0)] {
+        for (a, b, want) in [(1.0, 2.0, 2.0), (-0.0, 0.0, 0.0), (-2.0, -1.0, -1.0)] {
             assert_eq!(larger(a, b).to_bits(), f32::to_bits(want));
             assert_eq!(larger(b, a).to_bits(), f32::to_bits(want));
         }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Objective, Penalty, Tile, bce::Bce};
 use crate::{
     config::Config,
-    data::popularity::{head_size, item_counts},
+    data::popularity::{SortedCounts, item_counts},
     names::named,
     sampling::Sampler,
 };
@@ -86,7 +86,7 @@ fn head(counts: &[u32]) -> Vec<bool> {
     let mut order: Vec<usize> = (0..counts.len()).collect();
     order.sort_by_key(|&item| (Reverse(counts[item]), item));
     let mut head = vec![false; counts.len()];
-    order[..head_size(counts, HEAD_SHARE)].iter().for_each(|&item| head[item] = true);
+    order[..SortedCounts::of(counts).head_size(HEAD_SHARE)].iter().for_each(|&item| head[item] = true);
     head
 }
 

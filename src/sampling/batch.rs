@@ -74,7 +74,16 @@ struct Positions {
 const BLOCK: u64 = 64;
 
 impl Positions {
-    fn new(eligible: &[u32], train: Csr<'_>) -> Self {
+    fn new(eligible: &[u32], train: Csr<'_>) -> Result<Self> {
+        let count: u64 = eligible.iter().map(|&user| u64::from(train.degree(user))).sum();
+        if count > u64::from(u32::MAX) {
+            return Err(Error::config(
+                "sampler",
+                SamplerKind::Interaction,
+                format!("the interaction sampler orders fewer than 2^32 interactions, and these are {count}"),
+                "use --sampler user-uniform",
+            ));
+        }
         let mut before = Vec::with_capacity(eligible.len() + 1);
         let (mut total, mut block_user) = (0, Vec::new());
         for (k, &user) in eligible.iter().enumerate() {
@@ -85,7 +94,7 @@ impl Positions {
             }
         }
         before.push(total);
-        Positions { before, block_user }
+        Ok(Positions { before, block_user })
     }
 
     fn count(&self) -> u64 {
@@ -123,7 +132,8 @@ impl<'a> Sampler<'a> {
     ///
     /// # Errors
     /// [`Error::Data`] without any usable training interaction; [`Error::Config`] if a batch of distinct users is
-    /// larger than the number of users there are, or than an epoch, or no multiple of the negatives of a positive.
+    /// larger than the number of users there are, or than an epoch, or no multiple of the negatives of a positive, and
+    /// if there are more interactions than the sampler of interactions can order.
     pub fn new(
         data: &'a Interactions,
         kind: SamplerKind,
@@ -156,7 +166,7 @@ impl<'a> Sampler<'a> {
             negatives: NegativeSampler::new(negatives, data.by_item(Split::Train)),
             positions: match kind {
                 SamplerKind::UserUniform => Positions::default(),
-                SamplerKind::Interaction => Positions::new(&eligible, train),
+                SamplerKind::Interaction => Positions::new(&eligible, train)?,
             },
             data,
             kind,
@@ -164,31 +174,21 @@ impl<'a> Sampler<'a> {
             seed,
             eligible,
         };
-        match kind {
-            SamplerKind::UserUniform if sampler.positives() as usize > sampler.eligible.len() => {
-                let users = counted(sampler.eligible.len() as u64, "user");
-                Err(Error::config(
-                    "batch-size",
-                    batch,
-                    format!(
-                        "the user-uniform sampler draws distinct users, and there are only {users} to draw from"
-                    ),
-                    format!(
-                        "use --batch-size {} or less, or --sampler interaction",
-                        most_rows(data, kind, negatives)
-                    ),
-                ))
-            }
-            SamplerKind::Interaction if sampler.positions.count() > u64::from(u32::MAX) => {
-                Err(Error::config(
-                    "sampler",
-                    kind,
-                    "the interaction sampler orders at most 2^32 interactions",
-                    "use --sampler user-uniform",
-                ))
-            }
-            _ => Ok(sampler),
+        if kind == SamplerKind::UserUniform && sampler.positives() as usize > sampler.eligible.len() {
+            let users = counted(sampler.eligible.len() as u64, "user");
+            return Err(Error::config(
+                "batch-size",
+                batch,
+                format!(
+                    "the user-uniform sampler draws distinct users, and there are only {users} to draw from"
+                ),
+                format!(
+                    "use --batch-size {} or less, or --sampler interaction",
+                    most_rows(data, kind, negatives)
+                ),
+            ));
         }
+        Ok(sampler)
     }
 
     /// What a device needs to draw the same samples.
@@ -443,5 +443,18 @@ mod tests {
         let error = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, 39, 0).unwrap_err();
         assert!(error.to_string().contains("only 38 users"), "{error}");
         assert!(Sampler::new(&data, SamplerKind::Interaction, Negatives::Uniform, 1000, 0).is_ok());
+    }
+
+    #[test]
+    fn more_interactions_than_have_a_number_are_refused() {
+        // Only offsets are looked at: it takes no such file.
+        let most = u64::from(u32::MAX);
+        let train = Csr { offsets: &[0, most - 1, most + 1], indices: &[] };
+        let message = Positions::new(&[0, 1], train).unwrap_err().to_string();
+        for words in ["sampler = interaction: ", "fewer than 2^32", "4294967296; use --sampler user-uniform"]
+        {
+            assert!(message.contains(words), "no `{words}` in: {message}");
+        }
+        assert_eq!(Positions::new(&[1], train).unwrap().count(), 2);
     }
 }

@@ -17,7 +17,8 @@ impl EarlyStopping {
         if better {
             (self.best, self.since) = (Some(value), 0);
         } else {
-            self.since += 1;
+            // A number from a checkpoint may be any.
+            self.since = self.since.saturating_add(1);
             self.longest = self.longest.max(self.since);
         }
         better
@@ -47,5 +48,13 @@ mod tests {
         assert!(stopping.should_stop(2) && !stopping.should_stop(3) && !stopping.should_stop(0));
         assert!(stopping.improves(0.4) && !stopping.should_stop(1));
         assert_eq!(stopping.longest(), 2);
+    }
+
+    #[test]
+    fn any_count_of_a_checkpoint_can_be_gone_on_from() {
+        let mut stopping = EarlyStopping { best: Some(0.5), since: u64::MAX, longest: u64::MAX };
+        assert!(!stopping.improves(0.5) && stopping.should_stop(u64::MAX));
+        assert!(stopping.improves(0.6) && !stopping.should_stop(1));
+        assert_eq!(stopping.longest(), u64::MAX);
     }
 }

@@ -89,13 +89,13 @@ impl Em for ExpoMf<'_> {
         let side = Side { dim, logits: None, positives: *by_user };
         let items = Other::new(&state.beta, dim, Some(&logits));
         side.solve(&mut state.theta, &items, &density, lambda_theta / lambda_y)
-            .map_err(|row| unsolvable(row, "user"))?;
+            .map_err(|row| unsolvable(settings, row, "user"))?;
         drop(items);
 
         let side = Side { dim, logits: Some(&logits), positives: *by_item };
         let users = Other::new(&state.theta, dim, None);
         side.solve(&mut state.beta, &users, &density, lambda_beta / lambda_y)
-            .map_err(|row| unsolvable(row, "item"))?;
+            .map_err(|row| unsolvable(settings, row, "item"))?;
 
         let sums = side.sums(&state.beta, &users, &density);
         let n = by_user.rows();

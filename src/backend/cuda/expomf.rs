@@ -417,7 +417,7 @@ impl Em for ExpoMf {
         let out = self.out.read()?;
         for (&row, side) in out[1..].iter().zip(["user", "item"]) {
             if row != f64::from(u32::MAX) {
-                return Err(unsolvable(row as usize, side));
+                return Err(unsolvable(&self.settings, row as usize, side));
             }
         }
         Ok(out[0])

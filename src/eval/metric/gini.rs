@@ -1,9 +1,9 @@
 //! Gini coefficient of exposure.
 
 use super::AllLists;
-use crate::data::popularity;
+use crate::data::popularity::SortedCounts;
 
-/// [`popularity::gini`] of how often each item is listed, items that never are included.
+/// [`SortedCounts::gini`] of how often each item is listed, items that never are included.
 pub(super) fn gini(lists: &AllLists<'_>) -> f64 {
-    popularity::gini(lists.frequency)
+    SortedCounts::of(lists.frequency).gini()
 }
