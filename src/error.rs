@@ -280,6 +280,7 @@ fn io_remedy(source: &io::Error) -> &'static str {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; free some space or choose another disk (nothing that was complete is lost)"
         }
+        io::ErrorKind::OutOfMemory => "; give it more memory, or less to do (--dim, --batch-size, --threads)",
         io::ErrorKind::NotADirectory => "; a part of the path is a file: check the path",
         _ => "",
     }

@@ -178,7 +178,6 @@ impl InteractionsBuilder {
         }
         next().copy_from_slice(self.provenance.as_bytes());
         layout.seal(&mut file);
-        let bytes = file.make_read_only().map_err(Error::io("allocate", in_memory()))?;
-        Interactions::from_mapping(bytes, &in_memory())
+        Interactions::in_memory(file)
     }
 }

@@ -4,13 +4,13 @@ use std::{
     borrow::Cow,
     fs::File,
     io::Write,
-    ops::Range,
+    ops::{Deref, Range},
     path::{Path, PathBuf},
     sync::OnceLock,
 };
 
 use bytemuck::Pod;
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 use rayon::prelude::*;
 
 use super::{
@@ -115,7 +115,7 @@ struct SplitSections {
 /// ```
 #[derive(Debug)]
 pub struct Interactions {
-    bytes: Mmap,
+    bytes: Bytes,
     users: u32,
     items: u32,
     splits: [SplitSections; 3],
@@ -127,6 +127,24 @@ pub struct Interactions {
     /// billions of rows.
     no_users: OnceLock<Vec<u64>>,
     no_items: OnceLock<Vec<u64>>,
+}
+
+/// The whole file.
+#[derive(Debug)]
+enum Bytes {
+    OnDisk(Mmap),
+    InMemory(MmapMut),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::OnDisk(bytes) => bytes,
+            Bytes::InMemory(bytes) => bytes,
+        }
+    }
 }
 
 impl Interactions {
@@ -147,11 +165,16 @@ impl Interactions {
         if bytes.len() < HEADER_BYTES {
             return Err(damaged(path, "the file ends inside its header"));
         }
-        Self::from_mapping(bytes, path)
+        Self::new(Bytes::OnDisk(bytes), path)
+    }
+
+    /// A file that was built in memory.
+    pub(crate) fn in_memory(bytes: MmapMut) -> Result<Self> {
+        Self::new(Bytes::InMemory(bytes), &in_memory())
     }
 
     /// Checks `bytes` and finds the sections; `path` is for messages.
-    pub(crate) fn from_mapping(bytes: Mmap, path: &Path) -> Result<Self> {
+    fn new(bytes: Bytes, path: &Path) -> Result<Self> {
         let (users, items, entries) = layout::read(&bytes, path)?;
         let find = |kind: Section, split: u32| {
             entries
@@ -414,7 +437,7 @@ mod tests {
             let places = layout.sections(&mut file);
             places.into_iter().zip(sections).for_each(|(place, (_, bytes))| place.copy_from_slice(bytes));
             layout.seal(&mut file);
-            Interactions::from_mapping(file.make_read_only().unwrap(), &in_memory())
+            Interactions::in_memory(file)
         };
         assert_eq!(open([0.5, -2.0]).unwrap().weights(Split::Train), Some(&[0.5, -2.0][..]));
         for (weight, word) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {

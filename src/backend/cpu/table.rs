@@ -134,7 +134,7 @@ impl Table {
     /// rows), and moments of zero, for embeddings of size D = `dim`. `stream` tells tables of one seed apart.
     ///
     /// # Errors
-    /// [`Error::Data`] if there is not enough memory.
+    /// [`Error::Io`] if there is not enough memory.
     pub fn xavier(
         rows: usize,
         dim: usize,
@@ -146,12 +146,9 @@ impl Table {
         let bound = (6.0 / (rows + dim) as f64).sqrt();
         let parts = Parts::new(shape);
         let bytes = rows.saturating_mul(width(parts.stride(), storage));
-        let records = zeroed_bytes(bytes).map_err(|e| {
-            Error::data(
-                format!("a table of {rows} rows x {} with its moments needs {bytes} bytes, and there are not so many ({e})", shape.columns()),
-                "lower --dim, or train on a machine with more memory",
-            )
-        })?;
+        let what =
+            || format!("{bytes} bytes for a table of {rows} rows x {} with its moments", shape.columns());
+        let records = zeroed_bytes(bytes).map_err(|e| Error::io("allocate", what())(e))?;
         let mut table =
             Table { parts, storage, noise: Noise::new(seed, stream), records, last: vec![0; rows] };
         let mut drawn = vec![0f32; shape.columns()];
