@@ -178,8 +178,8 @@ fn a_second_signal_ends_it_at_once_and_leaves_a_whole_run() {
                 Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status();
         }
         let status = child.wait_with_output().unwrap().status;
-        // It may not have been listening yet.
-        assert!(status.code() == Some(130) || status.signal() == Some(2), "{status:?}");
+        // It may not have been listening yet, or on a busy machine have been done.
+        assert!(matches!(status.code(), Some(0 | 130)) || status.signal() == Some(2), "{status:?}");
         if place.path("run/model.safetensors").exists() || place.path("run/.macr-ready").exists() {
             let outcome = place.run(&["evaluate", "run", "--data", "data.macr"]);
             assert!(outcome.code == Some(0) || outcome.err.contains("--resume run"), "{}", outcome.err);
