@@ -29,10 +29,7 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io:
             fill(&mut writer)?;
             return writer.flush();
         }
-        let folder = match target.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
+        let folder = folder_of(&target);
         if !folder.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "its folder does not exist"));
         }
@@ -45,12 +42,26 @@ pub fn write_atomic(path: &Path, fill: impl FnOnce(&mut BufWriter<&File>) -> io:
         file.sync_all()?;
         fs::rename(&temporary, &target)?;
         temporary.disable_cleanup(true);
-        // The rename itself must survive a power cut.
-        #[cfg(unix)]
-        File::open(folder)?.sync_all()?;
-        Ok(())
+        sync_folder(folder)
     };
     write().map_err(Error::io("write", path))
+}
+
+/// The folder that `path` is in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Has what was made, renamed or removed in `folder` survive a power cut.
+#[cfg(unix)]
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened as a file.
+#[cfg(not(unix))]
+pub(crate) fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// A temporary file in `folder`, locked for as long as it is open.

@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 use super::lock::Lock;
 use crate::{
-    atomic_file::{is_temporary, write_atomic},
+    atomic_file::{folder_of, is_temporary, sync_folder, write_atomic},
     data::Interactions,
     error::{Error, Result},
     model::{IDS_FILE, MODEL_FILE, Model, save_ids},
@@ -91,9 +91,7 @@ impl RunWriter {
         let begin = || -> Result<(Lock, TempDir, File)> {
             fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
             for made in &created {
-                sync(
-                    made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")),
-                )?;
+                sync(folder_of(made))?;
             }
             let lock = Lock::take(folder)?;
             settle(folder)?;
@@ -373,13 +371,8 @@ fn settle(folder: &Path) -> Result<()> {
     sync(folder)
 }
 
-/// Has what was made, renamed or removed in `folder` survive a power cut.
 fn sync(folder: &Path) -> Result<()> {
-    #[cfg(unix)]
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("write", folder))?;
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
+    sync_folder(folder).map_err(Error::io("write", folder))
 }
 
 /// Removes what a process that was killed has left unfinished. The folder is held, so nobody is at it.

@@ -30,13 +30,9 @@ impl<'a> Target<'a> {
     /// [`Error::File`] if the folder does not exist, or something that is no whole interaction file is there and
     /// `force` is not given.
     pub fn new(path: &'a Path, force: bool) -> Result<Self> {
-        let wrong = |problem: &str, remedy: &str| {
-            let (problem, remedy) = (problem.into(), remedy.into());
-            Err(Error::File { path: path.into(), problem, remedy })
-        };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         if parent.is_some_and(|parent| !parent.is_dir()) {
-            return wrong("its folder does not exist", "create the folder first");
+            return Err(wrong(path, "its folder does not exist", "create the folder first"));
         }
         let mut target = Target { path, there: None, force };
         // Anything but a file (a pipe, a device) is not opened: that could wait for ever.
@@ -44,10 +40,10 @@ impl<'a> Target<'a> {
             match Interactions::open(path) {
                 Ok(data) => target.there = Some(identity(&data)),
                 Err(_) if force => {}
-                Err(_) => return wrong("it exists and is not a whole interaction file", OTHER),
+                Err(_) => return Err(wrong(path, "it exists and is not a whole interaction file", OTHER)),
             }
         } else if path.is_dir() {
-            return wrong("this is a folder", "name a file in it");
+            return Err(wrong(path, "this is a folder", "name a file in it"));
         }
         Ok(target)
     }
@@ -59,12 +55,12 @@ impl<'a> Target<'a> {
     pub fn save(&self, data: &Interactions) -> Result<()> {
         match &self.there {
             Some(there) if *there == identity(data) => Ok(()),
-            Some(_) if !self.force => Err(Error::File {
-                path: self.path.into(),
-                problem: "it holds other data".into(),
-                remedy: OTHER.into(),
-            }),
+            Some(_) if !self.force => Err(wrong(self.path, "it holds other data", OTHER)),
             _ => data.save(self.path),
         }
     }
+}
+
+fn wrong(path: &Path, problem: &str, remedy: &str) -> Error {
+    Error::File { path: path.into(), problem: problem.into(), remedy: remedy.into() }
 }

@@ -448,10 +448,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             resumed.remark(plan.device(), output);
             let Resumed { lock, checkpoint, .. } = resumed;
             trainer = trainer.resume(&checkpoint)?;
-            {
-                let settings = notes.settings(&config)?;
-                RunWriter::resume(&folder, lock, notes.keep, &settings, &checkpoint, notes.metrics)?
-            }
+            let settings = notes.settings(&config)?;
+            RunWriter::resume(&folder, lock, notes.keep, &settings, &checkpoint, notes.metrics)?
         }
     };
     let mut run = Run::new(writer, notes, clock, &config, output);
