@@ -24,7 +24,12 @@ struct Case {
     storage: Storage,
     backbone: Backbone,
     branch_input: BranchInput,
+    sampling: (SamplerKind, Negatives),
 }
+
+/// As the authors of DICE draw: a pass over the interactions, with four negatives for each.
+const OF_DICE: (SamplerKind, Negatives) =
+    (SamplerKind::Interaction, Negatives::Margin { margin: 40, per_positive: 4 });
 
 /// Every objective on either backbone, and what else there is to choose, where it costs something.
 fn cases() -> Vec<Case> {
@@ -34,15 +39,17 @@ fn cases() -> Vec<Case> {
         storage: Storage::F32,
         backbone: Backbone::Mf,
         branch_input: BranchInput::Propagated,
+        sampling: (SamplerKind::UserUniform, Negatives::Uniform),
     };
     let macr = Case { objective: "macr", ..mf };
     let mut cases = vec![
         Case { storage: Storage::F16, ..mf },
         Case { storage: Storage::Bf16, ..mf },
-        Case { pairing: Pairing::AllPairs, ..macr },
         Case { backbone: Backbone::LightGcn, branch_input: BranchInput::Ego, ..macr },
     ];
     for backbone in Backbone::ALL {
+        cases.push(Case { pairing: Pairing::AllPairs, backbone, ..macr });
+        cases.push(Case { objective: "dice", sampling: OF_DICE, backbone, ..mf });
         cases.extend(objective::REGISTRY.iter().map(|&(objective, ..)| Case { objective, backbone, ..mf }));
     }
     cases
@@ -54,11 +61,11 @@ fn train(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("train/{}/{batch}", shape.name));
         group.throughput(Throughput::Elements(u64::from(batch)));
         group.sample_size(20).measurement_time(Duration::from_secs(4));
-        for Case { objective, pairing, storage, backbone, branch_input } in cases() {
+        for Case { objective, pairing, storage, backbone, branch_input, sampling } in cases() {
             let config =
                 Config { objective: objective.into(), alpha: 1e-3, beta: 1e-3, pairing, ..Config::default() };
-            let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, batch, 1)
-                .expect("the batch fits");
+            let (kind, negatives) = sampling;
+            let sampler = Sampler::new(&data, kind, negatives, batch, 1).expect("the batch fits");
             let lightgcn = (backbone == Backbone::LightGcn)
                 .then(|| LightGcn::new(&data, 2, batch, Propagation::Auto).expect("there is a way").0);
             let settings = Settings {
@@ -80,7 +87,8 @@ fn train(c: &mut Criterion) {
             engine.repeat(if lightgcn.is_some() { 5 } else { 500 }, &sequence).expect("no device to fail");
             let form = if storage == Storage::F32 { String::new() } else { format!("/{storage}") };
             let input = if branch_input == BranchInput::Ego { "/ego" } else { "" };
-            group.bench_function(format!("{backbone}/{objective}/{pairing}{form}{input}"), |b| {
+            let drawn = if sampling == OF_DICE { "/margin" } else { "" };
+            group.bench_function(format!("{backbone}/{objective}/{pairing}{form}{input}{drawn}"), |b| {
                 b.iter_custom(|steps| {
                     let start = Instant::now();
                     engine.repeat(steps, &sequence).expect("no device to fail");

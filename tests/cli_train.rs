@@ -209,6 +209,7 @@ fn what_is_not_as_one_may_think_is_said() {
         (&["--objective", "expomf", "--l2", "0.1"], "--l2 has no effect on expomf_mf"),
         (&["--layers", "3"], "--layers has no effect on mf"),
         (&["--c", "10"], "c has no effect on mf"),
+        (&["--objective", "dice"], "--negatives margin:40:4"),
         (&["--objective", "macr"], "c = 0 ranks by the total effect"),
         (&["--select", "test"], "too high as a forecast"),
     ] {

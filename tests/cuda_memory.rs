@@ -5,7 +5,7 @@ mod command;
 mod emulator;
 mod trainings;
 
-use std::fs;
+use std::{fs, process::Command};
 
 use command::Place;
 use macr::{
@@ -149,4 +149,43 @@ fn a_training_that_does_not_fit_is_refused_before_its_first_step() {
             fs::remove_dir_all(place.path(folder)).unwrap();
         }
     }
+}
+
+/// A training on a GPU has models, tables on their way and checkpoints in the host's memory.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_training_on_a_gpu_is_refused_where_the_host_has_too_little_memory() {
+    let place = Place::empty();
+    if !emulator::equip(&mut place.command(&[])) {
+        return eprintln!("skipped: no C++ compiler, or a real GPU");
+    }
+    let sizes = ["--users", "9000", "--items", "300", "--interactions", "30000", "--valid-per-item", "1", "-q"];
+    place.works(&["synth", "-o", "data.macr"], &sizes);
+    let train = ["train", "data.macr", "--dim", "512", "--device", "cuda", "--out", "run"];
+    let (code, plan, said, _) = emulated(&place, 1 << 30, &[&train[..], &["--dry-run", "--json"]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+    let [need, on_cpu] = ["beside_gpu", "peak"].map(|key| plan["memory"][key].as_u64().unwrap());
+    // Two models, at least; but no moments of Adam beside them, except in a checkpoint.
+    let model = 4 * (9000 + 300) * 512;
+    assert!(need > 2 * model && need < on_cpu, "{need} of the host, {on_cpu} on the CPU");
+
+    // The least that the plan is made in is too little for the training.
+    let limited = |kibibytes: u64, more: &[&str]| {
+        let arguments = [&train[..], more].concat();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -v {kibibytes}; exec \"$0\" \"$@\"")]);
+        shell.arg(env!("CARGO_BIN_EXE_macr")).args(arguments).current_dir(place.path(""));
+        assert!(emulator::equip(&mut shell));
+        shell.output().unwrap()
+    };
+    let least = (1..200)
+        .map(|k| k << 13)
+        .find(|&limit| limited(limit, &["--dry-run", "--threads", "1"]).status.success())
+        .unwrap();
+    let output = limited(least, &["--threads", "1"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the training needs about ") && said.contains("(ulimit -v)"), "{said}");
+    assert!(!place.path("run").exists());
 }

@@ -1,7 +1,7 @@
-//! Every entry point of the driver fails, early and late in a training, with every kind of error: the command says so
-//! and ends with the exit code of devices, and the run goes on from its last checkpoint to the same bits.
+//! Every entry point of the driver fails, early and late in a training: the command says so and ends with the exit code
+//! of devices, and the run goes on from its last checkpoint to the same bits.
 //!
-//! `MACR_FAULTS=all` strikes more often.
+//! `MACR_FAULTS=all` strikes more often: the usual errors at three places, and every error that the driver has once.
 #![cfg(feature = "cuda")]
 
 mod command;
@@ -15,8 +15,27 @@ use std::{
 
 use command::Place;
 
-/// As the driver's header has them: out of memory, device unavailable, ECC, illegal address, launch failed, unknown.
+/// The usual ones, as the driver's header numbers them: out of memory, device unavailable, ECC, illegal address, launch failed, unknown.
 const FAULTS: [u32; 6] = [2, 46, 214, 700, 719, 999];
+/// All errors of the driver, from and to.
+const EVERY: [(u32, u32); 16] = [
+    (1, 8),
+    (34, 34),
+    (36, 36),
+    (46, 46),
+    (100, 102),
+    (200, 202),
+    (205, 226),
+    (300, 304),
+    (400, 402),
+    (500, 500),
+    (600, 600),
+    (700, 705),
+    (708, 721),
+    (800, 812),
+    (900, 916),
+    (999, 999),
+];
 
 /// A folder with data, and the model that an undisturbed training on it gives.
 struct Stage {
@@ -119,6 +138,8 @@ fn a_failing_device_ends_the_command_and_not_the_run() {
             places.sort_unstable();
             places.dedup();
             strikes.extend(places.iter().flat_map(|&n| FAULTS.map(|status| (entry, n, status))));
+            let every = EVERY.iter().flat_map(|&(from, to)| from..=to).filter(|n| !FAULTS.contains(n));
+            strikes.extend(every.map(|status| (entry, places[status as usize % places.len()], status)));
         } else {
             strikes.push((entry, places[k % 3], FAULTS[k % FAULTS.len()]));
         }

@@ -4,6 +4,7 @@ use super::output::Output;
 use crate::{
     config::Config,
     data::{Interactions, Split},
+    sampling::Negatives,
 };
 
 /// Who looks at settings: objectives and backbones.
@@ -66,6 +67,12 @@ pub fn remark(config: &Config, asked: &toml::Table, data: &Interactions, output:
     if has_gates && !is_corrected {
         output.remark(
             "c = 0 ranks by the total effect, without MACR's correction: --c 0,10,20,30,40 has one chosen",
+        );
+    }
+    if config.objective == "dice" && !matches!(config.negatives, Negatives::Margin { .. }) {
+        output.remark(
+            "dice tells interest from conformity by negatives of another popularity, and these are not drawn so: \
+             --negatives margin:40:4, or all of its authors' settings with --recipe dice_mf",
         );
     }
     if config.select == Split::Test {

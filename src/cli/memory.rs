@@ -1,4 +1,4 @@
-//! What a training on the CPU needs in memory, before it begins.
+//! What a training needs in memory, before it begins; of a GPU's own memory [`crate::backend::cuda::memory`] tells.
 
 use serde::Serialize;
 
@@ -7,6 +7,7 @@ use crate::{
     backend::cpu::{expomf, rank},
     config::Config,
     data::{Interactions, Split},
+    device::Resolved,
     error::Result,
     model::Ranking,
     objective::{self, BranchInput, EXPOMF, ItemHead, Objective, Shape, TILE, Tile},
@@ -48,6 +49,9 @@ pub struct Estimate {
     /// All of these, or more if a checkpoint and the gradients of large branches, which are there while nothing is
     /// evaluated, need more, or taking a validation split from train.
     pub peak: u64,
+    /// What the same training takes of the host's memory when it runs on a GPU, apart from what the driver takes: the
+    /// tables on their way, the model under evaluation, the best one so far, and a checkpoint while it is written.
+    pub beside_gpu: u64,
 }
 
 impl Estimate {
@@ -163,10 +167,16 @@ impl Estimate {
             evaluation: 2 * model + ranking.max(saved),
             program: PROGRAM,
             peak: 0,
+            beside_gpu: 0,
         };
         let sum = estimate.sum();
         let training = sum - estimate.evaluation + model + step + checkpoint;
-        estimate.peak = sum.max(training).max(carving(data, original_bytes));
+        let carving = carving(data, original_bytes);
+        estimate.peak = sum.max(training).max(carving);
+        // Tables arrive with their padding, and stay allocated.
+        let arrived = 4 * (users * user_stride + items * item_stride);
+        let host = estimate.data + PROGRAM + constants + estimate.sampler - slots + arrived;
+        estimate.beside_gpu = (host + model + checkpoint.max(model + saved)).max(carving);
         estimate
     }
 
@@ -183,14 +193,26 @@ impl Estimate {
             evaluation: 2 * tables + ranking(data, config, threads).max(saved),
             program: PROGRAM,
             peak: 0,
+            beside_gpu: 0,
         };
         // In an iteration, the larger side in panels; in a checkpoint, two copies; in an evaluation both are gone.
         let iteration = 4 * users.max(items) * dim + threads * expomf::scratch_bytes(config.dim);
         let checkpoint = 2 * tables + CHECKPOINT_SCRATCH;
         let sum = estimate.sum();
         let training = sum - estimate.evaluation + tables + iteration.max(checkpoint);
-        estimate.peak = sum.max(training).max(carving(data, original_bytes));
+        let carving = carving(data, original_bytes);
+        estimate.peak = sum.max(training).max(carving);
+        estimate.beside_gpu = (data.file_bytes() + PROGRAM + tables + checkpoint.max(tables + saved)).max(carving);
         estimate
+    }
+
+    /// What the training needs of the host's memory.
+    pub fn on(&self, device: &Resolved) -> u64 {
+        match device {
+            Resolved::Cpu => self.peak,
+            #[cfg(feature = "cuda")]
+            Resolved::Cuda(_) => self.beside_gpu,
+        }
     }
 
     fn sum(&self) -> u64 {

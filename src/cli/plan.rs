@@ -87,27 +87,25 @@ impl Plan {
         &self.placement.device
     }
 
-    /// Refuses a training on the CPU that cannot fit into memory. The mapped file is there already, and its pages can
+    /// Refuses a training that cannot fit into the host's memory. The mapped file is there already, and its pages can
     /// be taken back; so is a checkpoint to go on from, of so many bytes, and a training has one in memory only while it
     /// is written.
     ///
     /// # Errors
     /// [`crate::Error::Memory`].
     pub fn admit(&self, checkpoint: u64) -> Result<()> {
-        if !matches!(self.placement.device, Resolved::Cpu) {
-            return Ok(());
-        }
         let remedy = "lower --dim, --batch-size or --threads";
-        let asked = self.memory.peak.saturating_sub(self.memory.data).saturating_sub(checkpoint);
+        let asked = self.memory.on(self.device()).saturating_sub(self.memory.data).saturating_sub(checkpoint);
         system::Memory::now().admit("the training", asked, remedy)
     }
 
     /// Which device and why, what will be trained, and a warning where memory is short.
     pub fn remark(&self, output: &Output) {
-        let config = &self.config;
+        let (config, memory) = (&self.config, self.memory.on(self.device()));
+        let on_gpu = self.placement.gpu_memory.map(|bytes| format!(" and {} on the GPU", size(bytes)));
         output.remark(format_args!("device: {}", self.placement.reason));
         output.remark(format_args!(
-            "{} on {} ({}): {}, {}, {}; {} of {}, about {} of memory; choosing on {} by hit rate @{}",
+            "{} on {} ({}): {}, {}, {}; {} of {}, about {} of memory{}; choosing on {} by hit rate @{}",
             config.system(),
             self.placement.device,
             counted(rayon::current_num_threads() as u64, "thread"),
@@ -116,12 +114,13 @@ impl Plan {
             counted(self.interactions, "interaction"),
             counted(config.epochs, "epoch"),
             counted(self.steps_per_epoch, "step"),
-            size(self.memory.peak),
+            size(memory),
+            on_gpu.unwrap_or_default(),
             config.select,
             config.k,
         ));
         let available = system::Memory::now().available;
-        if self.memory.peak > available {
+        if memory > available {
             output.remark(format_args!(
                 "warning: only {} of memory are available; lower --dim if the training does not fit",
                 size(available)
@@ -176,11 +175,13 @@ impl Plan {
             [&format!("{} on {}", config.system(), self.placement.device), "number"],
             steps.map(|(name, n)| [name.to_owned(), grouped(n)]),
         ));
-        let gpu = self.placement.gpu_memory.map(|bytes| ("on the GPU", bytes));
-        let parts = memory.parts().into_iter().chain([("at most", memory.peak)]).chain(gpu);
+        let parts = match self.placement.gpu_memory {
+            Some(bytes) => vec![("on the GPU", bytes), ("of the host, at most", memory.beside_gpu)],
+            None => memory.parts().into_iter().chain([("at most", memory.peak)]).collect(),
+        };
         output.result(format_args!(
             "\n{}",
-            table(["memory", "size"], parts.map(|(name, bytes)| [name.to_owned(), size(bytes)]))
+            table(["memory", "size"], parts.into_iter().map(|(name, bytes)| [name.to_owned(), size(bytes)]))
         ));
         if let Some((lightgcn, cost)) = &self.propagation {
             let way = match lightgcn.form {

@@ -9,13 +9,16 @@ use std::{
 use serde_json::json;
 
 use super::{
+    memory,
     output::{Output, counted},
     reproduce::{plan::grouping, write},
     run_folder::Run,
+    system::Memory,
 };
 use crate::{
     atomic_file::write_atomic,
     data::{Interactions, Split, synth::Truth},
+    device::Resolved,
     error::{Error, Result},
     eval::{Evaluator, Mask},
     report::{
@@ -73,7 +76,13 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     for path in &args.runs {
         let run = Run::open(path)?;
         run.check(&data, &args.data, output)?;
-        let evaluator = Evaluator::new(&data, Split::Test).ks(&lengths(data.items())).mask(mask);
+        let ks = lengths(data.items());
+        if matches!(device, Resolved::Cpu) {
+            let (ranking, threads) = (run.model.metadata.ranking, rayon::current_num_threads() as u64);
+            let need = memory::evaluating(&data, Split::Test, run.model.dim, &[ranking], &ks, threads);
+            Memory::now().admit("the report", need, "give fewer runs or fewer --threads")?;
+        }
+        let evaluator = Evaluator::new(&data, Split::Test).ks(&ks).mask(mask);
         let evaluation = evaluator.device(&device).evaluate(&run.model)?;
         let behaviour = Behaviour::of(&run.model, &data, &evaluation, mask, &device)?;
         let mut name = run_name(path);

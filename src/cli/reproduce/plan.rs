@@ -445,7 +445,7 @@ impl Plan {
         Ok(())
     }
 
-    /// Refuses trainings on the CPU that cannot fit into memory, even one after the other, before any is begun.
+    /// Refuses trainings that cannot fit into the host's memory, even one after the other, before any is begun.
     ///
     /// # Errors
     /// [`Error::Memory`] for the first of them; if a device fails.
@@ -454,8 +454,10 @@ impl Plan {
         for training in self.trainings.iter().filter(|training| training.record().is_none()) {
             let data = &self.datasets[training.dataset].data;
             let need = match self.need(training, threads) {
-                Ok(_) if Placement::new(data, &training.config, device)?.gpu_memory.is_some() => continue,
-                Ok(need) => need.saturating_sub(data.file_bytes()),
+                Ok(need) => {
+                    let device = Placement::new(data, &training.config, device)?.device;
+                    need.on(&device).saturating_sub(data.file_bytes())
+                }
                 // The rehearsal finds what the engine refuses.
                 Err(Error::Config { .. } | Error::Unknown { .. }) => continue,
                 Err(error) => return Err(error),
@@ -469,17 +471,17 @@ impl Plan {
         Ok(())
     }
 
-    /// The most memory that one of the trainings `todo` needs with one thread.
+    /// The most memory that one of the trainings `todo` needs on the CPU with one thread.
     ///
     /// # Errors
     /// If settings cannot be used.
     pub fn peak(&self, todo: &[usize]) -> Result<u64> {
         let need = |&k: &usize| self.need(&self.trainings[k], 1);
-        todo.iter().map(need).try_fold(0, |most, need| Ok(most.max(need?)))
+        todo.iter().map(need).try_fold(0, |most, need| Ok(most.max(need?.peak)))
     }
 
     /// The memory that a training needs.
-    fn need(&self, training: &Training, threads: u64) -> Result<u64> {
+    fn need(&self, training: &Training, threads: u64) -> Result<Estimate> {
         let (config, data) = (&training.config, &self.datasets[training.dataset].data);
         let lightgcn = match config.backbone {
             Backbone::Mf => None,
@@ -489,7 +491,7 @@ impl Plan {
         };
         let carving = config.select == Split::Valid && data.count(Split::Valid) == 0;
         let original_bytes = if carving { data.file_bytes() } else { 0 };
-        Ok(Estimate::new(data, original_bytes, config, lightgcn, threads)?.peak)
+        Estimate::new(data, original_bytes, config, lightgcn, threads)
     }
 
     /// The systems of Table 2 that `dataset` has no training of.
