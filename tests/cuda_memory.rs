@@ -159,7 +159,8 @@ fn a_training_on_a_gpu_is_refused_where_the_host_has_too_little_memory() {
     if !emulator::equip(&mut place.command(&[])) {
         return eprintln!("skipped: no C++ compiler, or a real GPU");
     }
-    let sizes = ["--users", "9000", "--items", "300", "--interactions", "30000", "--valid-per-item", "1", "-q"];
+    let sizes =
+        ["--users", "9000", "--items", "300", "--interactions", "30000", "--valid-per-item", "1", "-q"];
     place.works(&["synth", "-o", "data.macr"], &sizes);
     let train = ["train", "data.macr", "--dim", "512", "--device", "cuda", "--out", "run"];
     let (code, plan, said, _) = emulated(&place, 1 << 30, &[&train[..], &["--dry-run", "--json"]].concat());

@@ -202,7 +202,8 @@ impl Estimate {
         let training = sum - estimate.evaluation + tables + iteration.max(checkpoint);
         let carving = carving(data, original_bytes);
         estimate.peak = sum.max(training).max(carving);
-        estimate.beside_gpu = (data.file_bytes() + PROGRAM + tables + checkpoint.max(tables + saved)).max(carving);
+        estimate.beside_gpu =
+            (data.file_bytes() + PROGRAM + tables + checkpoint.max(tables + saved)).max(carving);
         estimate
     }
 
