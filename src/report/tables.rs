@@ -148,7 +148,8 @@ pub fn comparison(name: &str, title: &str, first: &str, entries: &[Entry<'_>]) -
         columns += " epoch: the one whose model is shown.";
     }
     if entries.iter().any(|entry| entry.results.is_some_and(|r| r.evaluations.len() > 1)) {
-        columns += " With several seeds each has its value, in their order, or `(all)` have the one.";
+        columns +=
+            " Of several seeds each has its value, in their order; (all) stands after one that all have.";
     }
     table.notes.push(columns);
     table
@@ -347,7 +348,7 @@ mod tests {
         let table = comparison("name", "Title", "system", &[entry(Some(&results))]);
         assert!(table.markdown().contains("| 0 (all) | 0 (all) | 10, 10, 11 |"), "{}", table.markdown());
         assert!(table.notes[0].contains("c and τ: ") && table.notes[0].contains("epoch: "));
-        assert!(table.notes[0].contains("`(all)`"));
+        assert!(table.notes[0].contains("(all)"));
     }
 
     #[test]
