@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use macr::data::synth::Preset;
+use macr::{
+    Config,
+    backbone::Backbone,
+    data::synth::Preset,
+    objective::{self, EXPOMF},
+};
 
 const KEYS: [&str; 11] = [
     "backbone",
@@ -44,6 +49,17 @@ const EXPOMF_KEYS: [&str; 15] = [
     "select",
 ];
 
+/// Every system that the engine trains: each objective on each backbone, ExpoMF on matrix factorisation alone.
+fn systems() -> impl Iterator<Item = String> {
+    let each = |backbone: Backbone| objective::names().map(move |objective| (objective, backbone));
+    let all = [Backbone::Mf, Backbone::LightGcn].into_iter().flat_map(each);
+    all.filter(|&(objective, backbone)| objective != EXPOMF || backbone == Backbone::Mf).map(
+        |(objective, backbone)| {
+            Config { objective: objective.into(), backbone, ..Config::default() }.system()
+        },
+    )
+}
+
 #[test]
 fn every_dataset_has_its_sizes_and_recipes() {
     for (name, preset) in [
@@ -66,8 +82,11 @@ fn every_dataset_has_its_sizes_and_recipes() {
             "{name}"
         );
         let recipes = dataset["recipes"].as_table().unwrap();
-        assert_eq!(recipes.len(), 16, "{name}");
+        let found: BTreeSet<String> = recipes.keys().cloned().collect();
+        assert_eq!(found, systems().collect(), "{name}");
         for (recipe, settings) in recipes {
+            let config = Config::default().with(settings.as_table().unwrap().clone()).unwrap();
+            assert_eq!(config.system(), *recipe, "{name}");
             let found: BTreeSet<&str> = settings.as_table().unwrap().keys().map(String::as_str).collect();
             if recipe == "expomf_mf" {
                 assert_eq!(found, EXPOMF_KEYS.into_iter().collect(), "{name}: {recipe}");

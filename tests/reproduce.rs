@@ -53,19 +53,41 @@ fn the_whole_paper_and_then_from_the_cache() {
 
     let table: Value = json(&read(&place, "paper/table2-world.json"));
     let rows = table["rows"].as_array().unwrap();
-    let names: Vec<&str> = rows[..15].iter().map(|row| row["system"].as_str().unwrap()).collect();
-    assert_eq!(names[0], "MF");
-    assert_eq!((names[7], names[8], names[14]), ("MACR_MF", "LightGCN", "MACR_LightGCN"));
-    for (name, row) in names.iter().zip(rows) {
-        // A row is measured, or the plan says why not.
-        let known = row["HR"]["value"].is_f64();
-        let missing = first["missing"].as_array().unwrap();
-        let recipe = if *name == "ExpoMF" { "expomf_mf".into() } else { name.to_lowercase() };
-        assert_eq!(known, !missing.iter().any(|m| m["system"] == recipe.as_str()), "{name}");
+    assert!(rows.iter().all(|row| row["HR"]["value"].is_f64()), "{table}");
+    let names = |rows: &[Value]| rows.iter().map(|row| row["system"].to_string()).collect::<Vec<_>>();
+    let systems = names(&rows[..15]);
+    assert_eq!((systems[0].as_str(), systems[8].as_str(), systems.len()), ("\"MF\"", "\"LightGCN\"", 15));
+    assert_eq!(names(&rows[15..30]), systems, "with tau chosen");
+    // Negatives of their own are part of DICE, and ExpoMF draws none.
+    let drawing = |name: &&String| !name.contains("ExpoMF") && !name.contains("DICE");
+    let drawing: Vec<String> = systems.iter().filter(drawing).cloned().collect();
+    assert_eq!((names(&rows[30..42]), drawing.len()), (drawing, 12), "with negatives by popularity");
+    assert_eq!(names(&rows[42..]), [systems[0].as_str(), systems[8].as_str()], "with both");
+    let block = |row: usize| rows[row]["block"].as_str().unwrap();
+    assert_eq!((block(7), block(29)), ("MF, as trained", "LightGCN, τ chosen"));
+    assert_eq!(
+        (block(41), block(42)),
+        ("LightGCN, negatives by popularity", "MF, τ chosen and negatives by popularity")
+    );
+    let missing = first["missing"].as_array().unwrap();
+    let missing: Vec<&str> = missing.iter().map(|m| m["system"].as_str().unwrap()).collect();
+    assert_eq!(missing, ["expomf_mf, negatives", "dice_mf, negatives", "dice_lightgcn, negatives"]);
+    // Notes are of the settings that these trainings have, and name no file that is not there.
+    let notes = table["notes"].to_string();
+    for said in ["dim = 8", "with halves of 4", "at most 2 iterations", "drawn in proportion to n^0.5"] {
+        assert!(notes.contains(said), "{said}: {notes}");
     }
-    // The systems that there are, again under both corrections.
-    let trained = rows[..15].iter().filter(|row| row["HR"]["value"].is_f64()).count();
-    assert!(trained >= 4 && rows.len() > 15, "{trained} of {}", rows.len());
+    assert!(notes.contains("τ from 0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4 (ExpoMF: from 0, 0.01, "), "{notes}");
+    let settings = |name: &str| -> toml::Table {
+        let trainings = first["trainings"].as_array().unwrap();
+        let training = trainings.iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+        read(&place, &format!("{}/config.toml", training["run"].as_str().unwrap())).parse().unwrap()
+    };
+    let both = settings("world lightgcn, both, seed 0");
+    assert_eq!(both["negatives"].as_str(), Some("popularity:0.5"));
+    assert_eq!(both["tau"].as_array().unwrap().last().unwrap().as_float(), Some(4.0));
+    let of_expomf = settings("world expomf_mf, adjusted, seed 0")["tau"].as_array().unwrap().clone();
+    assert!(of_expomf.len() > 5 && of_expomf.last().unwrap().as_float() < Some(1.0), "{of_expomf:?}");
     for (name, rows) in [("table1", 1), ("table3", 5), ("table4", 4), ("table5", 4)] {
         let table = json(&read(&place, &format!("paper/{name}.json")));
         assert_eq!(table["rows"].as_array().unwrap().len(), rows, "{name}");
@@ -82,6 +104,10 @@ fn the_whole_paper_and_then_from_the_cache() {
     let page = read(&place, "paper/index.html");
     assert_eq!(page.matches("<svg").count(), 7);
     assert!(page.contains("MACR_LightGCN") && page.contains("id=\"table5\""));
+    assert!(
+        !page.contains("docs/") && !page.contains("datasets/"),
+        "the page is read without the repository"
+    );
     // Nothing is fetched: no scripts, links, images or imported styles; addresses stand in the text only.
     for outside in ["<script", "<link", "<img", "src=", "@import", "url(", "href=\"http", "xlink:href"] {
         assert!(!page.contains(outside), "the page has {outside}");
@@ -131,18 +157,31 @@ fn a_dry_run_plans_and_writes_nothing() {
         "quick.toml",
         "--seeds",
         "2",
+        "--threads",
+        "2",
         "--dry-run",
         "-q",
     ];
     let document = json(&place.works(&plan, &["--json"]));
     let trainings = document["trainings"].as_array().unwrap();
-    assert!(trainings.len() >= 24, "four systems, three ways, two seeds: {}", trainings.len());
+    assert_eq!(trainings.len(), 2 * (15 + 15 + 12 + 2));
     for training in trainings {
         let seconds = |key: &str| training[key].as_f64().unwrap();
         assert!(0.0 < seconds("expected_seconds") && seconds("expected_seconds") <= seconds("most_seconds"));
     }
+    for times in ["expected", "most"] {
+        let seconds = |key: &str| document[format!("{times}_{key}")].as_f64().unwrap();
+        let (sum, wall) = (seconds("seconds"), seconds("wall_seconds"));
+        let (jobs, threads) = (document["jobs"].as_u64().unwrap(), document["threads"].as_u64().unwrap());
+        assert_eq!((jobs, threads), (2, 1));
+        assert!(sum / 2.0 <= wall && wall < sum, "{times}: {wall} of {sum}");
+    }
     let text = place.works(&plan, &[]);
-    assert!(text.contains("macr_lightgcn, adjusted, seed 1") && text.contains("trainings to do"), "{text}");
+    assert!(
+        text.contains("macr_lightgcn, adjusted, seed 1") && text.contains("88 of 88 trainings to do"),
+        "{text}"
+    );
+    assert!(text.contains("2 at a time with 1 thread each"), "{text}");
     place.unchanged(&before, &plan);
     place.fails(&["reproduce", "table9"], 2, &["table9"]);
     place.fails(&["reproduce", "table1", "--data", "nowhere"], 3, &["nowhere", "--data"]);
@@ -164,8 +203,76 @@ fn the_clean_protocol_and_seeds() {
     assert!(
         notes.contains("validation split") && notes.contains("Seeds 0 to 1") && notes.contains("dim = 8")
     );
+    // Two seeds are two values, or one that both have.
+    for row in table["rows"].as_array().unwrap() {
+        let epochs = row["epoch"].as_str().unwrap();
+        assert!(epochs.contains(", ") || epochs.ends_with(" (all)"), "{epochs}");
+    }
     let run = document["trainings"][0]["run"].as_str().unwrap();
     assert!(read(&place, &format!("{run}/config.toml")).contains("select = \"valid\""));
+}
+
+#[test]
+fn the_end_of_a_grid_is_said_of_tables_3_to_5() {
+    let place = place();
+    // Without the item branch every c ranks alike, and of equals the first is taken: the largest of these.
+    place.write("quick.toml", format!("{QUICK_SETTINGS}c = [10.0, 0.0]\n"));
+    let command = [
+        "reproduce",
+        "table3",
+        "--data",
+        "world.macr",
+        "--config",
+        "quick.toml",
+        "-o",
+        "ends",
+        "-q",
+        "--json",
+    ];
+    let document = json(&place.works(&command, &[]));
+    let notes = document["tables"][0]["notes"].to_string();
+    let rows = document["tables"][0]["rows"].as_array().unwrap();
+    let at_end = rows.iter().filter(|row| row["c"] == "10").map(|row| row["variant"].as_str().unwrap());
+    let at_end: Vec<&str> = at_end.collect();
+    assert!(at_end.contains(&"without the item branch"), "{at_end:?}");
+    assert!(notes.contains(&format!("c is at the end of its grid ({})", at_end.join("; "))), "{notes}");
+    assert!(!notes.contains("τ is at the end"), "{notes}");
+}
+
+#[test]
+fn only_the_papers_protocol_is_compared_with_the_paper() {
+    let place = Place::empty();
+    // Of the paper's size, and so taken for it.
+    place.works(&["synth", "--preset", "adressa-like", "-o", "world.macr", "-q"], &[]);
+    place.write("quick.toml", "dim = 4\nbatch_size = 8192\nepochs = 1\neval_every = 1\n");
+    for (protocol, compared) in [("paper", true), ("clean", false)] {
+        let command =
+            ["reproduce", "table3", "--data", "world.macr", "--config", "quick.toml", "-q", "--json"];
+        let document = json(&place.works(&command, &["--protocol", protocol, "-o", protocol]));
+        let table = &document["tables"][0];
+        assert_eq!(table["rows"][0]["HR paper"]["value"] == 0.14, compared, "{protocol}: {table}");
+        assert_eq!(table["rows"][0].get("HR difference").is_some(), compared, "{protocol}");
+        let said = table["notes"].to_string().contains("The paper's numbers are not shown");
+        assert_eq!(said, !compared, "{protocol}");
+    }
+}
+
+#[test]
+fn figures_of_few_items_and_of_the_clean_protocol() {
+    let place = Place::empty();
+    let few = ["--users", "60", "--items", "12", "--interactions", "300", "--test-per-item", "2"];
+    place.works(&["synth", "-o", "world.macr", "-q"], &few);
+    place.write("quick.toml", format!("{QUICK_SETTINGS}k = 5\n"));
+    let command =
+        ["reproduce", "figure7", "figure8", "figure9", "--data", "world.macr", "--config", "quick.toml"];
+    let document = json(&place.works(&command, &["--protocol", "clean", "-o", "clean", "-q", "--json"]));
+    let captions: Vec<&str> =
+        document["figures"].as_array().unwrap().iter().map(|f| f["caption"].as_str().unwrap()).collect();
+    for (caption, said) in captions.iter().zip(["HR @12 on the test split", "top-12 lists", "the first 12"]) {
+        assert!(caption.contains(said) && caption.contains("by HR @5"), "{said}: {caption}");
+        assert!(!caption.contains("20") && !caption.contains("looked at once"), "{caption}");
+        assert!(caption.contains("nothing is chosen on the test split"), "{caption}");
+    }
 }
 
 #[cfg(unix)]

@@ -19,6 +19,7 @@ use self::{
     cache::Found,
     outputs::Reporter,
     plan::{Dataset, Plan, Protocol, Request, Training},
+    pool::Sharing,
     targets::Target,
 };
 use super::output::{Output, counted, table};
@@ -99,9 +100,11 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         }
     }
     plan.admit(args.device)?;
-    plan.rehearse(args.device, output)?;
+    // Each kind is timed with the threads that a run will have.
+    let sharing = Sharing::of(&plan, &plan.needed(), args.device)?;
+    pool::with_threads(sharing.threads)?.install(|| plan.rehearse(args.device, output))?;
     if args.dry_run {
-        print_plan(&plan, args.json, output);
+        print_plan(&plan, sharing, args.json, output);
         return Ok(());
     }
     fs::create_dir_all(&runs).map_err(Error::io("create", &runs))?;
@@ -203,16 +206,22 @@ fn trainings(plan: &Plan) -> Value {
     plan.trainings.iter().map(entry).collect()
 }
 
-fn print_plan(plan: &Plan, as_json: bool, output: &Output) {
+fn print_plan(plan: &Plan, sharing: Sharing, as_json: bool, output: &Output) {
     let todo = plan.todo();
     let sum = |part: usize| -> f64 { todo.iter().map(|&k| plan.trainings[k].seconds()[part]).sum() };
     let (expected, most) = (sum(0), sum(1));
+    let [expected_wall, most_wall] = sharing.wall_seconds(plan, &todo);
+    let Sharing { jobs, threads } = sharing;
     if as_json {
         output.json(&json!({
             "trainings": trainings(plan),
             "missing": plan.missing,
             "expected_seconds": expected,
             "most_seconds": most,
+            "jobs": jobs,
+            "threads": threads,
+            "expected_wall_seconds": expected_wall,
+            "most_wall_seconds": most_wall,
         }));
         return;
     }
@@ -231,12 +240,16 @@ fn print_plan(plan: &Plan, as_json: bool, output: &Output) {
         output.result(format_args!("not possible  {dataset}, {system}: {reason}"));
     }
     output.result(format_args!(
-        "\n{} of {} to do; one after the other about {}, at most {} (expected: 30 evaluations each; measured with {})",
+        "\n{} of {} to do, {jobs} at a time with {} each: about {}, at most {}; one after the other {}, at most {}\n\
+         Expected: {} evaluations each. Each kind was timed alone; side by side runs slow each other down.",
         todo.len(),
         counted(plan.trainings.len() as u64, "training"),
+        counted(threads as u64, "thread"),
+        time(expected_wall),
+        time(most_wall),
         time(expected),
         time(most),
-        counted(rayon::current_num_threads() as u64, "thread"),
+        plan::TYPICAL_EVALUATIONS,
     ));
 }
 

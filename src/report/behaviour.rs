@@ -16,6 +16,12 @@ use crate::{
 
 /// Length of the lists that are looked at, unless there are fewer items.
 pub const LIST_LENGTH: usize = 20;
+
+/// Length of the lists that are looked at, of so many items.
+pub fn list_length(items: u32) -> usize {
+    LIST_LENGTH.min(items as usize)
+}
+
 /// Groups, where a dataset has no cuts of its own.
 const QUANTILES: u8 = 6;
 
@@ -115,7 +121,7 @@ impl Gates {
 }
 
 impl Behaviour {
-    /// What `model` does on `data`, ranking in its own way: lists of 20 for all users, without what `mask` says.
+    /// What `model` does on `data`, ranking in its own way: lists of [`list_length`] for all users, without what `mask` says.
     /// `evaluation` is of the same model on the test split, with the model's own ranking as its only one.
     ///
     /// # Errors
@@ -128,7 +134,7 @@ impl Behaviour {
         device: &Resolved,
     ) -> Result<Self> {
         let items = data.items() as usize;
-        let length = LIST_LENGTH.min(items);
+        let length = list_length(data.items());
         let tables = model.tables()?;
         let ranker = ranker(device, &tables, &[model.metadata.ranking], length)?;
         let mut seen: Vec<Csr<'_>> = vec![data.by_user(Split::Train)];

@@ -1,7 +1,7 @@
 //! The figures of reports.
 
 use super::{
-    behaviour::{Behaviour, Grouping, group_means},
+    behaviour::{Behaviour, Grouping, group_means, list_length},
     figure::{Bars, Figure, Horizontal, Panel, Series},
     tables::{METRICS, Results},
 };
@@ -95,8 +95,9 @@ pub fn frequency(
         name: name.into(),
         title: title.into(),
         caption: format!(
-            "Mean number of top-20 lists, of all users, that have an item of the group; dashed: what it would be if the \
+            "Mean number of top-{} lists, of all users, that have an item of the group; dashed: what it would be if the \
              lists' places were shared out as the interactions of the test split are; bars: sizes of the groups, where these differ. {}",
+            list_length(data.items()),
             grouping.note
         ),
         panels: panels.iter().map(panel).collect(),
@@ -110,10 +111,11 @@ pub fn item_recall(
     grouping: &Grouping,
     panels: &[(Option<&str>, &[Shown<'_>])],
 ) -> Figure {
+    let length = list_length(grouping.items.of.len() as u32);
     let panel = |(title, shown): &(Option<&str>, &[Shown<'_>])| Panel {
         title: title.map(str::to_owned),
         x: items_axis(grouping),
-        y: "item recall @20".into(),
+        y: format!("item recall @{length}"),
         series: by_group(&grouping.items, shown, |b| b.item_recall.clone()),
         bars: shares(&grouping.items, "share of the items (%)"),
     };
@@ -121,7 +123,7 @@ pub fn item_recall(
         name: name.into(),
         title: title.into(),
         caption: format!(
-            "Item recall: the share of an item's test interactions whose user has it among the first 20; mean over the \
+            "Item recall: the share of an item's test interactions whose user has it among the first {length}; mean over the \
              group's items that have any. Bars: sizes of the groups, where these differ. {}",
             grouping.note
         ),
@@ -203,18 +205,20 @@ pub fn over_k(name: &str, title: &str, shown: &[Shown<'_>]) -> Figure {
     }
 }
 
-/// The hit rate over the counterfactual reference score, a line for each system.
-pub fn over_c(name: &str, title: &str, series: Vec<Series>) -> Figure {
+/// The hit rate in lists of `length` over the counterfactual reference score, a line for each system.
+pub fn over_c(name: &str, title: &str, length: usize, series: Vec<Series>) -> Figure {
     Figure {
         name: name.into(),
         title: title.into(),
-        caption: "HR @20 on the test split of one model under each c, from one scoring pass; mean over seeds. The model is \
-                  the one of Table 2: its epoch was chosen under that table's c, not anew for each c."
-            .into(),
+        caption: format!(
+            "HR @{length} on the test split of one model under each c, from one scoring pass; mean over seeds. The curve \
+             chooses nothing: the model is the one of Table 2, whose epoch was chosen for that table's c, not anew for \
+             each c."
+        ),
         panels: vec![Panel {
             title: None,
             x: Horizontal::Numbers { label: "counterfactual reference score c".into() },
-            y: "HR @20".into(),
+            y: format!("HR @{length}"),
             series,
             bars: None,
         }],

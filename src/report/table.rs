@@ -227,14 +227,18 @@ impl Table {
         text
     }
 
-    /// A `table` of LaTeX with the rules of the package `booktabs`.
+    /// A `table` of LaTeX, as wide as the text where it would be wider; its first line names the packages.
     pub fn latex(&self) -> String {
         let style =
             Style { plus_minus: " $\\pm$ ", best: ["\\textbf{", "}"], missing: "--", escape: latex_escaped };
         let columns = 0..self.columns.len();
         let layout: String = columns.clone().map(|c| if self.is_numeric(c) { 'r' } else { 'l' }).collect();
+        // Table 2 has thirteen columns: what is wider than a line is made as wide as one, and nothing else changes.
         let mut text = format!(
-            "\\begin{{table}}\n\\centering\n\\caption{{{}. {}}}\n\\label{{tab:{}}}\n\\begin{{tabular}}{{{layout}}}\n\\toprule\n",
+            "% Needs the packages booktabs (rules) and graphicx (\\resizebox: what is wider than a line is made to fit it).\n\
+             \\begin{{table}}\n\\centering\n\\caption{{{}. {}}}\n\\label{{tab:{}}}\n\
+             \\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n\
+             \\begin{{tabular}}{{{layout}}}\n\\toprule\n",
             latex_escaped(&self.title),
             latex_escaped(&self.notes.join(" ")),
             self.name,
@@ -253,7 +257,7 @@ impl Table {
             }
             text += &line(columns.clone().map(|column| self.cell(row, column, &style)).collect());
         }
-        text + "\\bottomrule\n\\end{tabular}\n\\end{table}\n"
+        text + "\\bottomrule\n\\end{tabular}}\n\\end{table}\n"
     }
 
     /// A `figure` element with table and notes.
@@ -370,9 +374,29 @@ mod tests {
         table
     }
 
+    /// Braces that LaTeX finds open at the end; escaped ones and those of comments are none.
+    fn unclosed(latex: &str) -> i32 {
+        let mut depth = 0;
+        for line in latex.lines() {
+            let mut letters = line.chars();
+            while let Some(letter) = letters.next() {
+                match letter {
+                    '\\' => drop(letters.next()),
+                    '%' => break,
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    _ => {}
+                }
+                assert!(depth >= 0, "closed before it was opened: {line}");
+            }
+        }
+        depth
+    }
+
     #[test]
     fn every_form_says_the_same() {
-        let table = sample();
+        let mut table = sample();
+        table.notes.push("{50 % and a \\".into());
         let markdown = table.markdown();
         assert!(
             markdown.starts_with("### Title_1\n\n| System | HR | difference |\n| :--- | ---: | ---: |\n")
@@ -385,6 +409,10 @@ mod tests {
         let latex = table.latex();
         assert!(latex.contains("a\\_b & 0.2500 $\\pm$ 0.5000 & +0.0000 \\\\\n"), "{latex}");
         assert!(latex.contains("c, d & \\textbf{0.5000} & -- \\\\\n") && latex.contains("seed \\& no"));
+        assert_eq!(unclosed(&latex), 0, "{latex}");
+        assert!(
+            latex.contains("{!}{%\n\\begin{tabular}") && latex.ends_with("\\end{tabular}}\n\\end{table}\n")
+        );
         let html = table.html();
         assert!(html.contains("<b>0.5000</b>") && html.contains("One seed &amp; no more."), "{html}");
         let json = table.json();

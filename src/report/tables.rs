@@ -1,7 +1,7 @@
 //! The tables of reports.
 
 use super::{
-    behaviour::{Grouping, LIST_LENGTH},
+    behaviour::{Grouping, LIST_LENGTH, list_length},
     paper::Paper,
     table::{Cell, Column, Table},
 };
@@ -24,7 +24,7 @@ pub const METRICS: [(&str, &str); 3] = [("hit_rate", "HR"), ("recall", "Recall")
 
 /// Lengths of lists at which models are evaluated, as far as there are so many items; the last is the tables'.
 pub fn lengths(items: u32) -> Vec<usize> {
-    let longest = LIST_LENGTH.min(items as usize);
+    let longest = list_length(items);
     [1, 5, 10, 15, LIST_LENGTH].into_iter().filter(|&k| k < longest).chain([longest]).collect()
 }
 
@@ -75,20 +75,19 @@ impl Results {
         Ok(means.into_iter().map(|sum| sum / count).collect())
     }
 
-    /// What `of` gives for the seeds, each value once.
-    fn distinct<T: PartialEq + ToString>(values: impl Iterator<Item = T>) -> String {
-        let mut seen: Vec<T> = Vec::new();
-        values.for_each(|value| {
-            if !seen.contains(&value) {
-                seen.push(value);
-            }
-        });
-        seen.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
-    }
-
     fn rankings(&self, of: impl Fn(Ranking) -> f32) -> String {
         let first = |e: &Evaluation| e.results.first().map(|o| of(Ranking { c: o.c, tau: o.tau }));
-        Results::distinct(self.evaluations.iter().filter_map(first))
+        per_seed(&self.evaluations.iter().filter_map(first).collect::<Vec<_>>())
+    }
+}
+
+/// The seeds' values in order; where there are several and all are one, that one and `(all)`.
+fn per_seed<T: PartialEq + ToString>(values: &[T]) -> String {
+    match values {
+        [first, others @ ..] if !others.is_empty() && others.iter().all(|other| other == first) => {
+            format!("{} (all)", first.to_string())
+        }
+        _ => values.iter().map(T::to_string).collect::<Vec<_>>().join(", "),
     }
 }
 
@@ -132,7 +131,7 @@ pub fn comparison(name: &str, title: &str, first: &str, entries: &[Entry<'_>]) -
         let told =
             |of: &dyn Fn(&Results) -> String| entry.results.map_or(Cell::Missing, |r| Cell::Text(of(r)));
         cells.extend([told(&|r| r.rankings(|r| r.c)), told(&|r| r.rankings(|r| r.tau))]);
-        cells.extend(epochs.then(|| told(&|r| Results::distinct(r.epochs.iter()))));
+        cells.extend(epochs.then(|| told(&|r| per_seed(&r.epochs))));
         table.push(entry.heading.clone(), cells);
     }
     let starts: Vec<usize> = (0..entries.len()).filter(|&k| k == 0 || entries[k].heading.is_some()).collect();
@@ -141,7 +140,46 @@ pub fn comparison(name: &str, title: &str, first: &str, entries: &[Entry<'_>]) -
         let end = starts.get(k + 1).copied().unwrap_or(entries.len());
         (0..METRICS.len()).for_each(|metric| table.mark_best(1 + step * metric, start..end));
     }
+    let mut columns = String::from(
+        "c and τ: the counterfactual reference score and the strength of the popularity adjustment that lists are ranked \
+         with.",
+    );
+    if epochs {
+        columns += " epoch: the one whose model is shown.";
+    }
+    if entries.iter().any(|entry| entry.results.is_some_and(|r| r.evaluations.len() > 1)) {
+        columns +=
+            " Of several seeds each has its value, in their order; (all) stands after one that all have.";
+    }
+    table.notes.push(columns);
     table
+}
+
+/// Says which of the named `rows` are above everything in `published`, in all metrics of which anything is known there.
+/// Nothing where no row is, or nothing is known.
+pub fn above_published(rows: &[(&str, &Results)], published: &[[Option<f64>; 3]]) -> Option<String> {
+    let highest = |metric: usize| published.iter().filter_map(|row| row[metric]).reduce(f64::max);
+    let known: Vec<_> = METRICS
+        .iter()
+        .enumerate()
+        .filter_map(|(position, (metric, short))| Some((metric, short, highest(position)?)))
+        .collect();
+    let is_above = |results: &Results| {
+        known.iter().all(|(metric, _, highest)| {
+            mean(&results.metric(metric, results.longest())).is_some_and(|ours| ours > *highest)
+        })
+    };
+    let above: Vec<&str> = rows.iter().filter(|(_, r)| is_above(r)).map(|(name, _)| *name).collect();
+    if known.is_empty() || above.is_empty() {
+        return None;
+    }
+    let metrics: Vec<String> =
+        known.iter().map(|(_, short, highest)| format!("{short} {highest:.3}")).collect();
+    Some(format!(
+        "Above every number of the paper's table that is known here (at most {}): {}.",
+        metrics.join(", "),
+        above.join("; ")
+    ))
 }
 
 /// A pair of systems to be compared.
@@ -281,4 +319,49 @@ pub fn groups(data: &Interactions, grouping: &Grouping) -> Table {
     }
     table.notes.push(grouping.note.clone());
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Edges, Evaluator, InteractionsBuilder, Split, Tables};
+
+    /// Two users of three items; one finds his item at first, the other at second place.
+    fn results(seeds: u64) -> Results {
+        let data = InteractionsBuilder::new(2, 3)
+            .split(Split::Test, Edges::from_pairs([(0, 0), (1, 1)]))
+            .build()
+            .unwrap();
+        let tables = Tables::new(1, &[1.0, 1.0], &[3.0, 2.0, 1.0], None, &[0; 3]).unwrap();
+        let evaluation = Evaluator::new(&data, Split::Test).ks(&[1]).evaluate_tables(&tables).unwrap();
+        let evaluations = (0..seeds).map(|_| evaluation.clone()).collect();
+        Results { seeds: (0..seeds).collect(), evaluations, epochs: (0..seeds).map(|s| 10 + s / 2).collect() }
+    }
+
+    #[test]
+    fn every_seed_has_its_value() {
+        assert_eq!((per_seed(&[250]).as_str(), per_seed(&[250, 250]).as_str()), ("250", "250 (all)"));
+        // As many as there are seeds: 250 twice is not 250 alone.
+        assert_eq!(per_seed(&[250, 390, 250]), "250, 390, 250");
+        let results = results(3);
+        let entry = |results| Entry { heading: None, label: "a".into(), results, published: [None; 3] };
+        let table = comparison("name", "Title", "system", &[entry(Some(&results))]);
+        assert!(table.markdown().contains("| 0 (all) | 0 (all) | 10, 10, 11 |"), "{}", table.markdown());
+        assert!(table.notes[0].contains("c and τ: ") && table.notes[0].contains("epoch: "));
+        assert!(table.notes[0].contains("(all)"));
+    }
+
+    #[test]
+    fn what_is_above_everything_published_is_named() {
+        // One of two hits: 0.5 in every metric.
+        let ours = results(1);
+        let rows = [("MF, τ chosen", &ours)];
+        let at = |hit_rate, ndcg| [Some(hit_rate), None, ndcg];
+        let note = above_published(&rows, &[at(0.4, None), at(0.3, Some(0.49))]).unwrap();
+        assert!(note.ends_with("(at most HR 0.400, NDCG 0.490): MF, τ chosen."), "{note}");
+        // Not above in one of the metrics, not above the highest, nothing known.
+        assert_eq!(above_published(&rows, &[at(0.4, Some(0.5))]), None);
+        assert_eq!(above_published(&rows, &[at(0.4, None), at(0.6, None)]), None);
+        assert_eq!(above_published(&rows, &[[None; 3]]), None);
+    }
 }

@@ -7,18 +7,23 @@ use super::{
     targets::{SYSTEMS, System, Target, Variant},
 };
 use crate::{
+    backend::expomf::ExposureConstant,
+    config::Config,
     data::{Interactions, Split},
     device::Resolved,
     error::Result,
     eval::{Evaluator, Mask},
     model::{Model, Ranking},
+    objective::EXPOMF,
     report::{
         Behaviour, Figure, Page, Table,
+        behaviour::list_length,
         figure::Series,
         figures::{self, Shown, Side},
         paper::Paper,
         tables::{self, Entry, METRICS, Pair, Results, lengths},
     },
+    sampling::Negatives,
 };
 
 /// Values of c in Figure 7.
@@ -41,6 +46,38 @@ struct Measured {
     behaviours: Vec<Behaviour>,
     /// For every seed, hit rate under each c.
     over_c: Vec<Vec<f64>>,
+    /// Whether c and τ were, for some seed, the largest of several that there were to choose from.
+    at_end: [bool; 2],
+}
+
+/// A row of a table with what is said of it in notes.
+struct Line<'a> {
+    /// Its name in notes, where blocks have rows of the same label.
+    name: String,
+    measured: Option<&'a Measured>,
+    entry: Entry<'a>,
+}
+
+impl<'a> Line<'a> {
+    fn new(name: String, label: &str, measured: Option<&'a Measured>, published: [Option<f64>; 3]) -> Self {
+        let results = measured.map(|m| &m.results);
+        Line { name, measured, entry: Entry { heading: None, label: label.into(), results, published } }
+    }
+}
+
+/// Each value once, in the order of their first appearance.
+fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut seen = Vec::new();
+    for value in values {
+        if !seen.contains(&value) {
+            seen.push(value);
+        }
+    }
+    seen
+}
+
+fn listed<T: ToString>(values: &[T], between: &str) -> String {
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(between)
 }
 
 /// Measures finished runs, each once.
@@ -139,7 +176,13 @@ impl<'a> Reporter<'a> {
         let evaluator =
             || Evaluator::new(data, Split::Test).ks(&lengths(data.items())).mask(mask).device(self.device);
         if measured.results.evaluations.len() <= position {
-            measured.results.seeds.push(training.config.seed);
+            let Config { c, tau, seed, .. } = &training.config;
+            let Ranking { c: chosen_c, tau: chosen_tau } = model.metadata.ranking;
+            for (at_end, (grid, chosen)) in measured.at_end.iter_mut().zip([(c, chosen_c), (tau, chosen_tau)])
+            {
+                *at_end |= grid.len() > 1 && grid.iter().all(|&value| value <= chosen);
+            }
+            measured.results.seeds.push(*seed);
             measured.results.evaluations.push(evaluator().evaluate(&model)?);
             measured.results.epochs.extend(training.record().map(|record| record.best_epoch));
         }
@@ -151,8 +194,8 @@ impl<'a> Reporter<'a> {
             let tau = model.metadata.ranking.tau;
             let rankings: Vec<Ranking> =
                 SWEEP.map(|step| Ranking { c: SWEEP_STEP * f32::from(step), tau }).collect();
-            let k = lengths(data.items()).into_iter().max().unwrap_or(1);
-            let evaluation = evaluator().ks(&[k]).rankings(&rankings).evaluate(&model)?;
+            let evaluation =
+                evaluator().ks(&[list_length(data.items())]).rankings(&rankings).evaluate(&model)?;
             let rates = evaluation.results.iter().filter_map(|outcome| outcome.metrics.get("hit_rate"));
             measured.over_c.push(rates.collect());
         }
@@ -170,25 +213,33 @@ impl<'a> Reporter<'a> {
         self.measured.get(&(dataset, recipe, variant.name.clone()))
     }
 
+    /// What is published for a row, where it compares with the numbers beside it: it was chosen on the test split.
     fn published(&self, table: &str, dataset: usize, row: &str) -> [Option<f64>; 3] {
         let known = &self.plan.datasets[dataset];
+        let comparable = known.of_paper && self.plan.protocol == Protocol::Paper;
         let value = |metric| self.paper.value(table, known.recipes, row, metric);
-        METRICS.map(|(metric, _)| value(metric).filter(|_| known.of_paper))
+        METRICS.map(|(metric, _)| value(metric).filter(|_| comparable))
+    }
+
+    /// Settings of the trainings on `dataset`.
+    fn configs(&self, dataset: usize) -> impl Iterator<Item = &Config> {
+        self.plan.trainings.iter().filter(move |t| t.dataset == dataset).map(|t| &t.config)
     }
 
     /// What every caption says of how the numbers came about.
     fn protocol(&self, dataset: usize) -> String {
         let Plan { protocol, seeds, overrides, datasets, .. } = self.plan;
+        let by = format!("HR @{}", listed(&distinct(self.configs(dataset).map(|c| c.k)), " or @"));
         let choice = match protocol {
-            Protocol::Paper => {
+            Protocol::Paper => format!(
                 "Protocol of the authors' program: the epoch (and c and τ, where a grid is given) is chosen on the test \
-                 split by HR @20; training items are left out of the lists."
-            }
-            Protocol::Clean => {
-                "Clean protocol: the epoch, c and τ are chosen on a validation split by HR @20, which is taken \
-                 item-uniformly from train where the data has none; the test split is looked at once; training and \
+                 split by {by}; training items are left out of the lists."
+            ),
+            Protocol::Clean => format!(
+                "Clean protocol: the epoch, c and τ are chosen on a validation split by {by}, which is taken \
+                 item-uniformly from train where the data has none; nothing is chosen on the test split; training and \
                  validation items are left out of its lists."
-            }
+            ),
         };
         let seeds = match seeds {
             1 => "Seed 0 alone: neighbouring evaluations of one run differ by up to .007 in HR on Adressa, so small \
@@ -207,23 +258,90 @@ impl<'a> Reporter<'a> {
         text
     }
 
+    /// Why numbers of the paper are missing that are known.
+    fn not_compared(&self, dataset: usize) -> Option<String> {
+        let shown = !self.plan.datasets[dataset].of_paper || self.plan.protocol == Protocol::Paper;
+        (!shown).then(|| {
+            "The paper's numbers are not shown: they were chosen on the test split, and do not compare with these."
+                .into()
+        })
+    }
+
     /// How MACR pairs, and among which c is chosen, in the trainings on `dataset`.
     fn of_macr(&self, dataset: usize) -> String {
-        let mut forms: Vec<String> = Vec::new();
-        let trainings = self.plan.trainings.iter().filter(|t| t.dataset == dataset);
-        for config in trainings.map(|t| &t.config).filter(|config| config.objective == "macr") {
-            let c: Vec<String> = config.c.iter().map(f32::to_string).collect();
-            let form = format!(
-                "{} with c {} {}",
-                config.pairing,
-                if c.len() > 1 { "of" } else { "=" },
-                c.join(", ")
-            );
-            if !forms.contains(&form) {
-                forms.push(form);
+        let forms = self.configs(dataset).filter(|config| config.objective == "macr").map(|config| {
+            let is = if config.c.len() > 1 { "of" } else { "=" };
+            format!("{} with c {is} {}", config.pairing, listed(&config.c, ", "))
+        });
+        match &distinct(forms)[..] {
+            [] => String::new(),
+            forms => format!(" MACR pairs over {}.", listed(forms, " or ")),
+        }
+    }
+
+    /// What the corrections of Table 2 are in the trainings on `dataset`.
+    fn of_corrections(&self, dataset: usize) -> String {
+        let config =
+            |system: &System, variant| Some(&self.plan.find(dataset, system.recipe, &variant, 0)?.config);
+        let of = |variant: fn() -> Variant| {
+            SYSTEMS.iter().filter_map(move |system| Some((system.name, config(system, variant())?)))
+        };
+        let grids = distinct(of(Variant::adjusted).map(|(_, config)| &config.tau));
+        let mut text = String::new();
+        for (position, grid) in grids.into_iter().enumerate() {
+            let systems = of(Variant::adjusted).filter(|(_, config)| &config.tau == grid);
+            let systems: Vec<&str> = systems.map(|(name, _)| name).collect();
+            let values = listed(grid, ", ");
+            text += &match position {
+                0 => {
+                    format!(" τ chosen: items are ranked by their score - τ ln(n + 1), with τ from {values}")
+                }
+                _ => format!(" ({}: from {values})", listed(&systems, ", ")),
+            };
+        }
+        if !text.is_empty() {
+            text += ", and n the item's training interactions.";
+        }
+        for negatives in distinct(of(Variant::negatives).map(|(_, config)| config.negatives)) {
+            if let Negatives::Popularity(exponent) = negatives {
+                text += &format!(" Negatives by popularity: drawn in proportion to n^{exponent}.");
             }
         }
-        if forms.is_empty() { String::new() } else { format!(" MACR pairs over {}.", forms.join(" or ")) }
+        text
+    }
+
+    /// How the baselines on `dataset` are trained.
+    fn of_baselines(&self, dataset: usize) -> String {
+        let mut text = String::from("The baselines have the settings of their recipes");
+        if !self.plan.overrides.is_empty() {
+            text += ", but for what was changed by hand,";
+        }
+        text += " and are not tuned.";
+        let of = |objective: &'static str| {
+            self.configs(dataset).filter(move |config| config.objective == objective)
+        };
+        for (constant, epochs, exposure) in
+            distinct(of(EXPOMF).map(|config| (config.exposure_constant, config.epochs, config.exposure)))
+        {
+            let (constant, hangs) = match constant {
+                ExposureConstant::Exact => ("the exact constant of its density", ""),
+                ExposureConstant::Repo => (
+                    "the constant of its authors' program",
+                    ", on which its accuracy hangs with that constant",
+                ),
+            };
+            text += &format!(
+                " ExpoMF has {constant}, at most {epochs} iteration{}, and an initial exposure of {exposure}{hangs}.",
+                if epochs == 1 { "" } else { "s" },
+            );
+        }
+        let halves = distinct(of("dice").map(|config| config.dim / 2));
+        if !halves.is_empty() {
+            let halves = listed(&halves, " or ");
+            text +=
+                &format!(" DICE is trained with BPR, as its authors' program is, with halves of {halves}.");
+        }
+        text
     }
 
     fn table1(&self) -> Table {
@@ -235,40 +353,44 @@ impl<'a> Reporter<'a> {
 
     fn table2(&self, dataset: usize) -> Result<Vec<Table>> {
         let known = &self.plan.datasets[dataset];
-        let variants = [Variant::plain(), Variant::adjusted(), Variant::negatives()];
-        let mut entries = Vec::new();
-        for (position, variant) in variants.iter().enumerate() {
+        let mut lines = Vec::new();
+        for variant in [Variant::plain()].into_iter().chain(Variant::corrections()) {
             let mut backbone = "";
+            let plain = variant == Variant::plain();
             for system in &SYSTEMS {
-                let measured = self.of(dataset, system.recipe, variant);
+                let measured = self.of(dataset, system.recipe, &variant);
                 // Every system has its row once; under the corrections those that there are.
-                if position > 0 && measured.is_none() {
+                if !plain && measured.is_none() {
                     continue;
                 }
-                let begins = std::mem::replace(&mut backbone, system.backbone) != system.backbone;
-                let none = [None; 3];
-                entries.push(Entry {
-                    heading: begins.then(|| format!("{}, {}", system.backbone, variant.label)),
-                    label: system.name.into(),
-                    results: measured.map(|m| &m.results),
-                    published: if position == 0 {
-                        self.published("table2", dataset, system.recipe)
-                    } else {
-                        none
-                    },
-                });
+                let published =
+                    if plain { self.published("table2", dataset, system.recipe) } else { [None; 3] };
+                let mut line = Line::new(variant.of(system.name), system.name, measured, published);
+                if std::mem::replace(&mut backbone, system.backbone) != system.backbone {
+                    line.entry.heading = Some(format!("{}, {}", system.backbone, variant.label));
+                }
+                lines.push(line);
             }
         }
         let name = format!("table2-{}", known.file);
         let title = format!("Table 2: fifteen systems on {}", known.name);
+        let entries: Vec<Entry<'_>> = lines.iter().map(|line| line.entry.clone()).collect();
         let mut table = tables::comparison(&name, &title, "system", &entries);
         table.notes.push(self.protocol(dataset));
-        table.notes.push(
-            "The first two blocks are the paper's; the others are the same systems under two simple corrections that are not \
-             in the paper and that any debiasing has to be held against. The best of each block is marked. Published \
-             numbers that are not known to this project are missing."
-                .into(),
-        );
+        table.notes.push(format!(
+            "The first two blocks are the paper's; the others are the same systems under simple corrections that are not in \
+             the paper and that any debiasing has to be held against.{} The best of each block is marked.{}",
+            self.of_corrections(dataset),
+            if entries.iter().any(|entry| entry.published.iter().any(Option::is_some)) {
+                " Published numbers that are not known to this project are missing."
+            } else {
+                ""
+            }
+        ));
+        let rows = lines.iter().filter_map(|line| Some((line.name.as_str(), line.entry.results?)));
+        let published: Vec<_> = entries.iter().map(|entry| entry.published).collect();
+        table.notes.extend(tables::above_published(&rows.collect::<Vec<_>>(), &published));
+        table.notes.extend(self.not_compared(dataset));
         for system in &SYSTEMS {
             if let [Some(hit_rate), Some(recall), Some(ndcg)] =
                 self.published("authors", dataset, system.recipe)
@@ -280,14 +402,9 @@ impl<'a> Reporter<'a> {
                 ));
             }
         }
-        table.notes.push(
-            "The baselines have the settings of their recipes and are not tuned. ExpoMF has the constant of its authors' \
-             program, ten iterations and an initial exposure of .01, on which its accuracy hangs; with the exact constant it \
-             is much better (docs/methods.md). DICE is trained with BPR, as its authors' program is, with halves of 32."
-                .into(),
-        );
-        table.notes.extend(self.at_end(dataset, &entries, &variants[1]));
-        table.notes.extend(self.short_of_seeds(&entries));
+        table.notes.push(self.of_baselines(dataset));
+        table.notes.extend(at_end(&lines));
+        table.notes.extend(self.short_of_seeds(&lines));
         let lacking = self.plan.lacking(dataset);
         if !lacking.is_empty() {
             table.notes.push(format!("Not in this engine, and so missing: {}.", lacking.join(", ")));
@@ -300,9 +417,9 @@ impl<'a> Reporter<'a> {
             let mut table = tables::significance(&name, &title, &pairs)?;
             if self.plan.protocol == Protocol::Paper {
                 table.notes.push(
-                    "Epochs, and τ among nine values where MACR has one c, were chosen on the very users that are compared \
-                     here: the p-values do not account for it and favour what had more to choose from. The clean protocol \
-                     has no such fault."
+                    "Epochs, and c and τ where there were several, were chosen on the very users that are compared here: the \
+                     p-values do not account for it and favour what had more to choose from. The clean protocol has no such \
+                     fault."
                         .into(),
                 );
             }
@@ -313,59 +430,33 @@ impl<'a> Reporter<'a> {
         let title = format!("What the systems of Table 2 recommend on {}", known.name);
         // A block's heading goes to its first row that is left.
         let mut heading = None;
-        let mut measured: Vec<Entry<'_>> = Vec::new();
-        for mut entry in entries {
-            heading = entry.heading.take().or(heading);
-            if entry.results.is_some() {
-                entry.heading = heading.take();
-                measured.push(entry);
+        lines.retain_mut(|line| {
+            heading = line.entry.heading.take().or(heading.take());
+            let measured = line.measured.is_some();
+            if measured {
+                line.entry.heading = heading.take();
             }
-        }
-        if !measured.is_empty() {
-            let mut table = tables::exposure(&name, &title, &measured);
-            table.notes.extend(self.short_of_seeds(&measured));
+            measured
+        });
+        if !lines.is_empty() {
+            let entries: Vec<Entry<'_>> = lines.iter().map(|line| line.entry.clone()).collect();
+            let mut table = tables::exposure(&name, &title, &entries);
+            table.notes.extend(self.short_of_seeds(&lines));
             table.notes.push(self.protocol(dataset));
             made.push(table);
         }
         Ok(made)
     }
 
-    /// Says whose c or τ is the largest of several that there were to choose from.
-    fn at_end(&self, dataset: usize, entries: &[Entry<'_>], adjusted: &Variant) -> Vec<String> {
-        let last_tau = adjusted.changes["tau"].as_array().and_then(|grid| grid.last()?.as_float());
-        let grids = self.plan.trainings.iter().filter(|t| t.dataset == dataset).map(|t| &t.config.c);
-        let last_c = grids.filter(|grid| grid.len() > 1).filter_map(|grid| grid.last().copied()).next();
-        let last_tau = last_tau.map(|tau| tau as f32);
-        let with = |of: &dyn Fn(&crate::eval::Outcome) -> f32, last: Option<f32>| -> Vec<&str> {
-            let at_end = |entry: &&Entry<'_>| {
-                let results =
-                    entry.results.into_iter().flat_map(|r| r.evaluations.iter().map(|e| &e.results[0]));
-                results.into_iter().any(|outcome| Some(of(outcome)) == last)
-            };
-            let mut labels: Vec<&str> =
-                entries.iter().filter(at_end).map(|entry| entry.label.as_str()).collect();
-            labels.dedup();
-            labels
-        };
-        [("τ", with(&|outcome| outcome.tau, last_tau)), ("c", with(&|outcome| outcome.c, last_c))]
-            .into_iter()
-            .filter(|(_, labels)| !labels.is_empty())
-            .map(|(name, labels)| {
-                let labels = labels.join(", ");
-                format!("{name} is at the end of its grid ({labels}): a larger one may be better.")
-            })
-            .collect()
-    }
-
     /// Says which rows are of fewer seeds than were asked for.
-    fn short_of_seeds(&self, entries: &[Entry<'_>]) -> Option<String> {
-        let short: Vec<String> = entries
+    fn short_of_seeds(&self, lines: &[Line<'_>]) -> Option<String> {
+        let short: Vec<String> = lines
             .iter()
-            .filter_map(|entry| Some((entry, entry.results?.seeds.len() as u64)))
+            .filter_map(|line| Some((line, line.measured?.results.seeds.len() as u64)))
             .filter(|&(_, count)| count < self.plan.seeds)
-            .map(|(entry, count)| format!("{} ({count} of {})", entry.label, self.plan.seeds))
+            .map(|(line, count)| format!("{} ({count} of {})", line.name, self.plan.seeds))
             .collect();
-        (!short.is_empty()).then(|| format!("Not all trainings came to their end: {}.", short.join(", ")))
+        (!short.is_empty()).then(|| format!("Not all trainings came to their end: {}.", short.join("; ")))
     }
 
     /// What is compared: the best with the runner-up, and MACR with its backbone, plain and corrected.
@@ -392,18 +483,13 @@ impl<'a> Reporter<'a> {
             let (macr, base) =
                 if backbone == "MF" { ("macr_mf", "mf") } else { ("macr_lightgcn", "lightgcn") };
             let macr = find(macr, Variant::plain(), format!("MACR_{backbone}"));
-            let rivals = [
-                (Variant::plain(), "MACR and its backbone", String::from(backbone)),
-                (Variant::adjusted(), "MACR and its backbone with τ chosen", format!("{backbone}, τ chosen")),
-                (
-                    Variant::negatives(),
-                    "MACR and its backbone with negatives by popularity",
-                    format!("{backbone}, negatives"),
-                ),
-            ];
-            for (variant, heading, name) in rivals {
+            for variant in [Variant::plain()].into_iter().chain(Variant::corrections()) {
+                let heading = match variant.changes.is_empty() {
+                    true => format!("{backbone}: MACR and its backbone"),
+                    false => format!("{backbone}: MACR and its backbone, {}", variant.label),
+                };
+                let name = variant.of(backbone);
                 if let (Some(a), Some(b)) = (&macr, find(base, variant, name)) {
-                    let heading = format!("{backbone}: {heading}");
                     pairs.push(Pair { heading: Some(heading), a: a.clone(), b });
                 }
             }
@@ -420,17 +506,19 @@ impl<'a> Reporter<'a> {
             _ => ("table5", "Table 5: MACR_MF over β, with α = 1e-3", "β"),
         };
         let needs = target.needs();
-        let entries: Vec<Entry<'_>> = needs
+        let lines: Vec<Line<'_>> = needs
             .iter()
-            .map(|(recipe, variant)| Entry {
-                heading: None,
-                label: variant.label.clone(),
-                results: self.of(dataset, recipe, variant).map(|m| &m.results),
-                published: self.published(name, dataset, &variant.name),
+            .map(|(recipe, variant)| {
+                let (measured, label) = (self.of(dataset, recipe, variant), &variant.label);
+                Line::new(label.clone(), label, measured, self.published(name, dataset, &variant.name))
             })
             .collect();
+        let entries: Vec<Entry<'_>> = lines.iter().map(|line| line.entry.clone()).collect();
         let mut table = tables::comparison(name, &format!("{title} ({})", known.name), first, &entries);
         table.notes.push(self.protocol(dataset));
+        table.notes.extend(self.not_compared(dataset));
+        table.notes.extend(at_end(&lines));
+        table.notes.extend(self.short_of_seeds(&lines));
         if target == Target::Table3 {
             table.notes.push("Without the item branch c has no effect on a ranking.".into());
         }
@@ -487,7 +575,8 @@ impl<'a> Reporter<'a> {
                     Some(Series { name: shown.name.into(), style: Some(shown.style), points })
                 });
                 let curves: Vec<Series> = curves.collect();
-                figures::over_c("figure7", &format!("Figure 7: hit rate over c on {name}"), curves)
+                let title = format!("Figure 7: hit rate over c on {name}");
+                figures::over_c("figure7", &title, list_length(known.data.items()), curves)
             }
             Target::Figure8 => {
                 let title = format!("Figure 8: recommendation frequency with and without MACR on {name}");
@@ -539,19 +628,19 @@ impl<'a> Reporter<'a> {
         page.section("read", "What to know before reading");
         page.list(&[
             "MACR's main loss exists in two forms. The paper prints rows (equation 7: a match score meets its own gates); \
-             the authors' program computes all_pairs (every score meets every gate of the batch). The recipes use all_pairs \
-             with c = 40, which gives the published numbers on Adressa; a table that uses another form says so."
+             the authors' program computes all_pairs (every score meets every gate of the batch), with c = 40. What was \
+             trained for this page, and with which c, stands under each table and figure."
                 .into(),
             "Under the paper's protocol the epoch, and c and τ where there is a grid, are chosen on the test split. Such \
-             numbers are for comparison with the paper; they are too high as a forecast. The option --protocol clean chooses on a \
-             validation split."
+             numbers are for comparison with the paper; they are too high as a forecast. The clean protocol (--protocol \
+             clean) chooses on a validation split."
                 .into(),
             "The paper's test splits have equally many interactions of each item, as far as there are so many. Under such a \
              split, correcting a plain model's scores by popularity is a strong rival of every debiasing method: the blocks with τ and with negatives by popularity \
              stand beside the paper's for that reason."
                 .into(),
             "The user's gate is one positive constant for each user, and changes no ranking.".into(),
-            "Published numbers come from datasets/paper.toml. A number that is not known to this project is shown as \
+            "Published numbers are from the sources named below. A number that is not known to this project is shown as \
              missing, never guessed."
                 .into(),
         ]);
@@ -592,4 +681,15 @@ impl<'a> Reporter<'a> {
         page.table(costs);
         Ok(page)
     }
+}
+
+/// Says whose c or τ is the largest of several that there were to choose from.
+fn at_end(lines: &[Line<'_>]) -> Vec<String> {
+    let of = |(position, name): (usize, &str)| {
+        let at_end = lines.iter().filter(|line| line.measured.is_some_and(|m| m.at_end[position]));
+        let names: Vec<&str> = at_end.map(|line| line.name.as_str()).collect();
+        let names = (!names.is_empty()).then(|| names.join("; "))?;
+        Some(format!("{name} is at the end of its grid ({names}): a larger one may be better."))
+    };
+    ["c", "τ"].into_iter().enumerate().filter_map(of).collect()
 }

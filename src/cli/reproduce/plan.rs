@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Trainings end after about so many evaluations: those of Adressa took 18 to 64.
-const TYPICAL_EVALUATIONS: u64 = 30;
+pub const TYPICAL_EVALUATIONS: u64 = 30;
 /// Values of c to choose from where it is chosen on a validation split.
 const C_GRID: [f64; 6] = [0.0, 10.0, 20.0, 30.0, 40.0, 50.0];
 
@@ -35,7 +35,7 @@ const C_GRID: [f64; 6] = [0.0, 10.0, 20.0, 30.0, 40.0, 50.0];
 pub enum Protocol {
     /// On the test split, as the authors' program does.
     Paper,
-    /// On a validation split; the test split is looked at once.
+    /// On a validation split; nothing is chosen on the test split.
     Clean,
 }
 
@@ -200,15 +200,10 @@ fn labelled(recipe: &str, variant: &Variant) -> String {
     if variant.changes.is_empty() { recipe.to_owned() } else { format!("{recipe}, {}", variant.name) }
 }
 
-/// The settings that are not the default's: a setting that comes into being later changes no identity.
-fn settings(config: &Config) -> Result<toml::Table> {
-    let table = |config: &Config| {
-        toml::Table::try_from(config)
-            .map_err(|e| Error::config("config", e, "it has no TOML form", "use ordinary values"))
-    };
-    let (mut table, default) = (table(config)?, table(&Config::default())?);
-    table.retain(|key, value| default.get(key) != Some(value));
-    Ok(table)
+/// Everything that decides what a training gives: every setting, also where it is the default's, which may change.
+fn decides(config: &Config, device: &str, data: &str) -> Result<String> {
+    let (numerics, settings) = (cache::NUMERICS, config.to_toml()?);
+    Ok(format!("numerics {numerics}\ndevice {device}\ndata {data}\n{settings}"))
 }
 
 /// What cannot be trained, and why.
@@ -313,7 +308,8 @@ impl Plan {
                 config.c = C_GRID.map(|c| c as f32).to_vec();
             }
         }
-        config = config.with(self.overrides.clone())?.with(variant.changes.clone())?;
+        config = config.with(self.overrides.clone())?;
+        config = config.with(variant.changes(&config.objective))?;
         config.seed = seed;
         Ok(config)
     }
@@ -350,9 +346,7 @@ impl Plan {
             }
             Err(error) => return Err(error),
         };
-        let (engine, data) = (cache::ENGINE, data.checksum());
-        let settings = settings(&config)?;
-        let identity = format!("engine {engine}\ndevice {device}\ndata {data}\n{settings}");
+        let identity = decides(&config, device, &data.checksum())?;
         let key = format!("{:032x}", xxh3_128(identity.as_bytes()));
         if self.trainings.iter().any(|training| training.identity == key) {
             return Ok(());
@@ -396,22 +390,26 @@ impl Plan {
 
     /// Positions of the trainings that are still to be done, the longest first.
     pub fn todo(&self) -> Vec<usize> {
-        let mut todo: Vec<usize> = (0..self.trainings.len())
-            .filter(|&k| self.trainings[k].record().is_none() && self.trainings[k].cost.is_some())
-            .collect();
+        let mut todo = self.needed();
+        todo.retain(|&k| self.trainings[k].cost.is_some());
         let expected = |k: usize| self.trainings[k].seconds()[0];
         todo.sort_by(|&a, &b| expected(b).total_cmp(&expected(a)));
         todo
     }
 
-    /// Finds what every missing training costs, by a few steps of each kind; what the engine refuses is missing.
+    /// Positions of the trainings that no finished run is there for.
+    pub fn needed(&self) -> Vec<usize> {
+        (0..self.trainings.len()).filter(|&k| self.trainings[k].record().is_none()).collect()
+    }
+
+    /// Finds what every missing training costs with the threads that there are, by a few steps of each kind; what the
+    /// engine refuses is missing.
     ///
     /// # Errors
     /// If a device fails.
     pub fn rehearse(&mut self, device: DeviceChoice, output: &Output) -> Result<()> {
         let mut known: HashMap<String, Option<Rehearsal>> = HashMap::new();
-        let needed: Vec<usize> =
-            (0..self.trainings.len()).filter(|&k| self.trainings[k].record().is_none()).collect();
+        let needed = self.needed();
         let bar = output.progress(needed.len() as u64, "rehearsing");
         for k in needed {
             bar.inc(1);
@@ -451,7 +449,8 @@ impl Plan {
     /// [`Error::Memory`] for the first of them; if a device fails.
     pub fn admit(&self, device: DeviceChoice) -> Result<()> {
         let (memory, threads) = (Memory::now(), rayon::current_num_threads() as u64);
-        for training in self.trainings.iter().filter(|training| training.record().is_none()) {
+        for k in self.needed() {
+            let training = &self.trainings[k];
             let data = &self.datasets[training.dataset].data;
             let need = match self.need(training, threads) {
                 Ok(need) => {
@@ -471,13 +470,17 @@ impl Plan {
         Ok(())
     }
 
-    /// The most memory that one of the trainings `todo` needs on the CPU with one thread.
+    /// The most memory that one of `trainings` needs on the CPU with one thread.
     ///
     /// # Errors
-    /// If settings cannot be used.
-    pub fn peak(&self, todo: &[usize]) -> Result<u64> {
-        let need = |&k: &usize| self.need(&self.trainings[k], 1);
-        todo.iter().map(need).try_fold(0, |most, need| Ok(most.max(need?.peak)))
+    /// If memory runs out.
+    pub fn peak(&self, trainings: &[usize]) -> Result<u64> {
+        trainings.iter().try_fold(0, |most, &k| match self.need(&self.trainings[k], 1) {
+            Ok(need) => Ok(need.peak.max(most)),
+            // The rehearsal finds what the engine refuses.
+            Err(Error::Config { .. } | Error::Unknown { .. }) => Ok(most),
+            Err(error) => Err(error),
+        })
     }
 
     /// The memory that a training needs.
@@ -498,5 +501,25 @@ impl Plan {
     pub fn lacking(&self, dataset: usize) -> Vec<&'static str> {
         let trained = |recipe| self.trainings.iter().any(|t| t.dataset == dataset && t.recipe == recipe);
         SYSTEMS.iter().filter(|system| !trained(system.recipe)).map(|system| system.name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_decides() {
+        let config = Config::default();
+        let identity = decides(&config, "cpu", "0123").unwrap();
+        // All by name, none left to the default.
+        let settings = identity.splitn(4, '\n').last().unwrap();
+        let named: toml::Table = settings.parse().unwrap();
+        assert!(named.keys().eq(toml::Table::try_from(&config).unwrap().keys()), "{identity}");
+        let raised = Config { init_std: 0.02, ..config.clone() };
+        for other in [decides(&raised, "cpu", "0123"), decides(&config, "cuda", "0123")] {
+            assert_ne!(other.unwrap(), identity);
+        }
+        assert_ne!(decides(&config, "cpu", "4567").unwrap(), identity);
     }
 }

@@ -59,12 +59,11 @@ pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output)
             process::exit(130);
         }
     });
-    let jobs = jobs(plan, &todo, device)?;
+    let Sharing { jobs, threads: each } = Sharing::of(plan, &todo, device)?;
     let threads = rayon::current_num_threads();
     output.remark(format_args!(
-        "{} trainings, {jobs} at a time with {} of {threads} threads each",
+        "{} trainings, {jobs} at a time with {each} of {threads} threads each",
         todo.len(),
-        (threads / jobs).max(1),
     ));
     let expected: f64 = todo.iter().map(|&k| plan.trainings[k].seconds()[0]).sum();
     let bar = output.progress((expected * TICKS) as u64, "training");
@@ -98,11 +97,7 @@ pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output)
     let pools: Vec<rayon::ThreadPool> = (0..jobs)
         .map(|job| {
             // Threads that do not divide go to the first ones.
-            let threads = threads / jobs + usize::from(job < threads % jobs);
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.max(1));
-            pool.spawn_handler(start_thread).build().map_err(|e| {
-                Error::config("threads", threads, format!("they cannot be started ({e})"), "ask for fewer")
-            })
+            with_threads(each + usize::from(job < threads % jobs))
         })
         .collect::<Result<_>>()?;
     thread::scope(|scope| {
@@ -128,15 +123,57 @@ pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output)
     Ok(failed)
 }
 
-/// How many runs go side by side: one on a GPU; else as many as there are threads and memory for.
-fn jobs(plan: &Plan, todo: &[usize], device: DeviceChoice) -> Result<usize> {
-    let first = &plan.trainings[todo[0]];
-    let placement = Placement::new(&plan.datasets[first.dataset].data, &first.config, device)?;
-    if placement.gpu_memory.is_some() {
-        return Ok(1);
+/// How trainings share the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sharing {
+    /// How many go side by side: one on a GPU; else as many as there are threads and memory for.
+    pub jobs: usize,
+    /// Threads that each has at least.
+    pub threads: usize,
+}
+
+impl Sharing {
+    /// For those at the positions `trainings` of the plan.
+    ///
+    /// # Errors
+    /// If a device fails, or memory runs out.
+    pub fn of(plan: &Plan, trainings: &[usize], device: DeviceChoice) -> Result<Self> {
+        let threads = rayon::current_num_threads();
+        let alone = Sharing { jobs: 1, threads };
+        let Some(&first) = trainings.first() else { return Ok(alone) };
+        let first = &plan.trainings[first];
+        let placement = Placement::new(&plan.datasets[first.dataset].data, &first.config, device)?;
+        if placement.gpu_memory.is_some() {
+            return Ok(alone);
+        }
+        let fitting = Memory::now().available / plan.peak(trainings)?.max(1);
+        let jobs = threads.min(trainings.len()).min(fitting as usize).max(1);
+        Ok(Sharing { jobs, threads: threads / jobs })
     }
-    let fitting = Memory::now().available / plan.peak(todo)?.max(1);
-    Ok(rayon::current_num_threads().min(todo.len()).min(fitting as usize).max(1))
+
+    /// Seconds until the last of `todo` is done, expected and at most: whenever a job is free it takes the next.
+    pub fn wall_seconds(self, plan: &Plan, todo: &[usize]) -> [f64; 2] {
+        [0, 1].map(|part| {
+            let mut busy = vec![0.0; self.jobs];
+            for &k in todo {
+                if let Some(first) = busy.iter_mut().min_by(|a, b| f64::total_cmp(a, b)) {
+                    *first += plan.trainings[k].seconds()[part];
+                }
+            }
+            busy.into_iter().fold(0.0, f64::max)
+        })
+    }
+}
+
+/// A pool of `threads`.
+///
+/// # Errors
+/// [`Error::Config`] if they cannot be started.
+pub fn with_threads(threads: usize) -> Result<rayon::ThreadPool> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).spawn_handler(start_thread);
+    pool.build().map_err(|e| {
+        Error::config("threads", threads, format!("they cannot be started ({e})"), "ask for fewer")
+    })
 }
 
 /// Trains one and marks it as finished.
