@@ -10,7 +10,7 @@ use crate::{
     model::Ranking,
     objective::{
         self, BranchInput, BranchKind, EXPOMF, IpwScope, IpwVariant, Layout, Objective, Pairing, RegForm,
-        RegNorm,
+        RegNorm, cause::TREATMENT_SHARE,
     },
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
@@ -62,6 +62,8 @@ pub struct Config {
     pub reg_form: RegForm,
     /// Reg: scale of the pairwise forms.
     pub reg_norm: RegNorm,
+    /// CausE: most that the probability of an interaction to be in the debiased set may be.
+    pub treatment_cap: f32,
     /// CausE: strength of the tie between the two sets' vectors; DICE: of what pushes the halves apart.
     pub nu: f32,
     /// DICE: weight of the interest loss.
@@ -162,6 +164,7 @@ impl Default for Config {
             mu: 1e-4,
             reg_form: RegForm::Cross,
             reg_norm: RegNorm::PairMean,
+            treatment_cap: 0.5,
             nu: 0.01,
             lambda_int: 0.1,
             lambda_pop: 0.1,
@@ -268,6 +271,12 @@ impl Config {
             ("lambda-pop", self.lambda_pop),
         ] {
             weight(key, x)?;
+        }
+        let (share, cap) = (TREATMENT_SHARE as f32, self.treatment_cap);
+        if !(share..=1.0).contains(&cap) {
+            let problem =
+                format!("it is a probability, and with one below {share} no {share} of the data is debiased");
+            return Err(Error::config("treatment-cap", cap, problem, "use for example 0.5"));
         }
         for (key, x) in [("adam-beta1", self.adam_beta1), ("adam-beta2", self.adam_beta2)] {
             if !(0.0..1.0).contains(&x) {
@@ -428,6 +437,9 @@ mod tests {
             toml::toml! { c = [nan] },
             toml::toml! { dim = "x" },
             toml::toml! { nu = -0.1 },
+            toml::toml! { treatment_cap = 0.09 },
+            toml::toml! { treatment_cap = 1.01 },
+            toml::toml! { treatment_cap = nan },
             toml::toml! { adam_beta1 = 1.0 },
             toml::toml! { adam_beta2 = 0.9 },
             toml::toml! { reg_form = "both" },

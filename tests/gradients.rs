@@ -100,7 +100,11 @@ fn configs(name: &str) -> Vec<Config> {
                 Config { reg_form: RegForm::Same, reg_norm: RegNorm::Sum, ..base.clone() },
                 Config { reg_form: RegForm::Decay, ..base.clone() },
             ]),
-            "cause" => all.push(Config { nu: 0.0, ..base.clone() }),
+            "cause" => all.extend([
+                Config { nu: 0.0, ..base.clone() },
+                Config { treatment_cap: 1.0, ..base.clone() },
+                Config { treatment_cap: 0.2, ..base.clone() },
+            ]),
             "dice" => all.extend([
                 Config { nu: 0.0, lambda_int: 0.0, ..base.clone() },
                 Config { lambda_pop: 0.0, ..base.clone() },

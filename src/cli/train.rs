@@ -167,6 +167,10 @@ struct Settings {
     #[arg(long, value_parser = Names::new(RegNorm::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     reg_norm: Option<String>,
+    /// CausE: most that the probability of an interaction to be in the debiased set may be.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    treatment_cap: Option<f64>,
     /// CausE: strength of the tie between the two sets' vectors; DICE: of what pushes the halves apart.
     #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -137,7 +137,7 @@ pub fn loss(objective: &str, c: &Config, l2: f64, facts: &Facts, params: &Params
         [dot(&p[..h], &q[..h]), dot(&p[p.len() - h..], &q[h..])]
     };
     let treated: Vec<bool> = match objective {
-        "cause" => (0..b).map(|r| methods::is_treatment(facts, us[r], is[r])).collect(),
+        "cause" => (0..b).map(|r| methods::is_treatment(c, facts, us[r], is[r])).collect(),
         _ => vec![],
     };
     let in_group = |group: bool| treated.iter().filter(|&&t| t == group).count() as f64;
