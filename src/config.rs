@@ -9,8 +9,8 @@ use crate::{
     error::{Error, Result},
     model::Ranking,
     objective::{
-        self, BranchInput, BranchKind, EXPOMF, IpwScope, IpwVariant, Layout, Objective, Pairing, RegForm,
-        RegNorm, cause::TREATMENT_SHARE,
+        self, BranchInput, BranchKind, DiceLoss, EXPOMF, IpwScope, IpwVariant, Layout, Objective, Pairing,
+        RegForm, RegNorm, cause::TREATMENT_SHARE,
     },
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
@@ -66,6 +66,8 @@ pub struct Config {
     pub treatment_cap: f32,
     /// CausE: strength of the tie between the two sets' vectors; DICE: of what pushes the halves apart.
     pub nu: f32,
+    /// DICE: form of the main loss.
+    pub dice_loss: DiceLoss,
     /// DICE: weight of the interest loss.
     pub lambda_int: f32,
     /// DICE: weight of the conformity loss.
@@ -166,6 +168,7 @@ impl Default for Config {
             reg_norm: RegNorm::PairMean,
             treatment_cap: 0.5,
             nu: 0.01,
+            dice_loss: DiceLoss::Bpr,
             lambda_int: 0.1,
             lambda_pop: 0.1,
             exposure: 0.01,
@@ -443,6 +446,7 @@ mod tests {
             toml::toml! { adam_beta1 = 1.0 },
             toml::toml! { adam_beta2 = 0.9 },
             toml::toml! { reg_form = "both" },
+            toml::toml! { dice_loss = "both" },
             toml::toml! { objective = "expomf"
             exposure = 1.0 },
             toml::toml! { objective = "expomf"

@@ -22,7 +22,7 @@ const OWNED: [(Owners, &[&str]); 10] = [
     (Only(&["reg"]), &["mu", "reg_form", "reg_norm"]),
     (Only(&["cause"]), &["treatment_cap"]),
     (Only(&["cause", "dice"]), &["nu"]),
-    (Only(&["dice"]), &["lambda_int", "lambda_pop"]),
+    (Only(&["dice"]), &["dice_loss", "lambda_int", "lambda_pop"]),
     (
         Only(&["expomf"]),
         &["exposure", "exposure_constant", "a0", "b0", "lambda_theta", "lambda_beta", "lambda_y", "init_std"],

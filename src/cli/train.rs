@@ -34,7 +34,7 @@ use crate::{
     device::DeviceChoice,
     error::{Error, Result},
     model::{Carved, Model},
-    objective::{self, BranchInput, EXPOMF, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
+    objective::{self, BranchInput, DiceLoss, EXPOMF, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
     optim::CatchUp,
     sampling::{SamplerKind, most_rows},
     storage::Storage,
@@ -175,6 +175,10 @@ struct Settings {
     #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     nu: Option<f64>,
+    /// DICE: the main loss, on pairs of scores (its authors') or on each by itself (bce).
+    #[arg(long, value_parser = Names::new(DiceLoss::NAMES))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dice_loss: Option<String>,
     /// DICE: weight of the interest loss.
     #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

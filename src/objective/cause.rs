@@ -60,6 +60,10 @@ impl Objective for Cause {
         "cause"
     }
 
+    fn kernel_settings(&self) -> Vec<f32> {
+        self.bce.kernel_settings()
+    }
+
     fn layout(&self) -> Layout {
         Layout::Twins
     }
