@@ -277,8 +277,7 @@ impl Config {
         }
         let (share, cap) = (TREATMENT_SHARE as f32, self.treatment_cap);
         if !(share..=1.0).contains(&cap) {
-            let problem =
-                format!("it is a probability, and with one below {share} no {share} of the data is debiased");
+            let problem = format!("it is from {share}, the share of the interactions that is debiased, to 1");
             return Err(Error::config("treatment-cap", cap, problem, "use for example 0.5"));
         }
         for (key, x) in [("adam-beta1", self.adam_beta1), ("adam-beta2", self.adam_beta2)] {
