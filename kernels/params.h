@@ -16,11 +16,6 @@
 #define FORM_F16 1
 #define FORM_BF16 2
 
-// IPW: whose weight a sample has.
-#define SCOPE_PAIR 0
-#define SCOPE_POSITIVE 1
-#define SCOPE_OWN 2
-
 // Kinds of samplers.
 #define SAMPLER_USER_UNIFORM 0
 #define SAMPLER_INTERACTION 1
@@ -118,7 +113,7 @@ typedef struct {
     uint32_t unused;
 } SampleGroup;
 
-// sample_groups: which rows of the batches belong to the second group.
+// sample_groups_OBJECTIVE: which rows of the batches belong to the second group.
 typedef struct {
     const uint32_t *rows;      // [S]
     const uint32_t *users;     // [S, B]
@@ -221,6 +216,8 @@ typedef struct {
 #define STEP_BLOCKS 512
 // Parts that a loss is reported in, without L2.
 #define LOSS_PARTS 3
+// Most settings of an objective.
+#define STEP_SETTINGS 3
 // Places of a window, in which apply sums the samples of rows that have more than this.
 #define APPLY_WINDOW 16
 
@@ -307,15 +304,13 @@ typedef struct {
     float *user_gradient;        // [B] out
     float *branch_partial;       // [blocks, 2, W] out: gradients of the user's and the item's branch vector
     double *loss_partial;        // [blocks, LOSS_PARTS] out
-    float alpha;
-    float beta;
-    uint32_t batch;   // B
-    uint32_t stride;  // W
-    uint32_t eps_compat;
+    float setting[STEP_SETTINGS]; // the objective's, see kernels/objectives
+    uint32_t batch;               // B
+    uint32_t stride;              // W
     // What follows is for the objectives that have it.
     uint32_t part;                // columns of the first of two vectors
     uint32_t user_stride;         // W, or that of the one vector of a user's row
-    uint32_t scope;               // IPW
+    uint32_t unused;
     const uint32_t *items[2];     // [B] each: positives and negatives
     const float *item_constants;  // [I]
     const float *item_bias;       // [I]
@@ -324,8 +319,6 @@ typedef struct {
     float *second_gradient;       // [2, B] out: dL/da of the second scores
     const uint64_t *step;         // [1] steps done
     uint64_t steps_per_epoch;
-    float lambda_int;
-    float lambda_pop;
 } Step;
 
 // round_f16, round_bf16
@@ -763,7 +756,7 @@ static_assert(sizeof(Rules) == 64, "Rules");
 static_assert(sizeof(Export) == 120, "Export");
 static_assert(sizeof(GatherSide) == 88, "GatherSide");
 static_assert(sizeof(Gather) == 280, "Gather");
-static_assert(sizeof(Step) == 240, "Step");
+static_assert(sizeof(Step) == 232, "Step");
 static_assert(sizeof(BranchSide) == 96, "BranchSide");
 static_assert(sizeof(Branch) == 272, "Branch");
 static_assert(sizeof(ApplySide) == 184, "ApplySide");

@@ -11,8 +11,8 @@
 //                shared memory allows) or in `scratch` (sample_group_large), the rows themselves are read where they
 //                lie, 8 KB to 128 KB that stay in the cache. Writes 16 B a sample and 4 B a distinct row.
 //
-// sample_groups  CausE: which rows are treatment, and how many of each batch are not. One block a step; reads 12 B and
-//                writes a bit a row.
+// sample_groups_OBJECTIVE  which rows are of the objective's second group, and one over the rows of either group. One
+//                block a step; reads 12 B and writes a bit a row.
 //
 // Deterministic: no atomics; every place is computed from counts, and equal rows keep the order of their samples.
 #include "common.cuh"
@@ -186,7 +186,9 @@ KERNEL(sample_draw, SampleDraw p, SAMPLE_DRAW_THREADS) {
                                           : draw_negative(p, seen, words, counter, key);
 }
 
-KERNEL(sample_groups, SampleGroups p, SAMPLE_GROUPS_THREADS) {
+namespace sample {
+
+template <class Objective> DEVICE void groups(const SampleGroups &p) {
     constexpr unsigned WARPS = SAMPLE_GROUPS_THREADS / WARP;
     __shared__ uint32_t partial[WARPS];
     const uint32_t n = p.rows[blockIdx.x];
@@ -198,7 +200,7 @@ KERNEL(sample_groups, SampleGroups p, SAMPLE_GROUPS_THREADS) {
         bool second = false;
         if (row < n) {
             const uint32_t positive = p.positives[first + row];
-            second = Cause::treatment(p.users[first + row], positive, p.constants[positive], key);
+            second = Objective::second_group(p.users[first + row], positive, p.constants[positive], key);
         }
         const uint32_t bits = __ballot_sync(ALL_LANES, second);
         if (lane_id() == 0) p.second[blockIdx.x * words + base / WARP] = bits;
@@ -210,6 +212,10 @@ KERNEL(sample_groups, SampleGroups p, SAMPLE_GROUPS_THREADS) {
         p.weight[2 * blockIdx.x + threadIdx.x] = rows > 0 ? 1.0f / float(rows) : 0.0f;
     }
 }
+
+}  // namespace sample
+
+KERNEL(sample_groups_cause, SampleGroups p, SAMPLE_GROUPS_THREADS) { sample::groups<Cause>(p); }
 
 namespace sample {
 

@@ -9,8 +9,8 @@ use crate::{
     error::{Error, Result},
     model::Ranking,
     objective::{
-        self, BranchInput, BranchKind, EXPOMF, IpwScope, IpwVariant, Layout, Objective, Pairing, RegForm,
-        RegNorm,
+        self, BranchInput, BranchKind, DiceLoss, EXPOMF, IpwScope, IpwVariant, Layout, Objective, Pairing,
+        RegForm, RegNorm, cause::TREATMENT_SHARE,
     },
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
@@ -62,8 +62,12 @@ pub struct Config {
     pub reg_form: RegForm,
     /// Reg: scale of the pairwise forms.
     pub reg_norm: RegNorm,
+    /// CausE: most that the probability of an interaction to be in the debiased set may be.
+    pub treatment_cap: f32,
     /// CausE: strength of the tie between the two sets' vectors; DICE: of what pushes the halves apart.
     pub nu: f32,
+    /// DICE: form of the main loss.
+    pub dice_loss: DiceLoss,
     /// DICE: weight of the interest loss.
     pub lambda_int: f32,
     /// DICE: weight of the conformity loss.
@@ -162,7 +166,9 @@ impl Default for Config {
             mu: 1e-4,
             reg_form: RegForm::Cross,
             reg_norm: RegNorm::PairMean,
+            treatment_cap: 0.5,
             nu: 0.01,
+            dice_loss: DiceLoss::Bpr,
             lambda_int: 0.1,
             lambda_pop: 0.1,
             exposure: 0.01,
@@ -268,6 +274,11 @@ impl Config {
             ("lambda-pop", self.lambda_pop),
         ] {
             weight(key, x)?;
+        }
+        let (share, cap) = (TREATMENT_SHARE as f32, self.treatment_cap);
+        if !(share..=1.0).contains(&cap) {
+            let problem = format!("it is from {share}, the share of the interactions that is debiased, to 1");
+            return Err(Error::config("treatment-cap", cap, problem, "use for example 0.5"));
         }
         for (key, x) in [("adam-beta1", self.adam_beta1), ("adam-beta2", self.adam_beta2)] {
             if !(0.0..1.0).contains(&x) {
@@ -428,9 +439,13 @@ mod tests {
             toml::toml! { c = [nan] },
             toml::toml! { dim = "x" },
             toml::toml! { nu = -0.1 },
+            toml::toml! { treatment_cap = 0.09 },
+            toml::toml! { treatment_cap = 1.01 },
+            toml::toml! { treatment_cap = nan },
             toml::toml! { adam_beta1 = 1.0 },
             toml::toml! { adam_beta2 = 0.9 },
             toml::toml! { reg_form = "both" },
+            toml::toml! { dice_loss = "both" },
             toml::toml! { objective = "expomf"
             exposure = 1.0 },
             toml::toml! { objective = "expomf"

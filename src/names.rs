@@ -51,7 +51,7 @@ mod tests {
     use crate::{
         backbone::{Backbone, Propagation},
         backend::expomf::ExposureConstant,
-        objective::{BranchInput, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
+        objective::{BranchInput, DiceLoss, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
         optim::CatchUp,
         sampling::SamplerKind,
         storage::Storage,
@@ -69,7 +69,7 @@ mod tests {
             )+};
         }
         round_trip!(Backbone Propagation CatchUp SamplerKind Storage ExposureConstant BranchInput);
-        round_trip!(Pairing IpwVariant IpwScope RegForm RegNorm);
+        round_trip!(Pairing IpwVariant IpwScope RegForm RegNorm DiceLoss);
         assert_eq!("user_uniform".parse::<SamplerKind>().unwrap(), SamplerKind::UserUniform);
         assert_eq!("all-pairs".parse::<Pairing>().unwrap(), Pairing::AllPairs);
         let error = "f61".parse::<Storage>().unwrap_err().to_string();

@@ -149,7 +149,7 @@ fn check(device: &Device, case: Case, form: Form) {
     // Any gradients will do.
     let mut random = Random::new(11);
     let mut array = |len: usize| -> Vec<f32> { (0..len).map(|_| random.signed() / n as f32).collect() };
-    let step = Step::new(device, objective.as_ref(), &config, b, parts, 1).unwrap();
+    let step = Step::new(device, objective.as_ref(), b, parts, 1).unwrap();
     let mut scalars = step.scalars().unwrap();
     let (score_gradient, item_gradient, user_gradient) = (array(2 * b), array(2 * b), array(b));
     let second_gradient = array(2 * b);

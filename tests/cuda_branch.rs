@@ -70,7 +70,7 @@ fn scalars(device: &Device, case: Case) -> Scalars {
     let config = Config { objective: "macr".into(), ..Config::default() };
     let objective = batches::objective(&config);
     let parts = table::parts(objective.layout(), case.dim, false);
-    Step::new(device, objective.as_ref(), &config, case.size, parts, 1).unwrap().scalars().unwrap()
+    Step::new(device, objective.as_ref(), case.size, parts, 1).unwrap().scalars().unwrap()
 }
 
 fn check(device: &Device, case: Case, hidden: usize, wanted: [bool; 2]) {

@@ -84,7 +84,7 @@ impl Training {
     fn cuda<'a>(&self, data: &'a Interactions, device: &Device) -> Cuda<'a> {
         let config = self.config();
         let objective = objective::build(&config, &self.sampler(data)).unwrap();
-        Cuda::new(device, SIZE, self.sampler(data), objective.as_ref(), &config, self.settings()).unwrap()
+        Cuda::new(device, SIZE, self.sampler(data), objective.as_ref(), self.settings()).unwrap()
     }
 }
 

@@ -173,14 +173,14 @@ fn margins_are_drawn_as_on_the_cpu() {
 fn rows_are_treatment_as_on_the_cpu() {
     let Some(device) = emulator::device() else { return };
     let data = world(500, 400, |u| 2 + u % 90);
-    for (batch, seed) in [(1, 0), (32, 1), (77, u64::MAX), (450, 3)] {
+    for (batch, seed, cap) in [(1, 0, 0.5), (32, 1, 1.0), (77, u64::MAX, 0.5), (450, 3, 0.2)] {
         let sampler = Sampler::new(&data, SamplerKind::UserUniform, Negatives::Uniform, batch, seed).unwrap();
-        let cause =
-            objective::build(&Config { objective: "cause".into(), ..Config::default() }, &sampler).unwrap();
+        let config = Config { objective: "cause".into(), treatment_cap: cap, ..Config::default() };
+        let cause = objective::build(&config, &sampler).unwrap();
         let constants = cause.item_constants().unwrap();
         let on_device = device.upload(TEST, constants).unwrap();
         let mut samples = Samples::new(&device, &sampler, data.users(), 3).unwrap();
-        let mut groups = Groups::new(&device, 3, batch).unwrap();
+        let mut groups = Groups::new(&device, cause.as_ref(), 3, batch).unwrap();
         samples.draw(3).unwrap();
         groups.launch(&samples, &on_device, 3).unwrap();
         let (bits, weights) = (groups.second.read().unwrap(), groups.weight.read().unwrap());

@@ -17,7 +17,7 @@ use macr::{
             table,
         },
     },
-    objective::{self, IpwScope, IpwVariant, ItemHead, Layout, Pairing},
+    objective::{self, DiceLoss, IpwScope, IpwVariant, ItemHead, Layout, Pairing},
 };
 
 /// Steps of an epoch.
@@ -137,14 +137,24 @@ fn expected(name: &str, c: &Config, n: usize, row: &Row, sums: Option<[f64; 4]>)
             let (interest, conformity) = (f64::from(c.lambda_int) * decay, f64::from(c.lambda_pop) * decay);
             let m = constant[1] > constant[0];
             let (x, y) = (a[0] - a[1], second[0] - second[1]);
-            let main = cross_entropy(x + y, 1, 0.0);
+            let (main, d_main) = match c.dice_loss {
+                DiceLoss::Bpr => {
+                    let (loss, slope) = cross_entropy(x + y, 1, 0.0);
+                    (loss, [slope, -slope])
+                }
+                DiceLoss::Bce => {
+                    let [positive, negative] = [0, 1].map(|k| cross_entropy(a[k] + second[k], 1 - k, 0.0));
+                    (positive.0 + negative.0, [positive.1, negative.1])
+                }
+            };
             let of_interest = cross_entropy(x, 1, 0.0);
             let of_conformity = cross_entropy(y, usize::from(!m), 0.0);
             let interest = if m { interest } else { 0.0 };
-            out.loss = [main.0 * w, interest * of_interest.0 * w, conformity * of_conformity.0 * w];
-            let d_x = (main.1 + interest * of_interest.1) * w;
-            let d_y = (main.1 + conformity * of_conformity.1) * w;
-            (out.score_gradient, out.second_gradient) = ([d_x, -d_x], [d_y, -d_y]);
+            out.loss = [main * w, interest * of_interest.0 * w, conformity * of_conformity.0 * w];
+            for (k, sign) in [1.0, -1.0].into_iter().enumerate() {
+                out.score_gradient[k] = (d_main[k] + sign * interest * of_interest.1) * w;
+                out.second_gradient[k] = (d_main[k] + sign * conformity * of_conformity.1) * w;
+            }
         }
         "bpr" => {
             let (loss, slope) = cross_entropy(a[0] - a[1], 1, 0.0);
@@ -213,7 +223,7 @@ fn check(device: &Device, world: &World, config: &Config, propagated: bool) {
     let parts = table::parts(layout, dim, propagated);
     let [users, items] = [0, 1].map(|side| Rows::new(device, world, side, parts[side]));
     let uploaded = world.upload(device);
-    let step = Step::new(device, objective.as_ref(), config, b, parts, EPOCH).unwrap();
+    let step = Step::new(device, objective.as_ref(), b, parts, EPOCH).unwrap();
     let mut scalars = guarded(&step);
     let mut random = Random::new(5);
     // Any biases and groups.
@@ -226,7 +236,7 @@ fn check(device: &Device, world: &World, config: &Config, propagated: bool) {
     let second: Vec<bool> = (0..b).map(|_| random.uniform() < 0.3).collect();
     let group_weight = [0.7 / n as f32, 1.9 / n as f32];
     let groups = objective.grouped().then(|| {
-        let mut groups = Groups::new(device, 2, b as u32).unwrap();
+        let mut groups = Groups::new(device, objective.as_ref(), 2, b as u32).unwrap();
         let bits = |rows: &[bool]| rows.iter().zip(0..).fold(0u32, |word, (&x, k)| word | u32::from(x) << k);
         let words: Vec<u32> = second.chunks(32).map(bits).collect();
         groups.second.write(&[vec![0x5555_5555; words.len()], words].concat()).unwrap();
@@ -401,6 +411,7 @@ fn scalars_follow_the_formulas() {
                     beta: 0.2,
                     ipw_variant: [IpwVariant::Ips, IpwVariant::Cn][ablation % 2],
                     ipw_scope: [IpwScope::Pair, IpwScope::Positive, IpwScope::Own][k % 3],
+                    dice_loss: [DiceLoss::Bpr, DiceLoss::Bce][k % 2],
                     lambda_int: 0.9,
                     lambda_pop: 0.6,
                     pairing,

@@ -18,7 +18,7 @@ use macr::{
         synth::{self, Preset},
     },
     device::Resolved,
-    objective::{self, BranchKind, Pairing, RegForm},
+    objective::{self, BranchKind, DiceLoss, Pairing, RegForm},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -49,6 +49,7 @@ struct Training<'a> {
     catch_up: CatchUp,
     branch: BranchKind,
     reg_form: RegForm,
+    dice_loss: DiceLoss,
 }
 
 impl<'a> Training<'a> {
@@ -65,6 +66,7 @@ impl<'a> Training<'a> {
             catch_up: CatchUp::Quadrature,
             branch: BranchKind::Linear,
             reg_form: RegForm::Cross,
+            dice_loss: DiceLoss::Bpr,
         }
     }
 
@@ -73,7 +75,8 @@ impl<'a> Training<'a> {
     }
 
     fn config(&self) -> Config {
-        Config { reg_form: self.reg_form, pairing: self.pairing, ..trainings::weights(self.objective) }
+        let &Training { reg_form, dice_loss, pairing, objective, .. } = self;
+        Config { reg_form, dice_loss, pairing, ..trainings::weights(objective) }
     }
 
     fn settings(&self) -> Settings {
@@ -98,7 +101,7 @@ impl<'a> Training<'a> {
     fn cuda(&self, device: &Device) -> Cuda<'a> {
         let config = self.config();
         let objective = objective::build(&config, &self.sampler()).unwrap();
-        Cuda::new(device, SIZE, self.sampler(), objective.as_ref(), &config, self.settings()).unwrap()
+        Cuda::new(device, SIZE, self.sampler(), objective.as_ref(), self.settings()).unwrap()
     }
 }
 
@@ -125,6 +128,7 @@ fn trainings(data: &Interactions) -> Vec<Training<'_>> {
             ..base
         },
         Training { objective: "dice", negatives: margin, dim: 24, ..base },
+        Training { objective: "dice", dice_loss: DiceLoss::Bce, negatives: margin, dim: 24, ..base },
         Training { objective: "reg", reg_form: RegForm::Same, dim: 17, ..base },
         Training { objective: "reg", reg_form: RegForm::Decay, dim: 32, ..base },
     ];
@@ -276,7 +280,7 @@ fn what_cannot_be_done_is_said() {
     let config = training.config();
     let objective = objective::build(&config, &training.sampler()).unwrap();
     let build = |users, settings| {
-        Cuda::new(&device, (users, ITEMS), training.sampler(), objective.as_ref(), &config, settings)
+        Cuda::new(&device, (users, ITEMS), training.sampler(), objective.as_ref(), settings)
     };
     let error = build(USERS, Settings { dim: 1025, ..training.settings() }).unwrap_err();
     assert!(error.to_string().contains("--device cpu"), "{error}");
@@ -286,8 +290,7 @@ fn what_cannot_be_done_is_said() {
     let config = Training { objective: "cause", ..training }.config();
     let objective = objective::build(&config, &training.sampler()).unwrap();
     let settings = Settings { dim: 513, ..training.settings() };
-    let error =
-        Cuda::new(&device, SIZE, training.sampler(), objective.as_ref(), &config, settings).unwrap_err();
+    let error = Cuda::new(&device, SIZE, training.sampler(), objective.as_ref(), settings).unwrap_err();
     assert!(error.to_string().contains("at most 512"), "{error}");
 }
 

@@ -24,12 +24,12 @@ fn trains_like_the_cpu() {
         let data = workload.data(None);
         for loss in Workload::losses() {
             let what = format!("{} {loss:?}", workload.shape());
-            let (objective, config) = (workload.objective(&data, loss), workload.config(loss));
+            let objective = workload.objective(&data, loss);
             let mut cpu = workload.cpu(&data, loss);
             let size = (data.users(), data.items());
             let sampler = workload.sampler(&data);
             let mut cuda =
-                Cuda::new(&device, size, sampler, objective.as_ref(), &config, workload.settings()).unwrap();
+                Cuda::new(&device, size, sampler, objective.as_ref(), workload.settings()).unwrap();
             for steps in [1, 19] {
                 let (expected, got) =
                     (cpu.repeat(steps, &minibatch).unwrap(), cuda.repeat(steps, &minibatch).unwrap());

@@ -27,7 +27,7 @@ const OWN_KEYS: [(&str, &[&str]); 5] = [
     ("macr", &["pairing", "alpha", "beta", "c"]),
     ("ipw", &["ipw_variant", "ipw_scope", "eta"]),
     ("reg", &["reg_form", "reg_norm", "mu"]),
-    ("cause", &["nu"]),
+    ("cause", &["treatment_cap", "nu"]),
     ("dice", &["lambda_int", "lambda_pop", "nu", "adam_beta1", "adam_beta2", "negatives"]),
 ];
 /// Of expectation maximisation, which has no batches.

@@ -8,7 +8,7 @@ use macr::{
         Backend, Parameters, Settings,
         cpu::{Cpu, all_pairs, team::Team},
     },
-    objective::{self, BranchInput, BranchKind, Pairing},
+    objective::{self, BranchInput, BranchKind, DiceLoss, Pairing},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     storage::Storage,
@@ -39,7 +39,10 @@ fn train_with(
         _ => Negatives::Popularity(0.5),
     };
     let sampler = Sampler::new(&data, kind, negatives, 130, 3).unwrap();
-    let config = Config { objective: name.into(), alpha: 1e-2, beta: 1e-3, pairing, ..Config::default() };
+    // No objective looks at both.
+    let dice_loss = if pairing == Pairing::Rows { DiceLoss::Bpr } else { DiceLoss::Bce };
+    let config =
+        Config { objective: name.into(), alpha: 1e-2, beta: 1e-3, pairing, dice_loss, ..Config::default() };
     // Where there is a hidden layer and propagation, the branches score the parameters.
     let branch_input = if branch == BranchKind::Linear { BranchInput::Propagated } else { BranchInput::Ego };
     let (dim, adam, l2, seed) = (24, Adam::default(), 1e-4, 3);

@@ -14,7 +14,7 @@ use macr::{
         },
         cuda::{Cuda, Device},
     },
-    objective::{self, BranchInput, BranchKind, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
+    objective::{self, BranchInput, BranchKind, DiceLoss, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
     optim::{Adam, CatchUp},
     sampling::{Negatives, Sampler, SamplerKind},
     train::sequence::{minibatch, propagated_minibatch},
@@ -100,10 +100,15 @@ fn configs(name: &str) -> Vec<Config> {
                 Config { reg_form: RegForm::Same, reg_norm: RegNorm::Sum, ..base.clone() },
                 Config { reg_form: RegForm::Decay, ..base.clone() },
             ]),
-            "cause" => all.push(Config { nu: 0.0, ..base.clone() }),
+            "cause" => all.extend([
+                Config { nu: 0.0, ..base.clone() },
+                Config { treatment_cap: 1.0, ..base.clone() },
+                Config { treatment_cap: 0.2, ..base.clone() },
+            ]),
             "dice" => all.extend([
                 Config { nu: 0.0, lambda_int: 0.0, ..base.clone() },
                 Config { lambda_pop: 0.0, ..base.clone() },
+                Config { dice_loss: DiceLoss::Bce, ..base.clone() },
             ]),
             _ => {}
         }
@@ -271,8 +276,7 @@ fn check(
     let Some(device) = device else { return };
     let sampler = Sampler::new(data, kind, Negatives::Uniform, batch, 5).unwrap();
     let objective = objective::build(config, &sampler).unwrap();
-    let mut engine =
-        Cuda::new(device, (USERS, ITEMS), sampler, objective.as_ref(), config, settings).unwrap();
+    let mut engine = Cuda::new(device, (USERS, ITEMS), sampler, objective.as_ref(), settings).unwrap();
     let losses = engine.repeat(1, &sequence).unwrap();
     let mut moments = Vec::new();
     for table in engine.tables() {

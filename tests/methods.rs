@@ -4,7 +4,7 @@ use macr::{
     Config, Edges, Interactions, InteractionsBuilder, Split, Trainer,
     backbone::Backbone,
     model::Model,
-    objective::{self, NEGATIVE, POSITIVE, RegForm, TILE, Tile},
+    objective::{self, DiceLoss, NEGATIVE, POSITIVE, RegForm, TILE, Tile},
     sampling::{Negatives, Sampler, SamplerKind},
     train::{Epoch, Observer},
 };
@@ -129,11 +129,13 @@ fn without_what_is_special_they_are_the_backbones() {
             assert_eq!(bits(&train(&data, reg)), plain, "Reg with mu = 0, {reg_form:?}, {backbone}");
         }
         // Sums in another order, magnified by Adam where gradients are tiny; a step is 0.01.
-        let bpr = train(&data, Config { backbone, epochs: 5, eval_every: 5, ..config("bpr") });
-        let changes = Config { nu: 0.0, lambda_int: 0.0, lambda_pop: 0.0, ..config("dice") };
-        let dice = train(&data, Config { backbone, epochs: 5, eval_every: 5, ..changes });
-        for (a, b) in bpr.item_embedding.iter().zip(&dice.item_embedding) {
-            assert!((a - b).abs() < 2e-4, "BPR {a}, DICE {b}, {backbone}");
+        for (dice_loss, name) in DiceLoss::ALL.into_iter().zip(["bpr", "bce"]) {
+            let plain = train(&data, Config { backbone, epochs: 5, eval_every: 5, ..config(name) });
+            let changes = Config { dice_loss, nu: 0.0, lambda_int: 0.0, lambda_pop: 0.0, ..config("dice") };
+            let dice = train(&data, Config { backbone, epochs: 5, eval_every: 5, ..changes });
+            for (a, b) in plain.item_embedding.iter().zip(&dice.item_embedding) {
+                assert!((a - b).abs() < 2e-4, "{name} {a}, DICE {b}, {backbone}");
+            }
         }
     }
 }

@@ -107,9 +107,7 @@ impl Case {
         let objective = objective::build(&self.config(), &sampler).unwrap();
         match device {
             None => Box::new(Cpu::new(SIZE, sampler, objective, settings).unwrap()),
-            Some(device) => Box::new(
-                Cuda::new(device, SIZE, sampler, objective.as_ref(), &self.config(), settings).unwrap(),
-            ),
+            Some(device) => Box::new(Cuda::new(device, SIZE, sampler, objective.as_ref(), settings).unwrap()),
         }
     }
 

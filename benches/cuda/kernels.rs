@@ -59,8 +59,7 @@ impl Chain {
         loss: Loss,
         chunk: u32,
     ) -> Result<Self> {
-        let (sampler, settings, config) =
-            (workload.sampler(data), workload.settings(), workload.config(loss));
+        let (sampler, settings) = (workload.sampler(data), workload.settings());
         let objective = workload.objective(data, loss);
         let (dim, seed, batch) = (settings.dim, settings.seed, workload.batch as usize);
         let (users, items) = (data.users() as usize, data.items() as usize);
@@ -73,7 +72,7 @@ impl Chain {
         let gathered = || Ok([Gathered::new(device, slots[0], dim)?, Gathered::new(device, slots[1], dim)?]);
         let parts = parts(objective.layout(), dim, false);
         let steps = sampler.steps_per_epoch();
-        let step = Step::new(device, objective.as_ref(), &config, batch, parts, steps)?;
+        let step = Step::new(device, objective.as_ref(), batch, parts, steps)?;
         Ok(Chain {
             samples: Samples::new(device, &sampler, data.users(), chunk)?,
             optimiser: Optimiser::new(device, settings.adam, settings.catch_up)?,

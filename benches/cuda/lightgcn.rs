@@ -30,7 +30,7 @@ const LOSS: Loss = Workload::LOSSES[0];
 pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &Interactions) -> Result<()> {
     propagation(device, options, workload, data)?;
     let size = (data.users(), data.items());
-    let (objective, config) = (workload.objective(data, LOSS), workload.config(LOSS));
+    let objective = workload.objective(data, LOSS);
     for form in [Form::Layers, Form::Gram] {
         // The item-item product is dense.
         if form == Form::Gram && data.items() > 20_000 {
@@ -46,7 +46,7 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
             line
         };
         let sampler = || workload.sampler(data);
-        let mut cuda = Cuda::new(device, size, sampler(), objective.as_ref(), &config, settings)?;
+        let mut cuda = Cuda::new(device, size, sampler(), objective.as_ref(), settings)?;
         line("cuda").print(steps::seconds(&mut cuda, options, &propagated_minibatch)?);
         let mut cpu = Cpu::new(size, sampler(), workload.objective(data, LOSS), settings)?;
         line("cpu").print(steps::seconds(&mut cpu, options, &propagated_minibatch)?);

@@ -28,10 +28,8 @@ pub fn measure(device: &Device, options: &Options, workload: &Workload, data: &I
     for loss in Workload::losses() {
         let size = (data.users(), data.items());
         let objective = workload.objective(data, loss);
-        let config = workload.config(loss);
-        let cuda = || {
-            Cuda::new(device, size, workload.sampler(data), objective.as_ref(), &config, workload.settings())
-        };
+        let cuda =
+            || Cuda::new(device, size, workload.sampler(data), objective.as_ref(), workload.settings());
         let mut engine = cuda()?;
         steps(&mut engine, options, workload, loss, "cuda")?;
         steps(&mut workload.cpu(data, loss), options, workload, loss, "cpu")?;

@@ -117,13 +117,11 @@ impl Workload {
         Sampler::new(data, SamplerKind::UserUniform, Negatives::Uniform, self.batch, 1).expect("it fits")
     }
 
-    /// The paper's weights of the branches' losses.
-    pub fn config(&self, (objective, pairing): Loss) -> Config {
-        Config { objective: objective.into(), alpha: 1e-3, beta: 1e-3, pairing, ..Config::default() }
-    }
-
-    pub fn objective(&self, data: &Interactions, loss: Loss) -> Box<dyn Objective> {
-        objective::build(&self.config(loss), &self.sampler(data)).expect("it is in the registry")
+    /// With the paper's weights of the branches' losses.
+    pub fn objective(&self, data: &Interactions, (objective, pairing): Loss) -> Box<dyn Objective> {
+        let config =
+            Config { objective: objective.into(), alpha: 1e-3, beta: 1e-3, pairing, ..Config::default() };
+        objective::build(&config, &self.sampler(data)).expect("it is in the registry")
     }
 
     pub fn settings(&self) -> Settings {

@@ -5,7 +5,8 @@
 struct Bce : Needs {
     bool eps_compat;
 
-    DEVICE explicit Bce(const Step &p) : eps_compat(p.eps_compat) {}
+    // Settings: eps_compat. Objectives that hold this have it first.
+    DEVICE explicit Bce(const Step &p) : eps_compat(p.setting[0] != 0.0f) {}
 
     DEVICE LossSlope term(float z, float y) const { return eps_compat ? bce_eps(z, y, 1e-9f) : bce(z, y); }
 

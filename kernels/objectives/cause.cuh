@@ -10,7 +10,7 @@ struct Cause : Needs {
     DEVICE explicit Cause(const Step &p) : bce(p) {}
 
     // True if an interaction is treatment: so with the item's probability, and in every step alike.
-    static DEVICE bool treatment(uint32_t user, uint32_t item, float probability, uint2 key) {
+    static DEVICE bool second_group(uint32_t user, uint32_t item, float probability, uint2 key) {
         constexpr uint32_t TAG = 0x54525400;
         const uint32_t word = philox(make_uint4(user, item, 0, TAG), key).x;
         return float(word >> 8) / 16777216.0f < probability;

@@ -4,15 +4,18 @@
 
 struct Ipw : Needs {
     static constexpr bool CONSTANTS = true;
+    // Whose weight a sample has: IpwScope in src/objective/ipw.rs.
+    enum Scope { PAIR, POSITIVE, OWN };
     Bce bce;
-    uint32_t scope;
+    Scope scope;
 
-    DEVICE explicit Ipw(const Step &p) : bce(p), scope(p.scope) {}
+    // Settings: eps_compat, scope.
+    DEVICE explicit Ipw(const Step &p) : bce(p), scope(Scope(p.setting[1])) {}
 
     DEVICE void stage(Scalars &s) const {
-        const float own = scope == SCOPE_OWN ? s.item_constant[1] : 1.0f;
+        const float own = scope == OWN ? s.item_constant[1] : 1.0f;
         const float weight[2] = {s.item_constant[0] * s.weight,
-                                 (scope == SCOPE_PAIR ? s.item_constant[0] : own) * s.weight};
+                                 (scope == PAIR ? s.item_constant[0] : own) * s.weight};
         UNROLL
         for (unsigned k = 0; k < 2; k++) {
             const LossSlope t = bce.term(s.score[k], k == 0 ? 1.0f : 0.0f);

@@ -9,9 +9,10 @@ template <bool ALL_PAIRS> struct Macr : Needs {
     float alpha, beta;
     bool user_branch, item_branch, eps_compat;
 
+    // Settings: alpha, beta, eps_compat.
     DEVICE explicit Macr(const Step &p)
-        : alpha(p.alpha), beta(p.beta), user_branch(p.user_logit != nullptr), item_branch(p.item_logit != nullptr),
-          eps_compat(p.eps_compat) {}
+        : alpha(p.setting[0]), beta(p.setting[1]), user_branch(p.user_logit != nullptr),
+          item_branch(p.item_logit != nullptr), eps_compat(p.setting[2] != 0.0f) {}
 
     DEVICE LossSlope term(float z, float y) const { return eps_compat ? bce_eps(z, y, 1e-10f) : bce(z, y); }
     DEVICE float user(const Scalars &s) const { return user_branch ? sigmoid(s.user_logit) : 1.0f; }

@@ -16,13 +16,14 @@ enum Owners {
 use Owners::{AllBut, Only};
 
 /// Settings that not every training looks at.
-const OWNED: [(Owners, &[&str]); 9] = [
+const OWNED: [(Owners, &[&str]); 10] = [
     (Only(&["lightgcn"]), &["layers", "propagation", "branch_input"]),
     (Only(&["macr"]), &["pairing", "alpha", "beta", "branch", "user_branch", "item_branch"]),
     (Only(&["ipw"]), &["ipw_variant", "ipw_scope", "ipw_rescale", "eta", "smoothing"]),
     (Only(&["reg"]), &["mu", "reg_form", "reg_norm"]),
+    (Only(&["cause"]), &["treatment_cap"]),
     (Only(&["cause", "dice"]), &["nu"]),
-    (Only(&["dice"]), &["lambda_int", "lambda_pop"]),
+    (Only(&["dice"]), &["dice_loss", "lambda_int", "lambda_pop"]),
     (
         Only(&["expomf"]),
         &["exposure", "exposure_constant", "a0", "b0", "lambda_theta", "lambda_beta", "lambda_y", "init_std"],

@@ -34,7 +34,7 @@ use crate::{
     device::DeviceChoice,
     error::{Error, Result},
     model::{Carved, Model},
-    objective::{self, BranchInput, EXPOMF, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
+    objective::{self, BranchInput, DiceLoss, EXPOMF, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
     optim::CatchUp,
     sampling::{SamplerKind, most_rows},
     storage::Storage,
@@ -167,10 +167,18 @@ struct Settings {
     #[arg(long, value_parser = Names::new(RegNorm::NAMES))]
     #[serde(skip_serializing_if = "Option::is_none")]
     reg_norm: Option<String>,
+    /// CausE: most that the probability of an interaction to be in the debiased set may be.
+    #[arg(long, allow_negative_numbers = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    treatment_cap: Option<f64>,
     /// CausE: strength of the tie between the two sets' vectors; DICE: of what pushes the halves apart.
     #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]
     nu: Option<f64>,
+    /// DICE: the main loss, on pairs of scores (its authors') or on each by itself (bce).
+    #[arg(long, value_parser = Names::new(DiceLoss::NAMES))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dice_loss: Option<String>,
     /// DICE: weight of the interest loss.
     #[arg(long, allow_negative_numbers = true)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -27,6 +27,10 @@ impl Objective for Bce {
         "bce"
     }
 
+    fn kernel_settings(&self) -> Vec<f32> {
+        vec![f32::from(self.eps_compat)]
+    }
+
     fn stage(&self, tile: &mut Tile) {
         stage(self, tile);
     }

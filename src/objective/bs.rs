@@ -15,6 +15,10 @@ impl Objective for Bs {
         "bs"
     }
 
+    fn kernel_settings(&self) -> Vec<f32> {
+        self.bce.kernel_settings()
+    }
+
     fn item_head(&self) -> ItemHead {
         ItemHead::Bias
     }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Share of the interactions that are expected to be treatment.
-const TREATMENT_SHARE: f64 = 0.1;
+pub const TREATMENT_SHARE: f64 = 0.1;
 /// The last word of the counter, which keeps these numbers apart from the samplers' and the tables'.
 const TREATMENT: u32 = 0x5452_5400;
 
@@ -31,32 +31,37 @@ impl Cause {
             bce: Bce { eps_compat: config.eps_compat },
             nu: config.nu,
             key: [seed as u32, (seed >> 32) as u32],
-            probability: probabilities(&item_counts(sampler.data())),
+            probability: probabilities(&item_counts(sampler.data()), config.treatment_cap),
         }
     }
 }
 
-/// min(1, kappa / n_i), with kappa such that the expected number of treatment interactions, sum_i min(n_i, kappa), is
-/// [`TREATMENT_SHARE`] of all.
-fn probabilities(counts: &[u32]) -> Vec<f32> {
+/// min(cap, kappa / n_i), with kappa such that the expected number of treatment interactions,
+/// sum_i min(cap n_i, kappa), is [`TREATMENT_SHARE`] of all; `cap` is at least as large.
+fn probabilities(counts: &[u32], cap: f32) -> Vec<f32> {
+    let cap = f64::from(cap);
     let mut sorted: Vec<f64> = counts.iter().filter(|&&n| n > 0).map(|&n| f64::from(n)).collect();
     sorted.sort_by(f64::total_cmp);
     let mut left = TREATMENT_SHARE * sorted.iter().sum::<f64>();
     let mut kappa = 0.0;
     for (k, &n) in sorted.iter().enumerate() {
-        // The items from here on share what is left alike, unless this one has less.
+        // The items from here on share what is left alike, unless this one may give less.
         kappa = left / (sorted.len() - k) as f64;
-        if kappa <= n {
+        if kappa <= cap * n {
             break;
         }
-        left -= n;
+        left -= cap * n;
     }
-    counts.iter().map(|&n| (kappa / f64::from(n.max(1))).min(1.0) as f32).collect()
+    counts.iter().map(|&n| (kappa / f64::from(n.max(1))).min(cap) as f32).collect()
 }
 
 impl Objective for Cause {
     fn name(&self) -> &'static str {
         "cause"
+    }
+
+    fn kernel_settings(&self) -> Vec<f32> {
+        self.bce.kernel_settings()
     }
 
     fn layout(&self) -> Layout {
@@ -126,18 +131,37 @@ vectorised! {
 mod tests {
     use super::*;
 
+    fn worlds() -> [Vec<u32>; 4] {
+        [vec![100, 100], vec![1, 2, 3, 1000, 5000, 0], vec![1; 50], (0..700).collect()]
+    }
+
     #[test]
     fn a_tenth_is_expected_to_be_treatment() {
-        for counts in [vec![100, 100], vec![1, 2, 3, 1000, 5000, 0], vec![1; 50], (0..700).collect()] {
-            let p = probabilities(&counts);
+        for (counts, cap) in
+            worlds().into_iter().flat_map(|w| [1.0, 0.9, 0.5, 0.1].map(|cap| (w.clone(), cap)))
+        {
+            let p = probabilities(&counts, cap);
             let total: f64 = counts.iter().map(|&n| f64::from(n)).sum();
             let expected: f64 = counts.iter().zip(&p).map(|(&n, &p)| f64::from(n) * f64::from(p)).sum();
-            assert!((expected / total - 0.1).abs() < 1e-6, "{counts:?}: {expected} of {total}");
-            // As many of every item, unless it has fewer.
+            assert!((expected / total - 0.1).abs() < 1e-6, "{counts:?}, {cap}: {expected} of {total}");
+            // As many of every item, unless it may give fewer.
             let most = counts.iter().zip(&p).map(|(&n, &p)| n as f32 * p).fold(0f32, f32::max);
             for (&n, &p) in counts.iter().zip(&p).filter(|(n, _)| **n > 0) {
-                assert!(p == 1.0 || (n as f32 * p / most - 1.0).abs() < 1e-5, "{n}: {p}");
+                assert!(p == cap || p < cap && (n as f32 * p / most - 1.0).abs() < 1e-5, "{n}, {cap}: {p}");
             }
         }
+    }
+
+    #[test]
+    fn every_item_keeps_control_interactions() {
+        let cap = Config::default().treatment_cap;
+        for counts in worlds() {
+            for (&n, p) in counts.iter().zip(probabilities(&counts, cap)).filter(|(n, _)| **n > 0) {
+                let expected = f64::from(n) * (1.0 - f64::from(p));
+                assert!(expected >= if n > 1 { 1.0 } else { 0.5 }, "{expected} of {n} in {counts:?}");
+            }
+        }
+        // Without a cap the rarest items keep none.
+        assert_eq!(probabilities(&[1, 2, 3, 1000], 1.0)[..3], [1.0; 3]);
     }
 }

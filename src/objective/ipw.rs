@@ -102,6 +102,10 @@ impl Objective for Ipw {
         "ipw"
     }
 
+    fn kernel_settings(&self) -> Vec<f32> {
+        vec![f32::from(self.bce.eps_compat), f32::from(self.scope as u8)]
+    }
+
     fn item_constants(&self) -> Option<&[f32]> {
         Some(&self.weights)
     }

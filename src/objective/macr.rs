@@ -57,6 +57,10 @@ impl Objective for Macr {
         "macr"
     }
 
+    fn kernel_settings(&self) -> Vec<f32> {
+        vec![self.alpha, self.beta, f32::from(self.eps_compat)]
+    }
+
     fn parts(&self) -> &'static [&'static str] {
         &["main", "item", "user"]
     }
@@ -67,6 +71,10 @@ impl Objective for Macr {
 
     fn item_head(&self) -> ItemHead {
         if self.item_branch { ItemHead::Branch } else { ItemHead::None }
+    }
+
+    fn pairing(&self) -> Option<Pairing> {
+        Some(self.pairing)
     }
 
     fn all_pairs(&self) -> Option<AllPairs> {

@@ -19,6 +19,7 @@ pub mod scalar;
 
 pub use self::{
     branch::{BranchInput, BranchKind},
+    dice::DiceLoss,
     ipw::{IpwScope, IpwVariant},
     layout::{Layout, Shape},
     macr::Pairing,
@@ -127,9 +128,14 @@ pub trait Objective: std::fmt::Debug + Send + Sync {
         &["main"]
     }
 
-    /// Name of the CUDA kernel of its stage.
+    /// Name of the CUDA kernels of its stage and of its groups.
     fn kernel(&self) -> &'static str {
         self.name()
+    }
+
+    /// What these kernels are told of its settings, in the order in which its file in `kernels/objectives` reads them.
+    fn kernel_settings(&self) -> Vec<f32> {
+        Vec::new()
     }
 
     /// The vectors of an embedding row.
@@ -170,6 +176,11 @@ pub trait Objective: std::fmt::Debug + Send + Sync {
     /// Grouped objectives: which rows belong to the second group, by ids and item constants.
     fn second_group(&self, _tile: &Tile) -> [bool; TILE] {
         [false; TILE]
+    }
+
+    /// Objectives with gates: which of them a match score meets, as a model's file says.
+    fn pairing(&self) -> Option<Pairing> {
+        None
     }
 
     /// Some when every match score of a batch meets every gate; the value says how the sums are computed.
@@ -214,7 +225,9 @@ pub const REGISTRY: &[(&str, &str, Build)] = &[
     ("cause", "CausE: BCE with tied item vectors of a biased and a debiased set", |c, s| {
         Box::new(cause::Cause::new(c, s))
     }),
-    ("dice", "DICE: BPR with halves for interest and conformity", |c, s| Box::new(dice::Dice::new(c, s))),
+    ("dice", "DICE: BPR or BCE with halves for interest and conformity", |c, s| {
+        Box::new(dice::Dice::new(c, s))
+    }),
 ];
 
 /// What trains without a scalar stage and without batches goes by this name; see [`crate::backend::expomf`].

@@ -100,6 +100,10 @@ impl Objective for Reg {
         self.bce.kernel()
     }
 
+    fn kernel_settings(&self) -> Vec<f32> {
+        self.bce.kernel_settings()
+    }
+
     fn item_constants(&self) -> Option<&[f32]> {
         Some(&self.constants)
     }

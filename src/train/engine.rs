@@ -17,7 +17,7 @@ use crate::{
     data::Interactions,
     device::Resolved,
     error::{Error, Result},
-    objective::{self, EXPOMF},
+    objective::{self, EXPOMF, Pairing},
 };
 
 /// The engine of one training.
@@ -33,6 +33,8 @@ pub(super) enum Engine<'a> {
         parts: &'static [&'static str],
         /// True if the objective has a penalty.
         penalised: bool,
+        /// As [`objective::Objective::pairing`].
+        pairing: Option<Pairing>,
     },
     /// Iterations of expectation maximisation, each an epoch of one step.
     Em {
@@ -53,20 +55,21 @@ impl<'a> Engine<'a> {
         let objective = objective::build(config, &sampler)?;
         config.fits(objective.as_ref())?;
         let (parts, penalised) = (objective.parts(), objective.penalty().is_some());
+        let pairing = objective.pairing();
         let shape = (data.users(), data.items());
         let settings = settings(data, config)?;
         let backend: Box<dyn Backend + 'a> = match device {
             Resolved::Cpu => Box::new(Cpu::new(shape, sampler, objective, settings)?),
             #[cfg(feature = "cuda")]
             Resolved::Cuda(device) => {
-                Box::new(Cuda::new(device, shape, sampler, objective.as_ref(), config, settings)?)
+                Box::new(Cuda::new(device, shape, sampler, objective.as_ref(), settings)?)
             }
         };
         let sequence = match config.backbone {
             Backbone::Mf => minibatch,
             Backbone::LightGcn => propagated_minibatch,
         };
-        Ok(Engine::Steps { backend, sequence, parts, penalised })
+        Ok(Engine::Steps { backend, sequence, parts, penalised, pairing })
     }
 
     fn em(device: &Resolved, data: &'a Interactions, config: &Config) -> Result<Self> {
@@ -127,6 +130,14 @@ impl<'a> Engine<'a> {
                 parts.map(|(name, value)| (name.to_owned(), value)).collect()
             }
             Engine::Em { .. } => vec![("log_posterior".into(), -losses[0])],
+        }
+    }
+
+    /// As [`objective::Objective::pairing`].
+    pub fn pairing(&self) -> Option<Pairing> {
+        match self {
+            Engine::Steps { pairing, .. } => *pairing,
+            Engine::Em { .. } => None,
         }
     }
 

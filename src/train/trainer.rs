@@ -415,7 +415,7 @@ impl<'a> Trainer<'a> {
             metadata: Metadata {
                 backbone: self.config.backbone.to_string(),
                 objective: self.config.objective.clone(),
-                pairing: (self.config.objective == "macr").then(|| self.config.pairing.to_string()),
+                pairing: self.engine.pairing().map(|pairing| pairing.to_string()),
                 branch_input,
                 ranking,
                 data: self.data.checksum(),

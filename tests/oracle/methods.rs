@@ -41,19 +41,20 @@ pub fn weights(c: &Config, facts: &Facts) -> Vec<f64> {
     w
 }
 
-/// CausE: whether the interaction is in the debiased set, of which a tenth of all interactions is expected to be.
-pub fn is_treatment(facts: &Facts, user: u32, item: u32) -> bool {
+/// CausE: whether the interaction is in the debiased set, in which a tenth of all interactions is expected to be.
+pub fn is_treatment(c: &Config, facts: &Facts, user: u32, item: u32) -> bool {
     let n: Vec<f64> = facts.counts.iter().map(|&n| f64::from(n)).collect();
     let wanted = 0.1 * n.iter().sum::<f64>();
+    let cap = f64::from(c.treatment_cap);
     // By bisection: the expected number grows with kappa.
     let (mut low, mut high) = (0.0, n.iter().copied().fold(0.0, f64::max));
     for _ in 0..200 {
         let kappa = (low + high) / 2.0;
-        let expected: f64 = n.iter().map(|n| n.min(kappa)).sum();
+        let expected: f64 = n.iter().map(|n| (cap * n).min(kappa)).sum();
         if expected < wanted { low = kappa } else { high = kappa }
     }
     let word = philox([user, item, 0, 0x5452_5400], [facts.seed as u32, (facts.seed >> 32) as u32])[0];
-    f64::from(word) / 4_294_967_296.0 < low / n[item as usize]
+    f64::from(word) / 4_294_967_296.0 < cap.min(low / n[item as usize])
 }
 
 /// Reg: the most popular items that cover 80% of the interactions.

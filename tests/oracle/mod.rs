@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use macr::{
     Config,
-    objective::{IpwScope, Pairing},
+    objective::{DiceLoss, IpwScope, Pairing},
 };
 
 mod methods;
@@ -137,7 +137,7 @@ pub fn loss(objective: &str, c: &Config, l2: f64, facts: &Facts, params: &Params
         [dot(&p[..h], &q[..h]), dot(&p[p.len() - h..], &q[h..])]
     };
     let treated: Vec<bool> = match objective {
-        "cause" => (0..b).map(|r| methods::is_treatment(facts, us[r], is[r])).collect(),
+        "cause" => (0..b).map(|r| methods::is_treatment(c, facts, us[r], is[r])).collect(),
         _ => vec![],
     };
     let in_group = |group: bool| treated.iter().filter(|&&t| t == group).count() as f64;
@@ -179,7 +179,10 @@ pub fn loss(objective: &str, c: &Config, l2: f64, facts: &Facts, params: &Params
             "dice" => {
                 let ([x_i, y_i], [x_j, y_j]) = (halves(r, is[r]), halves(r, js[r]));
                 let (x, y) = (x_i - x_j, y_i - y_j);
-                total += softplus(-x - y) / n;
+                total += match c.dice_loss {
+                    DiceLoss::Bpr => softplus(-x - y),
+                    DiceLoss::Bce => softplus(-x_i - y_i) + softplus(x_j + y_j),
+                } / n;
                 if facts.counts[js[r] as usize] > facts.counts[is[r] as usize] {
                     total += f64::from(c.lambda_int) * softplus(-x) / n;
                     total += f64::from(c.lambda_pop) * softplus(y) / n;

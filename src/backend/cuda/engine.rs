@@ -24,7 +24,6 @@ use crate::{
         cpu::{self, table::Parts},
         streams,
     },
-    config::Config,
     data::graph::Graph as Bipartite,
     error::Result,
     model::{self, Kept, Ranking},
@@ -92,8 +91,7 @@ fn download(
 }
 
 impl<'a> Cuda<'a> {
-    /// A training at its first step, from the parameters that the CPU begins with. `config` is what `objective` was
-    /// built from.
+    /// A training at its first step, from the parameters that the CPU begins with.
     ///
     /// # Errors
     /// [`crate::Error::Config`] for settings that only the CPU can train with, [`crate::Error::DeviceMemory`] if the
@@ -103,7 +101,6 @@ impl<'a> Cuda<'a> {
         (users, items): (u32, u32),
         sampler: Sampler<'a>,
         objective: &dyn Objective,
-        config: &Config,
         settings: Settings,
     ) -> Result<Self> {
         let Settings { dim, storage, branch, seed, adam, catch_up, .. } = settings;
@@ -136,7 +133,7 @@ impl<'a> Cuda<'a> {
         let gathered = if ego { Gathered::with_ego } else { Gathered::new };
         let parts = divided(objective, &settings);
         let columns = parts.map(Parts::stride);
-        let score = Step::new(device, objective, config, batch, parts, sampler.steps_per_epoch())?;
+        let score = Step::new(device, objective, batch, parts, sampler.steps_per_epoch())?;
         let user_table = Table::xavier(device, users as usize, dim, parts[0], storage, seed, streams::USERS)?;
         let item_table = Table::xavier(device, items as usize, dim, parts[1], storage, seed, streams::ITEMS)?;
         let mut gather = Gather::new(device, columns, storage, slots)?;
@@ -169,7 +166,10 @@ impl<'a> Cuda<'a> {
             scalars: score.scalars()?,
             propagation,
             gather,
-            groups: objective.grouped().then(|| Groups::new(device, chunk, sampler.batch())).transpose()?,
+            groups: objective
+                .grouped()
+                .then(|| Groups::new(device, objective, chunk, sampler.batch()))
+                .transpose()?,
             score,
             penalty: objective
                 .penalty()

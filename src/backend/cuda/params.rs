@@ -9,9 +9,6 @@ pub const PENALTY_WITHIN: u32 = 4;
 pub const FORM_F32: u32 = 0;
 pub const FORM_F16: u32 = 1;
 pub const FORM_BF16: u32 = 2;
-pub const SCOPE_PAIR: u32 = 0;
-pub const SCOPE_POSITIVE: u32 = 1;
-pub const SCOPE_OWN: u32 = 2;
 pub const SAMPLER_USER_UNIFORM: u32 = 0;
 pub const SAMPLER_INTERACTION: u32 = 1;
 pub const RANK_THREADS: u32 = 256;
@@ -51,6 +48,7 @@ pub const PENALTY_BLOCKS: u32 = 64;
 pub const LONGEST_GAP: u32 = 256;
 pub const STEP_BLOCKS: u32 = 512;
 pub const LOSS_PARTS: u32 = 3;
+pub const STEP_SETTINGS: u32 = 3;
 pub const APPLY_WINDOW: u32 = 16;
 pub const BRANCH_THREADS: u32 = 256;
 pub const BRANCH_BLOCKS: u32 = 128;
@@ -527,14 +525,12 @@ pub struct Step {
     pub user_gradient: *mut f32,
     pub branch_partial: *mut f32,
     pub loss_partial: *mut f64,
-    pub alpha: f32,
-    pub beta: f32,
+    pub setting: [f32; 3usize],
     pub batch: u32,
     pub stride: u32,
-    pub eps_compat: u32,
     pub part: u32,
     pub user_stride: u32,
-    pub scope: u32,
+    pub unused: u32,
     pub items: [*const u32; 2usize],
     pub item_constants: *const f32,
     pub item_bias: *const f32,
@@ -543,12 +539,10 @@ pub struct Step {
     pub second_gradient: *mut f32,
     pub step: *const u64,
     pub steps_per_epoch: u64,
-    pub lambda_int: f32,
-    pub lambda_pop: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of Step"][::core::mem::size_of::<Step>() - 240usize];
+    ["Size of Step"][::core::mem::size_of::<Step>() - 232usize];
     ["Alignment of Step"][::core::mem::align_of::<Step>() - 8usize];
     ["Offset of field: Step::rows"][::core::mem::offset_of!(Step, rows) - 0usize];
     ["Offset of field: Step::user_rows"][::core::mem::offset_of!(Step, user_rows) - 8usize];
@@ -566,14 +560,12 @@ const _: () = {
     ["Offset of field: Step::user_gradient"][::core::mem::offset_of!(Step, user_gradient) - 104usize];
     ["Offset of field: Step::branch_partial"][::core::mem::offset_of!(Step, branch_partial) - 112usize];
     ["Offset of field: Step::loss_partial"][::core::mem::offset_of!(Step, loss_partial) - 120usize];
-    ["Offset of field: Step::alpha"][::core::mem::offset_of!(Step, alpha) - 128usize];
-    ["Offset of field: Step::beta"][::core::mem::offset_of!(Step, beta) - 132usize];
-    ["Offset of field: Step::batch"][::core::mem::offset_of!(Step, batch) - 136usize];
-    ["Offset of field: Step::stride"][::core::mem::offset_of!(Step, stride) - 140usize];
-    ["Offset of field: Step::eps_compat"][::core::mem::offset_of!(Step, eps_compat) - 144usize];
+    ["Offset of field: Step::setting"][::core::mem::offset_of!(Step, setting) - 128usize];
+    ["Offset of field: Step::batch"][::core::mem::offset_of!(Step, batch) - 140usize];
+    ["Offset of field: Step::stride"][::core::mem::offset_of!(Step, stride) - 144usize];
     ["Offset of field: Step::part"][::core::mem::offset_of!(Step, part) - 148usize];
     ["Offset of field: Step::user_stride"][::core::mem::offset_of!(Step, user_stride) - 152usize];
-    ["Offset of field: Step::scope"][::core::mem::offset_of!(Step, scope) - 156usize];
+    ["Offset of field: Step::unused"][::core::mem::offset_of!(Step, unused) - 156usize];
     ["Offset of field: Step::items"][::core::mem::offset_of!(Step, items) - 160usize];
     ["Offset of field: Step::item_constants"][::core::mem::offset_of!(Step, item_constants) - 176usize];
     ["Offset of field: Step::item_bias"][::core::mem::offset_of!(Step, item_bias) - 184usize];
@@ -582,8 +574,6 @@ const _: () = {
     ["Offset of field: Step::second_gradient"][::core::mem::offset_of!(Step, second_gradient) - 208usize];
     ["Offset of field: Step::step"][::core::mem::offset_of!(Step, step) - 216usize];
     ["Offset of field: Step::steps_per_epoch"][::core::mem::offset_of!(Step, steps_per_epoch) - 224usize];
-    ["Offset of field: Step::lambda_int"][::core::mem::offset_of!(Step, lambda_int) - 232usize];
-    ["Offset of field: Step::lambda_pop"][::core::mem::offset_of!(Step, lambda_pop) - 236usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     error::Result,
+    objective::Objective,
     sampling::{Sampler, SamplerKind, negatives::NegativeSampler},
 };
 
@@ -315,13 +316,14 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// For chunks of up to `steps` steps with up to `batch` rows.
+    /// Of `objective`, for chunks of up to `steps` steps with up to `batch` rows.
     ///
     /// # Errors
-    /// [`crate::Error::DeviceMemory`] if they do not fit.
-    pub fn new(device: &Device, steps: u32, batch: u32) -> Result<Self> {
+    /// [`crate::Error::DeviceMemory`] if they do not fit, [`crate::Error::Device`] if there is no kernel for the
+    /// objective.
+    pub fn new(device: &Device, objective: &dyn Objective, steps: u32, batch: u32) -> Result<Self> {
         Ok(Groups {
-            kernel: device.kernel()?,
+            kernel: device.kernel_variant(objective.kernel())?,
             second: device.alloc(BATCHES, steps as usize * words(batch))?,
             weight: device.alloc(BATCHES, 2 * steps as usize)?,
             device: device.clone(),

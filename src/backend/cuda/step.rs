@@ -8,16 +8,11 @@ use super::{
     batch::{BATCHES, Batch, at},
     bias::Bias,
     gather::Gathered,
-    params::{self, LOSS_PARTS, SCOPE_OWN, SCOPE_PAIR, SCOPE_POSITIVE, STEP_BLOCKS, STEP_THREADS},
+    params::{self, LOSS_PARTS, STEP_BLOCKS, STEP_SETTINGS, STEP_THREADS},
     sample::{Groups, Samples},
     table::{TABLES, width},
 };
-use crate::{
-    backend::cpu::table::Parts,
-    config::Config,
-    error::Result,
-    objective::{IpwScope, Objective},
-};
+use crate::{backend::cpu::table::Parts, error::Result, objective::Objective};
 
 // SAFETY: kernels/step.cu.
 unsafe impl Params for params::Step {
@@ -92,7 +87,8 @@ enum Stages {
 pub struct Step {
     device: Device,
     stages: Stages,
-    config: Config,
+    /// The objective's.
+    setting: [f32; STEP_SETTINGS as usize],
     branches: [bool; 2],
     batch: usize,
     /// Of users and items.
@@ -105,19 +101,23 @@ pub struct Step {
 
 impl Step {
     /// For batches of up to `batch` rows of users and items that are divided into `parts`, with so many steps in an
-    /// epoch. `config` is what `objective` was built from.
+    /// epoch.
     ///
     /// # Errors
     /// [`crate::Error::Config`] if there is no kernel for as many columns, [`crate::Error::Device`] if there is none
     /// for the objective, [`crate::Error::DeviceMemory`] if its item constants do not fit.
+    ///
+    /// # Panics
+    /// If the objective has more settings than there is room for in kernels/params.h.
     pub fn new(
         device: &Device,
         objective: &dyn Objective,
-        config: &Config,
         batch: usize,
         parts: [Parts; 2],
         steps_per_epoch: u64,
     ) -> Result<Self> {
+        let (settings, mut setting) = (objective.kernel_settings(), [0.0; STEP_SETTINGS as usize]);
+        setting[..settings.len()].copy_from_slice(&settings);
         let (name, width) = (objective.kernel(), width(parts[1].stride())?);
         let stages = match objective.all_pairs() {
             None => Stages::Whole(device.kernel_variant(format!("{name}_{width}"))?),
@@ -130,7 +130,7 @@ impl Step {
         let tile = 32 / lanes(width) * (512 / width.max(128) as u32).max(1);
         Ok(Step {
             stages,
-            config: config.clone(),
+            setting,
             branches: [objective.user_branch(), objective.item_branch()],
             batch,
             parts,
@@ -243,18 +243,12 @@ impl Step {
             user_gradient: out.user_gradient.ptr_mut(),
             branch_partial: out.branch_partial.ptr_mut(),
             loss_partial: out.loss_partial.ptr_mut(),
-            alpha: self.config.alpha,
-            beta: self.config.beta,
+            setting: self.setting,
             batch: self.batch as u32,
             stride: stride as u32,
-            eps_compat: u32::from(self.config.eps_compat),
             part: item_parts.stride as u32,
             user_stride: user_parts.stride() as u32,
-            scope: match self.config.ipw_scope {
-                IpwScope::Pair => SCOPE_PAIR,
-                IpwScope::Positive => SCOPE_POSITIVE,
-                IpwScope::Own => SCOPE_OWN,
-            },
+            unused: 0,
             items: drawn.map(|ids| at(ids, batch.k * self.batch)),
             item_constants: self.constants.as_ref().map_or(null(), Buffer::ptr),
             item_bias: bias.map_or(null(), |bias| bias.values.ptr()),
@@ -263,8 +257,6 @@ impl Step {
             second_gradient: out.second_gradient.as_mut().map_or(std::ptr::null_mut(), Buffer::ptr_mut),
             step: batch.step_ptr(),
             steps_per_epoch: self.steps_per_epoch,
-            lambda_int: self.config.lambda_int,
-            lambda_pop: self.config.lambda_pop,
         };
         let shared = STEP_THREADS / 32 * stride as u32 * size_of::<f32>() as u32;
         let shape = Shape { grid: [self.blocks, 1, 1], block: STEP_THREADS, shared };
