@@ -6,11 +6,7 @@ pub mod plan;
 pub mod pool;
 pub mod targets;
 
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use clap::ArgAction;
 use serde_json::{Value, json};
@@ -24,10 +20,9 @@ use self::{
 };
 use super::output::{Output, counted, table};
 use crate::{
-    atomic_file::write_atomic,
     device::DeviceChoice,
     error::{Error, Result},
-    report::{Cell, Column, Figure, Table},
+    report::{Cell, Column, Table, files},
 };
 
 /// Make the paper's tables and figures, training what they need.
@@ -115,9 +110,9 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let outputs = Reporter::new(&plan, &device)?.outputs()?;
     let costs = costs(&plan);
     let made = outputs.tables.iter().map(|(_, table)| table).chain([&costs]);
-    let mut files = write(made, outputs.figures.iter().map(|(_, figure)| figure), &args.out)?;
+    let figures = outputs.figures.iter().map(|(_, figure)| figure);
     let page = Reporter::page(&plan, &outputs, &costs)?;
-    files.push(save(&args.out, "index.html", page.html().as_bytes())?);
+    let files = files::write(made, figures, &page, &args.out)?;
     if args.json {
         output.json(&json!({
             "folder": args.out.display().to_string(),
@@ -138,47 +133,6 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
         ));
     }
     failed.into_iter().next().map_or(Ok(()), Err)
-}
-
-fn save(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf> {
-    let path = folder.join(name);
-    write_atomic(&path, |w| w.write_all(bytes))?;
-    Ok(path)
-}
-
-/// A table's files.
-fn forms(table: &Table) -> Vec<(String, String)> {
-    let name = &table.name;
-    vec![
-        (format!("{name}.md"), table.markdown()),
-        (format!("{name}.csv"), table.csv()),
-        (format!("{name}.tex"), table.latex()),
-        (format!("{name}.json"), format!("{:#}\n", table.json())),
-    ]
-}
-
-/// Writes every table and figure in all its forms.
-///
-/// # Errors
-/// If a figure cannot be drawn or a file not be written.
-pub fn write<'a>(
-    tables: impl Iterator<Item = &'a Table>,
-    figures: impl Iterator<Item = &'a Figure>,
-    folder: &Path,
-) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for table in tables {
-        for (name, text) in forms(table) {
-            files.push(save(folder, &name, text.as_bytes())?);
-        }
-    }
-    for figure in figures {
-        let name = &figure.name;
-        files.push(save(folder, &format!("{name}.svg"), figure.svg()?.as_bytes())?);
-        files.push(save(folder, &format!("{name}.png"), &figure.png()?)?);
-        files.push(save(folder, &format!("{name}.json"), format!("{:#}\n", figure.json()).as_bytes())?);
-    }
-    Ok(files)
 }
 
 fn state(training: &Training) -> &'static str {

@@ -12,6 +12,8 @@ use crate::{
 
 /// Most users that are looked at, evenly spaced over all.
 const USERS: u32 = 2000;
+/// A difference that chance gives this often says nothing.
+const CHANCE: f64 = 0.05;
 
 /// For evenly spaced users, Spearman's rank correlation between the model's scores of the items that the user has not
 /// in train and the true matching m_ui; `None` where all are equal, or there is none.
@@ -75,25 +77,46 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// Every system's mean correlation, and its difference from the first of the same backbone. `systems` has names,
-/// backbones and the correlations of the same users.
-pub fn table(systems: &[(String, String, Vec<Option<f64>>)]) -> Table {
+/// A model, and how near its rankings are to the truth.
+#[derive(Debug, Clone, PartialEq)]
+pub struct System {
+    /// Its name, unlike the others'.
+    pub name: String,
+    /// Its backbone.
+    pub backbone: String,
+    /// Of the same users as the others' ([`correlations`]).
+    pub correlations: Vec<Option<f64>>,
+}
+
+/// Every system's mean correlation, and its difference from the first of the same backbone; a note says which are
+/// nearer to the truth than that one, and which are not.
+pub fn table(systems: &[System]) -> Table {
     let mut columns = vec![Column::new("system", 0), Column::new("rank correlation", 4)];
     columns.extend([Column::new("against", 0), Column::difference("difference", 4), Column::new("p", 5)]);
     let mut table = Table::new("truth", "Nearness to the known truth", columns);
-    for (name, backbone, correlations) in systems {
-        let first = systems.iter().find(|(_, other, _)| other == backbone).filter(|first| first.0 != *name);
-        let test = first.and_then(|(_, _, base)| compared(correlations, base));
+    let mut verdicts: Vec<Verdict<'_>> = Vec::new();
+    for system in systems {
+        let first = systems.iter().find(|other| other.backbone == system.backbone);
+        let first = first.filter(|first| first.name != system.name);
+        let test = first.and_then(|first| compared(&system.correlations, &first.correlations));
         table.push(
             None,
             vec![
-                Cell::text(name),
-                Cell::number(mean(&correlations.iter().flatten().copied().collect::<Vec<_>>())),
-                first.map_or(Cell::Missing, |(base, ..)| Cell::text(base)),
+                Cell::text(&system.name),
+                Cell::number(mean(&system.correlations.iter().flatten().copied().collect::<Vec<_>>())),
+                first.map_or(Cell::Missing, |first| Cell::text(&first.name)),
                 Cell::number(test.map(|test| test.difference)),
                 Cell::number(test.map(|test| test.p)),
             ],
         );
+        if let Some((first, test)) = first.zip(test) {
+            let known = verdicts.iter().position(|verdict| verdict.first == first.name);
+            let at = known.unwrap_or_else(|| {
+                verdicts.push(Verdict { first: &first.name, of: Default::default() });
+                verdicts.len() - 1
+            });
+            verdicts[at].add(&system.name, test);
+        }
     }
     table.notes.push(format!(
         "The data are generated, so the true matching of every user and item is known. Shown is Spearman's rank correlation \
@@ -101,7 +124,32 @@ pub fn table(systems: &[(String, String, Vec<Option<f64>>)]) -> Table {
          spaced users, and the difference from the first system with the same backbone (two-sided randomisation test over \
          users). 1 is a perfect ranking; popularity, which the training data also reward, counts as error here."
     ));
+    table.notes.extend(verdicts.iter().map(Verdict::note));
     table
+}
+
+/// What became of the systems that were compared with `first`: names with p-values, nearer, not
+/// nearer, and nearer by no more than chance.
+struct Verdict<'a> {
+    first: &'a str,
+    of: [Vec<String>; 3],
+}
+
+impl Verdict<'_> {
+    fn add(&mut self, name: &str, test: Paired) {
+        let kind = if test.difference <= 0.0 { 1 } else { usize::from(test.p >= CHANCE) * 2 };
+        self.of[kind].push(format!("{name} (p = {:.5})", test.p));
+    }
+
+    fn note(&self) -> String {
+        let kinds = [
+            format!("Nearer to the truth than {}", self.first),
+            format!("Not nearer to the truth than {}", self.first),
+            format!("Above {} by no more than chance gives (p of {CHANCE} or more)", self.first),
+        ];
+        let told = kinds.iter().zip(&self.of).filter(|(_, names)| !names.is_empty());
+        told.map(|(kind, names)| format!("{kind}: {}.", names.join(", "))).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Over the users who have a correlation in both.
