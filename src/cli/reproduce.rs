@@ -1,6 +1,7 @@
 //! `macr reproduce`: the paper's tables and figures.
 
 pub mod cache;
+pub mod notes;
 pub mod outputs;
 pub mod plan;
 pub mod pool;

@@ -3,18 +3,17 @@
 use std::collections::HashMap;
 
 use super::{
+    notes,
     plan::{Plan, Protocol, Training, grouping},
     targets::{SYSTEMS, System, Target, Variant},
 };
 use crate::{
-    backend::expomf::ExposureConstant,
     config::Config,
     data::{Interactions, Split},
     device::Resolved,
     error::Result,
     eval::{Evaluator, Mask},
     model::{Model, Ranking},
-    objective::EXPOMF,
     report::{
         Behaviour, Figure, Page, Table,
         behaviour::list_length,
@@ -23,7 +22,6 @@ use crate::{
         paper::Paper,
         tables::{self, Entry, METRICS, Pair, Results, lengths},
     },
-    sampling::Negatives,
 };
 
 /// Values of c in Figure 7.
@@ -63,21 +61,6 @@ impl<'a> Line<'a> {
         let results = measured.map(|m| &m.results);
         Line { name, measured, entry: Entry { heading: None, label: label.into(), results, published } }
     }
-}
-
-/// Each value once, in the order of their first appearance.
-fn distinct<T: PartialEq>(values: impl IntoIterator<Item = T>) -> Vec<T> {
-    let mut seen = Vec::new();
-    for value in values {
-        if !seen.contains(&value) {
-            seen.push(value);
-        }
-    }
-    seen
-}
-
-fn listed<T: ToString>(values: &[T], between: &str) -> String {
-    values.iter().map(T::to_string).collect::<Vec<_>>().join(between)
 }
 
 /// Measures finished runs, each once.
@@ -221,129 +204,6 @@ impl<'a> Reporter<'a> {
         METRICS.map(|(metric, _)| value(metric).filter(|_| comparable))
     }
 
-    /// Settings of the trainings on `dataset`.
-    fn configs(&self, dataset: usize) -> impl Iterator<Item = &Config> {
-        self.plan.trainings.iter().filter(move |t| t.dataset == dataset).map(|t| &t.config)
-    }
-
-    /// What every caption says of how the numbers came about.
-    fn protocol(&self, dataset: usize) -> String {
-        let Plan { protocol, seeds, overrides, datasets, .. } = self.plan;
-        let by = format!("HR @{}", listed(&distinct(self.configs(dataset).map(|c| c.k)), " or @"));
-        let choice = match protocol {
-            Protocol::Paper => format!(
-                "Protocol of the authors' program: the epoch (and c and τ, where a grid is given) is chosen on the test \
-                 split by {by}; training items are left out of the lists."
-            ),
-            Protocol::Clean => format!(
-                "Clean protocol: the epoch, c and τ are chosen on a validation split by {by}, which is taken \
-                 item-uniformly from train where the data has none; nothing is chosen on the test split; training and \
-                 validation items are left out of its lists."
-            ),
-        };
-        let seeds = match seeds {
-            1 => "Seed 0 alone: neighbouring evaluations of one run differ by up to .007 in HR on Adressa, so small \
-                  differences say nothing."
-                .to_owned(),
-            _ => format!("Seeds 0 to {}; ± is the standard deviation over them.", seeds - 1),
-        };
-        let mut text = format!("{}. {choice}{} {seeds}", datasets[dataset].name, self.of_macr(dataset));
-        if !datasets[dataset].of_paper {
-            text += " This is no dataset of the paper; the settings are Adressa's.";
-        }
-        if !overrides.is_empty() {
-            text +=
-                &format!(" Settings changed by hand: {}.", overrides.to_string().trim().replace('\n', ", "));
-        }
-        text
-    }
-
-    /// Why numbers of the paper are missing that are known.
-    fn not_compared(&self, dataset: usize) -> Option<String> {
-        let shown = !self.plan.datasets[dataset].of_paper || self.plan.protocol == Protocol::Paper;
-        (!shown).then(|| {
-            "The paper's numbers are not shown: they were chosen on the test split, and do not compare with these."
-                .into()
-        })
-    }
-
-    /// How MACR pairs, and among which c is chosen, in the trainings on `dataset`.
-    fn of_macr(&self, dataset: usize) -> String {
-        let forms = self.configs(dataset).filter(|config| config.objective == "macr").map(|config| {
-            let is = if config.c.len() > 1 { "of" } else { "=" };
-            format!("{} with c {is} {}", config.pairing, listed(&config.c, ", "))
-        });
-        match &distinct(forms)[..] {
-            [] => String::new(),
-            forms => format!(" MACR pairs over {}.", listed(forms, " or ")),
-        }
-    }
-
-    /// What the corrections of Table 2 are in the trainings on `dataset`.
-    fn of_corrections(&self, dataset: usize) -> String {
-        let config =
-            |system: &System, variant| Some(&self.plan.find(dataset, system.recipe, &variant, 0)?.config);
-        let of = |variant: fn() -> Variant| {
-            SYSTEMS.iter().filter_map(move |system| Some((system.name, config(system, variant())?)))
-        };
-        let grids = distinct(of(Variant::adjusted).map(|(_, config)| &config.tau));
-        let mut text = String::new();
-        for (position, grid) in grids.into_iter().enumerate() {
-            let systems = of(Variant::adjusted).filter(|(_, config)| &config.tau == grid);
-            let systems: Vec<&str> = systems.map(|(name, _)| name).collect();
-            let values = listed(grid, ", ");
-            text += &match position {
-                0 => {
-                    format!(" τ chosen: items are ranked by their score - τ ln(n + 1), with τ from {values}")
-                }
-                _ => format!(" ({}: from {values})", listed(&systems, ", ")),
-            };
-        }
-        if !text.is_empty() {
-            text += ", and n the item's training interactions.";
-        }
-        for negatives in distinct(of(Variant::negatives).map(|(_, config)| config.negatives)) {
-            if let Negatives::Popularity(exponent) = negatives {
-                text += &format!(" Negatives by popularity: drawn in proportion to n^{exponent}.");
-            }
-        }
-        text
-    }
-
-    /// How the baselines on `dataset` are trained.
-    fn of_baselines(&self, dataset: usize) -> String {
-        let mut text = String::from("The baselines have the settings of their recipes");
-        if !self.plan.overrides.is_empty() {
-            text += ", but for what was changed by hand,";
-        }
-        text += " and are not tuned.";
-        let of = |objective: &'static str| {
-            self.configs(dataset).filter(move |config| config.objective == objective)
-        };
-        for (constant, epochs, exposure) in
-            distinct(of(EXPOMF).map(|config| (config.exposure_constant, config.epochs, config.exposure)))
-        {
-            let (constant, hangs) = match constant {
-                ExposureConstant::Exact => ("the exact constant of its density", ""),
-                ExposureConstant::Repo => (
-                    "the constant of its authors' program",
-                    ", on which its accuracy hangs with that constant",
-                ),
-            };
-            text += &format!(
-                " ExpoMF has {constant}, at most {epochs} iteration{}, and an initial exposure of {exposure}{hangs}.",
-                if epochs == 1 { "" } else { "s" },
-            );
-        }
-        let halves = distinct(of("dice").map(|config| config.dim / 2));
-        if !halves.is_empty() {
-            let halves = listed(&halves, " or ");
-            text +=
-                &format!(" DICE is trained with BPR, as its authors' program is, with halves of {halves}.");
-        }
-        text
-    }
-
     fn table1(&self) -> Table {
         let key = |of_paper: bool, recipes| of_paper.then_some(recipes);
         let datasets = self.plan.datasets.iter();
@@ -376,11 +236,11 @@ impl<'a> Reporter<'a> {
         let title = format!("Table 2: fifteen systems on {}", known.name);
         let entries: Vec<Entry<'_>> = lines.iter().map(|line| line.entry.clone()).collect();
         let mut table = tables::comparison(&name, &title, "system", &entries);
-        table.notes.push(self.protocol(dataset));
+        table.notes.push(notes::protocol(self.plan, dataset));
         table.notes.push(format!(
             "The first two blocks are the paper's; the others are the same systems under simple corrections that are not in \
              the paper and that any debiasing has to be held against.{} The best of each block is marked.{}",
-            self.of_corrections(dataset),
+            notes::of_corrections(self.plan, dataset),
             if entries.iter().any(|entry| entry.published.iter().any(Option::is_some)) {
                 " Published numbers that are not known to this project are missing."
             } else {
@@ -390,7 +250,7 @@ impl<'a> Reporter<'a> {
         let rows = lines.iter().filter_map(|line| Some((line.name.as_str(), line.entry.results?)));
         let published: Vec<_> = entries.iter().map(|entry| entry.published).collect();
         table.notes.extend(tables::above_published(&rows.collect::<Vec<_>>(), &published));
-        table.notes.extend(self.not_compared(dataset));
+        table.notes.extend(notes::not_compared(self.plan, dataset));
         for system in &SYSTEMS {
             if let [Some(hit_rate), Some(recall), Some(ndcg)] =
                 self.published("authors", dataset, system.recipe)
@@ -402,7 +262,7 @@ impl<'a> Reporter<'a> {
                 ));
             }
         }
-        table.notes.push(self.of_baselines(dataset));
+        table.notes.push(notes::of_baselines(self.plan, dataset));
         table.notes.extend(at_end(&lines));
         table.notes.extend(self.short_of_seeds(&lines));
         let lacking = self.plan.lacking(dataset);
@@ -423,7 +283,7 @@ impl<'a> Reporter<'a> {
                         .into(),
                 );
             }
-            table.notes.push(self.protocol(dataset));
+            table.notes.push(notes::protocol(self.plan, dataset));
             made.push(table);
         }
         let name = format!("table2-{}-exposure", known.file);
@@ -442,7 +302,7 @@ impl<'a> Reporter<'a> {
             let entries: Vec<Entry<'_>> = lines.iter().map(|line| line.entry.clone()).collect();
             let mut table = tables::exposure(&name, &title, &entries);
             table.notes.extend(self.short_of_seeds(&lines));
-            table.notes.push(self.protocol(dataset));
+            table.notes.push(notes::protocol(self.plan, dataset));
             made.push(table);
         }
         Ok(made)
@@ -515,8 +375,8 @@ impl<'a> Reporter<'a> {
             .collect();
         let entries: Vec<Entry<'_>> = lines.iter().map(|line| line.entry.clone()).collect();
         let mut table = tables::comparison(name, &format!("{title} ({})", known.name), first, &entries);
-        table.notes.push(self.protocol(dataset));
-        table.notes.extend(self.not_compared(dataset));
+        table.notes.push(notes::protocol(self.plan, dataset));
+        table.notes.extend(notes::not_compared(self.plan, dataset));
         table.notes.extend(at_end(&lines));
         table.notes.extend(self.short_of_seeds(&lines));
         if target == Target::Table3 {
@@ -600,7 +460,7 @@ impl<'a> Reporter<'a> {
                 &everything,
             ),
         };
-        figure.caption = format!("{} {}", figure.caption, self.protocol(dataset));
+        figure.caption = format!("{} {}", figure.caption, notes::protocol(self.plan, dataset));
         Ok(Some(figure))
     }
 
