@@ -174,7 +174,8 @@ fn a_dry_run_plans_and_writes_nothing() {
         let (sum, wall) = (seconds("seconds"), seconds("wall_seconds"));
         let (jobs, threads) = (document["jobs"].as_u64().unwrap(), document["threads"].as_u64().unwrap());
         assert_eq!((jobs, threads), (2, 1));
-        assert!(sum / 2.0 <= wall && wall < sum, "{times}: {wall} of {sum}");
+        // Sums in another order may differ in their last bits.
+        assert!(0.499_999 * sum <= wall && wall < sum, "{times}: {wall} of {sum}");
     }
     let text = place.works(&plan, &[]);
     assert!(
