@@ -21,7 +21,7 @@ const EXCEPTIONS: [(&str, &str); 8] = [
     ("bs", "further on mf in two of three worlds: taste suffers more than popularity loses"),
     ("ipw", "further on mf: its weights make it learn the few interactions of rare items by heart"),
     ("reg", "nearer in two of three worlds: its weight of 1e-4 hardly does anything"),
-    ("cause", "further on both: rare items are nearly all in the set that ranking does not use"),
+    ("cause", "further on mf: half of what rare items have trains vectors that ranking does not use"),
     ("dice", "neither nearer nor further on mf: it ranks by interest and conformity together"),
     ("expomf", "further on mf, and there is no other backbone"),
 ];
