@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    behaviour::{Behaviour, Grouping, group_means},
+    behaviour::{Behaviour, Grouping, group_means, list_length},
     figure::Figure,
     figures::{self, Shown, Side},
     files,
@@ -157,7 +157,7 @@ impl<'a> Models<'a> {
                 published: [None; 3],
             })
             .collect();
-        let k = lengths(self.data.items()).into_iter().max().unwrap_or(1);
+        let k = list_length(self.data.items());
         let mut sizes = tables::datasets(&[(self.name.clone(), None, self.data)], &Paper::load()?);
         (sizes.name, sizes.title) = ("data".into(), "The data".into());
         let mut made = vec![
