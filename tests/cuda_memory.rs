@@ -5,7 +5,7 @@ mod command;
 mod emulator;
 mod trainings;
 
-use std::{env, fs, process::Command};
+use std::{env, fs};
 
 use command::Place;
 use macr::{
@@ -176,12 +176,9 @@ fn a_training_on_a_gpu_is_refused_where_the_host_has_too_little_memory() {
 
     // The least that the plan is made in is too little for the training.
     let limited = |kibibytes: u64, more: &[&str]| {
-        let arguments = [&train[..], more].concat();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit -v {kibibytes}; exec \"$0\" \"$@\"")]);
-        shell.arg(env!("CARGO_BIN_EXE_macr")).args(arguments).current_dir(place.path(""));
-        assert!(emulator::equip(&mut shell));
-        shell.output().unwrap()
+        let mut command = place.limited(kibibytes, &[&train[..], more].concat());
+        assert!(emulator::equip(&mut command));
+        command.output().unwrap()
     };
     let least = (1..200)
         .map(|k| k << 13)

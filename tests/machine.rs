@@ -158,11 +158,8 @@ fn a_file_that_shrinks_while_it_is_used() {
 
 /// The command under a limit of so many KiB of addresses.
 fn limited(place: &Place, kibibytes: u64, arguments: &[&str]) -> Output {
-    let plain = place.command(arguments);
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -v {kibibytes}; exec \"$0\" \"$@\"")]).arg(plain.get_program());
-    command.args(arguments).current_dir(place.path("")).env("MACR_CACHE", place.path("cache"));
-    command.env("RAYON_NUM_THREADS", "2").stdin(Stdio::null()).output().unwrap()
+    let mut command = place.limited(kibibytes, arguments);
+    command.env("MACR_CACHE", place.path("cache")).env("RAYON_NUM_THREADS", "2").output().unwrap()
 }
 
 #[test]

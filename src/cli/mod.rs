@@ -137,10 +137,8 @@ fn run(cli: Cli, output: &Output) -> Result<()> {
     // 0 leaves the number to rayon. Started here: where they cannot be, rayon by itself would panic.
     let threads = cli.global.threads.unwrap_or(0);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
-    pool.spawn_handler(system::start_thread).build_global().map_err(|e| {
-        let asked = if threads == 0 { "all cores".into() } else { threads.to_string() };
-        Error::config("threads", asked, format!("they cannot be started ({e})"), "ask for fewer")
-    })?;
+    let asked = if threads == 0 { "all cores".into() } else { threads.to_string() };
+    pool.spawn_handler(system::start_thread).build_global().map_err(system::not_started(asked))?;
     match cli.command {
         Command::Demo(args) => demo::run(args, output),
         Command::Train(args) => train::run(args, output),

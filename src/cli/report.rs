@@ -56,10 +56,10 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     let grouping = Some(grouping(&data)?);
     let options = Options { mask, device: &device, grouping, truth: truth.as_ref() };
     let mut models = Models::new(&data_name(&args.data), &data, options);
+    let ks = lengths(data.items());
     for path in &args.runs {
         let run = Run::open(path)?;
         run.check(&data, &args.data, output)?;
-        let ks = lengths(data.items());
         if matches!(device, Resolved::Cpu) {
             let (ranking, threads) = (run.model.metadata.ranking, rayon::current_num_threads() as u64);
             let need = memory::evaluating(&data, Split::Test, run.model.dim, &[ranking], &ks, threads);

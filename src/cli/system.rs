@@ -78,6 +78,11 @@ pub fn start_thread(thread: rayon::ThreadBuilder) -> io::Result<()> {
     thread::Builder::new().spawn(|| thread.run()).map(drop)
 }
 
+/// For `map_err`: the error of a pool of `asked` threads that could not be started.
+pub fn not_started(asked: impl ToString) -> impl FnOnce(rayon::ThreadPoolBuildError) -> Error {
+    move |e| Error::config("threads", asked, format!("they cannot be started ({e})"), "ask for fewer")
+}
+
 /// Bytes of addresses that the process may still take, where that is limited.
 #[cfg(target_os = "linux")]
 fn free_addresses() -> Option<u64> {

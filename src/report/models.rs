@@ -19,6 +19,7 @@ use crate::{
     error::{Error, Result},
     eval::{Evaluator, Mask},
     model::{Metadata, Model},
+    numerals::counted,
 };
 
 /// How models are looked at.
@@ -194,7 +195,8 @@ impl<'a> Models<'a> {
 
     /// Item recall and recommendation frequency of each group of items.
     fn by_group(&self) -> Table {
-        let columns = [("run", 0), ("items", 0), ("item recall @20", 4), ("lists that have an item", 1)];
+        let recall = format!("item recall @{}", list_length(self.data.items()));
+        let columns = [("run", 0), ("items", 0), (recall.as_str(), 4), ("lists that have an item", 1)];
         let columns = columns.map(|(name, decimals)| Column::new(name, decimals)).to_vec();
         let mut table = Table::new("popularity", "By the items' popularity", columns);
         let groups = &self.grouping.items;
@@ -240,13 +242,12 @@ impl<'a> Models<'a> {
     }
 
     fn page(&self, tables: &[Table], figures: &[Figure]) -> Result<Page> {
-        let count = self.measured.len();
         let mut page = Page::new("What the models recommend");
         page.paragraph(&format!(
-            "Made by macr {} of {count} run{} on data {} (checksum {}). All items are ranked; users without test \
+            "Made by macr {} of {} on data {} (checksum {}). All items are ranked; users without test \
              interactions are left out of the means; training items {}are left out of the lists.",
             env!("CARGO_PKG_VERSION"),
-            if count == 1 { "" } else { "s" },
+            counted(self.measured.len() as u64, "run"),
             self.name,
             self.data.checksum(),
             match self.options.mask {

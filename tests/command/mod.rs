@@ -55,6 +55,17 @@ impl Place {
         command
     }
 
+    /// The command with so many KiB of addresses (`ulimit -v`), not yet run.
+    #[cfg(unix)]
+    pub fn limited(&self, kibibytes: u64, arguments: &[&str]) -> Command {
+        let plain = self.command(arguments);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -v {kibibytes}; exec \"$0\" \"$@\"")]);
+        command.arg(plain.get_program()).args(arguments).current_dir(self.folder.path());
+        command.env("MACR_CACHE", self.cache.path()).stdin(Stdio::null());
+        command
+    }
+
     pub fn run(&self, arguments: &[&str]) -> Outcome {
         let output = assert_cmd::Command::from_std(self.command(arguments)).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

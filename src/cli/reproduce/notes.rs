@@ -7,6 +7,7 @@ use super::{
 use crate::{
     backend::expomf::ExposureConstant,
     config::Config,
+    numerals::counted,
     objective::{DiceLoss, EXPOMF},
     sampling::Negatives,
 };
@@ -100,8 +101,8 @@ pub fn of_baselines(plan: &Plan, dataset: usize) -> String {
             }
         };
         text += &format!(
-            " ExpoMF has {constant}, at most {epochs} iteration{}, and an initial exposure of {exposure}{hangs}.",
-            if epochs == 1 { "" } else { "s" },
+            " ExpoMF has {constant}, at most {}, and an initial exposure of {exposure}{hangs}.",
+            counted(epochs, "iteration"),
         );
     }
     for (loss, half) in distinct(of("dice").map(|config| (config.dice_loss, config.dim / 2))) {

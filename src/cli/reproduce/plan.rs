@@ -452,18 +452,11 @@ impl Plan {
         for k in self.needed() {
             let training = &self.trainings[k];
             let data = &self.datasets[training.dataset].data;
-            let need = match self.need(training, threads) {
-                Ok(need) => {
-                    let device = Placement::new(data, &training.config, device)?.device;
-                    need.on(&device).saturating_sub(data.file_bytes())
-                }
-                // The rehearsal finds what the engine refuses.
-                Err(Error::Config { .. } | Error::Unknown { .. }) => continue,
-                Err(error) => return Err(error),
-            };
+            let Some(need) = self.need(training, threads)? else { continue };
+            let device = Placement::new(data, &training.config, device)?.device;
             memory.admit(
                 "one of the trainings",
-                need,
+                need.on(&device).saturating_sub(data.file_bytes()),
                 "lower dim or batch_size with --config, or --threads",
             )?;
         }
@@ -475,26 +468,27 @@ impl Plan {
     /// # Errors
     /// If memory runs out.
     pub fn peak(&self, trainings: &[usize]) -> Result<u64> {
-        trainings.iter().try_fold(0, |most, &k| match self.need(&self.trainings[k], 1) {
-            Ok(need) => Ok(need.peak.max(most)),
-            // The rehearsal finds what the engine refuses.
-            Err(Error::Config { .. } | Error::Unknown { .. }) => Ok(most),
-            Err(error) => Err(error),
+        trainings.iter().try_fold(0, |most, &k| {
+            let need = self.need(&self.trainings[k], 1)?;
+            Ok(need.map_or(most, |need| need.peak.max(most)))
         })
     }
 
-    /// The memory that a training needs.
-    fn need(&self, training: &Training, threads: u64) -> Result<Estimate> {
+    /// The memory that a training needs; none of what the engine refuses, which the rehearsal finds.
+    fn need(&self, training: &Training, threads: u64) -> Result<Option<Estimate>> {
         let (config, data) = (&training.config, &self.datasets[training.dataset].data);
-        let lightgcn = match config.backbone {
-            Backbone::Mf => None,
-            Backbone::LightGcn => {
-                Some(LightGcn::new(data, config.layers, config.batch_size, config.propagation)?.0)
-            }
-        };
         let carving = config.select == Split::Valid && data.count(Split::Valid) == 0;
         let original_bytes = if carving { data.file_bytes() } else { 0 };
-        Estimate::new(data, original_bytes, config, lightgcn, threads)
+        let lightgcn = match config.backbone {
+            Backbone::Mf => Ok(None),
+            Backbone::LightGcn => LightGcn::new(data, config.layers, config.batch_size, config.propagation)
+                .map(|(lightgcn, _)| Some(lightgcn)),
+        };
+        match lightgcn.and_then(|lightgcn| Estimate::new(data, original_bytes, config, lightgcn, threads)) {
+            Ok(need) => Ok(Some(need)),
+            Err(Error::Config { .. } | Error::Unknown { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// The systems of Table 2 that `dataset` has no training of.

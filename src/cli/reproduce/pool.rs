@@ -25,7 +25,7 @@ use crate::{
     cli::{
         output::Output,
         run_writer::RunWriter,
-        system::{Memory, start_thread},
+        system::{Memory, not_started, start_thread},
     },
     config::Config,
     device::DeviceChoice,
@@ -171,9 +171,7 @@ impl Sharing {
 /// [`Error::Config`] if they cannot be started.
 pub fn with_threads(threads: usize) -> Result<rayon::ThreadPool> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).spawn_handler(start_thread);
-    pool.build().map_err(|e| {
-        Error::config("threads", threads, format!("they cannot be started ({e})"), "ask for fewer")
-    })
+    pool.build().map_err(not_started(threads))
 }
 
 /// Trains one and marks it as finished.
