@@ -11,6 +11,8 @@ use std::{
     process::Command,
 };
 
+/// Written by `scripts/install-nvcc`, with the versions that it installed.
+const INSTALLED: &str = ".cuda/installed";
 const TARGETS: [&str; 3] = [
     "-gencode=arch=compute_80,code=sm_80",
     "-gencode=arch=compute_90a,code=sm_90a",
@@ -24,7 +26,10 @@ fn main() {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-changed=.cuda/installed");
+    // What is not there would count as changed at every build, so scripts/install-nvcc changes build.rs itself.
+    if Path::new(INSTALLED).exists() {
+        println!("cargo:rerun-if-changed={INSTALLED}");
+    }
     println!("cargo:rerun-if-changed=kernels/objectives");
     // Not the folder itself, whose README changes too. A new kernel changes params.h.
     for path in files(&["cu", "cuh", "h"]) {

@@ -124,7 +124,7 @@ pub struct Config {
     pub k: usize,
     /// Seed of initialisation and samples.
     pub seed: u64,
-    /// The reference code's log(sigma + 1e-10) instead of the stable form.
+    /// The reference code's log(sigma + 1e-10), in its plain models log(sigma + 1e-9), instead of the stable form.
     pub eps_compat: bool,
     /// How Adam keeps up rows that a step does not touch.
     pub catch_up: CatchUp,

@@ -60,6 +60,27 @@ pub enum Resolved {
 }
 
 impl Resolved {
+    /// The choice of this very device.
+    pub fn choice(&self) -> DeviceChoice {
+        match self {
+            Resolved::Cpu => DeviceChoice::Cpu,
+            #[cfg(feature = "cuda")]
+            Resolved::Cuda(device) => DeviceChoice::Cuda(device.description().ordinal),
+        }
+    }
+
+    /// Bytes of a GPU's memory that are free now; `None` on the CPU.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the GPU fails.
+    pub fn free_memory(&self) -> Result<Option<u64>> {
+        match self {
+            Resolved::Cpu => Ok(None),
+            #[cfg(feature = "cuda")]
+            Resolved::Cuda(device) => device.free_memory().map(|bytes| Some(bytes as u64)),
+        }
+    }
+
     /// What computes: the same gives the same bits.
     pub fn model(&self) -> String {
         match self {

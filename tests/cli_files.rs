@@ -332,3 +332,18 @@ fn devices_and_links_are_written_to() {
     let out = place.works(&lists("/dev/stdout"), &[]);
     assert_eq!(out.lines().count(), 301);
 }
+
+#[test]
+fn text_is_remarked_upon_wherever_it_is_read() {
+    let place = Place::empty();
+    let rows: String = (0..40).map(|n| format!("u{},i{},{}\n", n % 8, n / 8, 1 + n % 5)).collect();
+    place.write("ratings.csv", format!("user,item,rating\n{rows}"));
+    // Imported, and from the cache.
+    for _ in 0..2 {
+        let outcome = place.run(&["inspect", "ratings.csv"]);
+        assert!(outcome.err.contains("note: ratings from 1 to 5: each counts"), "{}", outcome.err);
+    }
+    assert_eq!(place.run(&["inspect", "ratings.csv", "-q"]).err, "");
+    place.works(&["import", "ratings.csv", "-o", "ratings.macr", "-q"], &[]);
+    assert_eq!(place.run(&["inspect", "ratings.macr"]).err, "");
+}

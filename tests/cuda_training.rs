@@ -387,3 +387,45 @@ fn the_command_trains_on_the_device() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(report["device"] == "cuda:0" && report["gpu_memory"].as_u64() > Some(1 << 20), "{report}");
 }
+
+#[test]
+fn trainings_side_by_side_give_the_bits_of_one_after_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &str, memory: Option<u64>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_macr"));
+        command.current_dir(folder.path()).args(arguments.split(' '));
+        command.envs(memory.map(|bytes| ("MACR_EMULATOR_MEMORY", bytes.to_string())));
+        let output = emulator::equip(&mut command).then(|| command.output().unwrap())?;
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments}: {words}");
+        Some((serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null), words))
+    };
+    let world = "synth -o world.macr --users 60 --items 30 --interactions 400 --test-per-item 2";
+    if run(world, None).is_none() {
+        eprintln!("skipped: no C++ compiler");
+        return;
+    }
+    let settings = "dim = 4\nbatch_size = 32\nepochs = 2\neval_every = 1\nk = 5\n";
+    std::fs::write(folder.path().join("quick.toml"), settings).unwrap();
+    let common = "reproduce table3 --data world.macr --config quick.toml --device cuda --json";
+    let reproduce = |more: &str, memory| run(&format!("{common} {more}"), memory).unwrap();
+    let (alone, _) = reproduce("-o alone --threads 1", None);
+    let (beside, words) = reproduce("-o beside --threads 3", None);
+    assert!(words.contains("5 trainings, 3 at a time with 1 of 3 threads each"), "{words}");
+    assert_eq!(alone["trainings"][0]["result"]["device"], "cuda:0");
+    let models = |document: &serde_json::Value| -> Vec<String> {
+        let trainings = document["trainings"].as_array().unwrap();
+        trainings.iter().map(|training| training["result"]["model"].to_string()).collect()
+    };
+    assert_eq!(models(&alone), models(&beside));
+    assert_eq!(alone["tables"], beside["tables"]);
+
+    // As many as there is memory for on the device; of these trainings the first needs the most.
+    let config = format!("{}/config.toml", alone["trainings"][0]["run"].as_str().unwrap());
+    let plan = format!("train world.macr --config {config} --device cuda --dry-run --json");
+    let need = run(&plan, None).unwrap().0["gpu_memory"].as_u64().unwrap();
+    for (memory, jobs) in [(4 * need, 3), (5 * need / 2, 2), (3 * need / 2, 1)] {
+        let (plan, _) = reproduce("-o planned --threads 3 --dry-run", Some(memory));
+        assert_eq!(plan["jobs"], jobs, "{memory} bytes for trainings of {need}");
+    }
+}

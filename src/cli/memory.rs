@@ -7,7 +7,6 @@ use crate::{
     backend::cpu::{expomf, rank},
     config::Config,
     data::{Interactions, Split},
-    device::Resolved,
     error::Result,
     model::Ranking,
     objective::{self, BranchInput, EXPOMF, ItemHead, Objective, Shape, TILE, Tile},
@@ -207,13 +206,9 @@ impl Estimate {
         estimate
     }
 
-    /// What the training needs of the host's memory.
-    pub fn on(&self, device: &Resolved) -> u64 {
-        match device {
-            Resolved::Cpu => self.peak,
-            #[cfg(feature = "cuda")]
-            Resolved::Cuda(_) => self.beside_gpu,
-        }
+    /// What the training needs of the host's memory, by what it takes of a GPU's: `None` on the CPU.
+    pub fn of_host(&self, gpu_memory: Option<u64>) -> u64 {
+        if gpu_memory.is_some() { self.beside_gpu } else { self.peak }
     }
 
     fn sum(&self) -> u64 {

@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod help;
 pub mod import;
 pub mod inspect;
+pub mod interrupt;
 pub mod lock;
 pub mod memory;
 pub mod output;
@@ -33,7 +34,7 @@ use std::{io::ErrorKind, path::Path};
 
 use crate::{
     config::Config,
-    data::{Interactions, source, synth::Spec},
+    data::{self, Interactions, source, synth::Spec},
     device::{DeviceChoice, Resolved},
     error::{Error, Kind, Result},
     model::Model,
@@ -154,7 +155,7 @@ fn run(cli: Cli, output: &Output) -> Result<()> {
     }
 }
 
-/// Opens DATA for a subcommand: an interaction file, or anything importable.
+/// Opens DATA for a subcommand: an interaction file, or anything importable, which is remarked upon as by `macr import`.
 fn open_data(path: &Path, output: &Output) -> Result<Interactions> {
     if Model::is_at(path) {
         return Err(Error::File {
@@ -164,7 +165,13 @@ fn open_data(path: &Path, output: &Output) -> Result<Interactions> {
         });
     }
     let bar = output.progress(1, "reading");
-    let data = source::open(path, &|_| bar.tick());
+    let opened = source::open(path, &|_| bar.tick());
     bar.finish_and_clear();
-    data
+    let found = opened?;
+    if !source::is_interaction_file(path)? {
+        for remark in data::import::remarks(&found, &data::import::ImportOptions::default()) {
+            output.remark(format_args!("note: {remark}"));
+        }
+    }
+    Ok(found)
 }

@@ -95,13 +95,14 @@ impl Plan {
     /// [`crate::Error::Memory`].
     pub fn admit(&self, checkpoint: u64) -> Result<()> {
         let remedy = "lower --dim, --batch-size or --threads";
-        let asked = self.memory.on(self.device()).saturating_sub(self.memory.data).saturating_sub(checkpoint);
+        let of_host = self.memory.of_host(self.placement.gpu_memory);
+        let asked = of_host.saturating_sub(self.memory.data).saturating_sub(checkpoint);
         system::Memory::now().admit("the training", asked, remedy)
     }
 
     /// Which device and why, what will be trained, and a warning where memory is short.
     pub fn remark(&self, output: &Output) {
-        let (config, memory) = (&self.config, self.memory.on(self.device()));
+        let (config, memory) = (&self.config, self.memory.of_host(self.placement.gpu_memory));
         let on_gpu = self.placement.gpu_memory.map(|bytes| format!(" and {} on the GPU", size(bytes)));
         output.remark(format_args!("device: {}", self.placement.reason));
         output.remark(format_args!(

@@ -79,6 +79,8 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     };
     crate::Config::default().with(overrides.clone())?;
     let datasets = Dataset::open_all(&args.data, output)?;
+    // Open until the end: a GPU that nobody has open is started anew for each training.
+    let (device, _) = args.device.resolve()?;
     let runs = args.out.join("runs");
     let request = Request {
         targets: &args.targets,
@@ -95,18 +97,17 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
             output.remark(format_args!("{name} is damaged and will be done again ({folder}: {how})"));
         }
     }
-    plan.admit(args.device)?;
+    plan.admit()?;
     // Each kind is timed with the threads that a run will have.
-    let sharing = Sharing::of(&plan, &plan.needed(), args.device)?;
-    pool::with_threads(sharing.threads)?.install(|| plan.rehearse(args.device, output))?;
+    let sharing = Sharing::of(&plan, &plan.needed(), &device)?;
+    pool::with_threads(sharing.threads)?.install(|| plan.rehearse(output))?;
     if args.dry_run {
         print_plan(&plan, sharing, args.json, output);
         return Ok(());
     }
     fs::create_dir_all(&runs).map_err(Error::io("create", &runs))?;
-    let failed = pool::train(&mut plan, &args.out, args.device, output)?;
+    let failed = pool::train(&mut plan, &args.out, &device, output)?;
 
-    let (device, _) = args.device.resolve()?;
     output.remark("measuring the models, drawing the figures");
     let outputs = Reporter::new(&plan, &device)?.outputs()?;
     let costs = costs(&plan);
@@ -166,7 +167,7 @@ fn print_plan(plan: &Plan, sharing: Sharing, as_json: bool, output: &Output) {
     let sum = |part: usize| -> f64 { todo.iter().map(|&k| plan.trainings[k].seconds()[part]).sum() };
     let (expected, most) = (sum(0), sum(1));
     let [expected_wall, most_wall] = sharing.wall_seconds(plan, &todo);
-    let Sharing { jobs, threads } = sharing;
+    let Sharing { jobs, threads, .. } = sharing;
     if as_json {
         output.json(&json!({
             "trainings": trainings(plan),

@@ -1,20 +1,17 @@
 //! `macr train`: fits a model and writes a run folder.
 
+mod run;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
 };
 
 use clap::ArgAction;
-use indicatif::ProgressBar;
 use serde::Serialize;
 use serde_json::json;
 
+use self::run::Run;
 use super::{
     effects,
     help::Names,
@@ -33,12 +30,12 @@ use crate::{
     data::{Interactions, Split, split::carve_valid},
     device::DeviceChoice,
     error::{Error, Result},
-    model::{Carved, Model},
+    model::Carved,
     objective::{self, BranchInput, DiceLoss, EXPOMF, IpwScope, IpwVariant, Pairing, RegForm, RegNorm},
     optim::CatchUp,
     sampling::{SamplerKind, most_rows},
     storage::Storage,
-    train::{Checkpoint, Epoch, Evaluated, Observer, Progress, Summary, Trainer},
+    train::{Summary, Trainer},
 };
 
 /// Train a model on the train split of DATA and write it to a run folder.
@@ -522,89 +519,4 @@ fn report(summary: &Summary, config: &Config, folder: &Path, as_json: bool, outp
         summary.eval_seconds,
         folder.display(),
     ));
-}
-
-/// Shows and writes what a training does as it goes on.
-struct Run<'a> {
-    writer: RunWriter,
-    notes: Notes,
-    clock: Clock,
-    output: &'a Output,
-    bar: ProgressBar,
-    interrupted: Arc<AtomicBool>,
-    last_loss: f64,
-}
-
-impl<'a> Run<'a> {
-    fn new(writer: RunWriter, notes: Notes, clock: Clock, config: &Config, output: &'a Output) -> Self {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&interrupted);
-        // The first signal has the training put down at its next step, the second ends the process, whatever it is
-        // writing: what is half written then is removed by the next command. A handler can be set only once in a
-        // process; where a caller has its own, that one stays.
-        let _ = ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::SeqCst) {
-                process::exit(130);
-            }
-        });
-        let bar = output.progress(config.epochs, "training");
-        Run { writer, notes, clock, output, bar, interrupted, last_loss: f64::NAN }
-    }
-}
-
-impl Observer for Run<'_> {
-    fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
-        self.last_loss = epoch.loss;
-        self.bar.set_position(epoch.epoch);
-        self.bar.set_message(format!(
-            "loss {:.4}, {:.2} M samples/s",
-            epoch.loss,
-            epoch.samples as f64 / epoch.seconds / 1e6
-        ));
-        self.writer.log(epoch)
-    }
-
-    /// The memory of a checkpoint and that of an evaluation are not needed at the same time.
-    fn evaluating(&mut self) -> Result<()> {
-        self.writer.finish_saving()
-    }
-
-    fn evaluated(&mut self, e: &Evaluated) -> Result<()> {
-        if !self.output.is_terminal() {
-            self.output.remark(format_args!(
-                "epoch {}: loss {:.4}, hit rate {:.4}, recall {:.4}, ndcg {:.4} (c {}, tau {}){}",
-                e.epoch,
-                self.last_loss,
-                e.hit_rate,
-                e.recall,
-                e.ndcg,
-                e.ranking.c,
-                e.ranking.tau,
-                if e.best { " *" } else { "" },
-            ));
-        }
-        self.writer.log(e)
-    }
-
-    fn improved(&mut self, model: &Model) -> Result<()> {
-        self.writer.save(model)
-    }
-
-    fn checkpoint_is_due(&mut self, progress: &Progress, finished: bool) -> bool {
-        match finished {
-            true => self.notes.keep > 0 && self.clock.is_new(progress),
-            false => self.writer.writing().is_some_and(|time| self.clock.is_due(progress, time)),
-        }
-    }
-
-    fn checkpoint(&mut self, mut checkpoint: Checkpoint) -> Result<()> {
-        self.clock.taken(&checkpoint.progress);
-        self.notes.metrics = self.writer.logged();
-        checkpoint.notes = json!(self.notes);
-        self.writer.checkpoint(checkpoint)
-    }
-
-    fn stop(&self) -> bool {
-        self.interrupted.load(Ordering::SeqCst)
-    }
 }

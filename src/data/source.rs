@@ -64,7 +64,10 @@ pub fn cache_folder() -> PathBuf {
 }
 
 /// True for a file that begins as an interaction file, and for one that is called so: then its damage is reported.
-fn is_interaction_file(path: &Path) -> Result<bool> {
+///
+/// # Errors
+/// [`Error::Io`] if there is nothing at `path`.
+pub fn is_interaction_file(path: &Path) -> Result<bool> {
     let metadata = fs::metadata(path).map_err(Error::io("open", path))?;
     // Reading from a pipe would take the bytes away.
     if !metadata.is_file() {

@@ -17,7 +17,7 @@ use crate::{
     cli::{memory::Estimate, output::Output, recipes, system::Memory},
     config::Config,
     data::{Interactions, Split, split::carve_valid},
-    device::{DeviceChoice, Resolved},
+    device::DeviceChoice,
     error::{Error, Result},
     model::Carved,
     objective::EXPOMF,
@@ -85,13 +85,24 @@ impl Dataset {
         Ok(datasets)
     }
 
+    /// Whether a training of `config` takes a validation split from train.
+    fn carves(&self, config: &Config) -> bool {
+        config.select == Split::Valid && self.data.count(Split::Valid) == 0
+    }
+
+    /// A configuration of as much work as `config`, on the data as it is: a validation split that is yet to be taken has
+    /// about as many users as the test split.
+    fn as_it_is(&self, config: &Config) -> Config {
+        Config { select: if self.carves(config) { Split::Test } else { config.select }, ..config.clone() }
+    }
+
     /// The data of a training: with the validation split that it selects on, which is taken from train where it is
     /// missing. `None` where the data is as it is.
     ///
     /// # Errors
     /// If train is too small.
     pub fn carved(&self, config: &Config) -> Result<Option<(Interactions, Carved)>> {
-        if config.select != Split::Valid || self.data.count(Split::Valid) > 0 {
+        if !self.carves(config) {
             return Ok(None);
         }
         let data = carve_valid(&self.data, None, config.seed)?;
@@ -161,6 +172,10 @@ pub struct Training {
     pub variant: Variant,
     /// Its settings.
     pub config: Config,
+    /// Where it runs; never `auto`.
+    pub device: DeviceChoice,
+    /// Bytes that it takes of a GPU's memory; `None` on the CPU.
+    pub gpu_memory: Option<u64>,
     /// Everything that decides its result.
     pub identity: String,
     /// Its run folder.
@@ -336,17 +351,17 @@ impl Plan {
             }
         };
         let data = &self.datasets[dataset].data;
-        let device = match Placement::new(data, &config, device) {
-            Ok(Placement { device: Resolved::Cpu, .. }) => "cpu",
-            #[cfg(feature = "cuda")]
-            Ok(Placement { device: Resolved::Cuda(_), .. }) => "cuda",
+        let as_it_is = self.datasets[dataset].as_it_is(&config);
+        let Placement { device, gpu_memory, .. } = match Placement::new(data, &as_it_is, device) {
+            Ok(placement) => placement,
             Err(error @ (Error::Config { .. } | Error::Unknown { .. })) => {
                 self.lacks(dataset, &labelled(recipe, variant), error.to_string());
                 return Ok(());
             }
             Err(error) => return Err(error),
         };
-        let identity = decides(&config, device, &data.checksum())?;
+        let kind = if gpu_memory.is_some() { "cuda" } else { "cpu" };
+        let identity = decides(&config, kind, &data.checksum())?;
         let key = format!("{:032x}", xxh3_128(identity.as_bytes()));
         if self.trainings.iter().any(|training| training.identity == key) {
             return Ok(());
@@ -359,6 +374,8 @@ impl Plan {
             recipe,
             variant: variant.clone(),
             config,
+            device: device.choice(),
+            gpu_memory,
             identity: key,
             folder,
             found,
@@ -407,17 +424,18 @@ impl Plan {
     ///
     /// # Errors
     /// If a device fails.
-    pub fn rehearse(&mut self, device: DeviceChoice, output: &Output) -> Result<()> {
+    pub fn rehearse(&mut self, output: &Output) -> Result<()> {
         let mut known: HashMap<String, Option<Rehearsal>> = HashMap::new();
         let needed = self.needed();
         let bar = output.progress(needed.len() as u64, "rehearsing");
         for k in needed {
             bar.inc(1);
-            let Training { dataset, recipe, ref variant, ref config, .. } = self.trainings[k];
-            // The same work: seeds and weights aside; selecting on the split that is there.
-            let mut shape = Config { seed: 0, select: Split::Test, ..config.clone() };
-            (shape.alpha, shape.beta, shape.l2, shape.learning_rate) = (1e-3, 1e-3, 1e-5, 1e-3);
-            let kind = format!("{dataset}\n{}", shape.to_toml()?);
+            let Training { dataset, recipe, ref variant, ref config, device, .. } = self.trainings[k];
+            // The same work: seeds and weights aside.
+            let mut shape = self.datasets[dataset].as_it_is(config);
+            (shape.seed, shape.alpha, shape.beta, shape.l2, shape.learning_rate) =
+                (0, 1e-3, 1e-3, 1e-5, 1e-3);
+            let kind = format!("{dataset}\n{device}\n{}", shape.to_toml()?);
             let cost = match known.get(&kind) {
                 Some(cost) => *cost,
                 None => {
@@ -446,39 +464,39 @@ impl Plan {
     /// Refuses trainings that cannot fit into the host's memory, even one after the other, before any is begun.
     ///
     /// # Errors
-    /// [`Error::Memory`] for the first of them; if a device fails.
-    pub fn admit(&self, device: DeviceChoice) -> Result<()> {
+    /// [`Error::Memory`] for the first of them.
+    pub fn admit(&self) -> Result<()> {
         let (memory, threads) = (Memory::now(), rayon::current_num_threads() as u64);
         for k in self.needed() {
             let training = &self.trainings[k];
             let data = &self.datasets[training.dataset].data;
             let Some(need) = self.need(training, threads)? else { continue };
-            let device = Placement::new(data, &training.config, device)?.device;
             memory.admit(
                 "one of the trainings",
-                need.on(&device).saturating_sub(data.file_bytes()),
+                need.of_host(training.gpu_memory).saturating_sub(data.file_bytes()),
                 "lower dim or batch_size with --config, or --threads",
             )?;
         }
         Ok(())
     }
 
-    /// The most memory that one of `trainings` needs on the CPU with one thread.
+    /// The most memory of the host, and of a GPU, that one of `trainings` needs with one thread.
     ///
     /// # Errors
     /// If memory runs out.
-    pub fn peak(&self, trainings: &[usize]) -> Result<u64> {
-        trainings.iter().try_fold(0, |most, &k| {
-            let need = self.need(&self.trainings[k], 1)?;
-            Ok(need.map_or(most, |need| need.peak.max(most)))
+    pub fn peak(&self, trainings: &[usize]) -> Result<[u64; 2]> {
+        trainings.iter().try_fold([0; 2], |[host, gpu], &k| {
+            let training = &self.trainings[k];
+            let need = self.need(training, 1)?.map_or(0, |need| need.of_host(training.gpu_memory));
+            Ok([need.max(host), training.gpu_memory.unwrap_or(0).max(gpu)])
         })
     }
 
     /// The memory that a training needs; none of what the engine refuses, which the rehearsal finds.
     fn need(&self, training: &Training, threads: u64) -> Result<Option<Estimate>> {
-        let (config, data) = (&training.config, &self.datasets[training.dataset].data);
-        let carving = config.select == Split::Valid && data.count(Split::Valid) == 0;
-        let original_bytes = if carving { data.file_bytes() } else { 0 };
+        let (config, dataset) = (&training.config, &self.datasets[training.dataset]);
+        let data = &dataset.data;
+        let original_bytes = if dataset.carves(config) { data.file_bytes() } else { 0 };
         let lightgcn = match config.backbone {
             Backbone::Mf => Ok(None),
             Backbone::LightGcn => LightGcn::new(data, config.layers, config.batch_size, config.propagation)

@@ -1,13 +1,13 @@
 //! Trains what is missing, several runs side by side.
 //!
 //! A training gives the same bits at any number of threads and gains less than twofold from two, so each run gets as
-//! few threads as keep all of them busy.
+//! few threads as keep all of them busy. On a GPU each has a stream of its own.
 
 use std::{
+    mem,
     path::Path,
-    process,
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -23,12 +23,13 @@ use super::{
 };
 use crate::{
     cli::{
+        interrupt,
         output::Output,
         run_writer::RunWriter,
         system::{Memory, not_started, start_thread},
     },
     config::Config,
-    device::DeviceChoice,
+    device::Resolved,
     error::{Error, Result},
     model::Model,
     train::{self, Checkpoint, Epoch, Evaluated, Observer, Placement, Trainer, checkpoint::CHECKPOINTS},
@@ -38,6 +39,9 @@ use crate::{
 const TICKS: f64 = 1000.0;
 /// Time from one checkpoint of a run to the next.
 const CHECKPOINT_PAUSE: Duration = Duration::from_secs(60);
+/// Most trainings at a time on a GPU: the streams of each, one while it trains, share its queues of work, of which there
+/// are eight unless it is told otherwise (`CUDA_DEVICE_MAX_CONNECTIONS` in NVIDIA's CUDA programming guide).
+const MOST_ON_GPU: usize = 8;
 /// What a checkpoint notes: bytes of metrics written before.
 const LOGGED: &str = "logged";
 
@@ -45,21 +49,13 @@ const LOGGED: &str = "logged";
 ///
 /// # Errors
 /// [`Error::Stopped`] after Ctrl-C; [`Error::Io`] if runs cannot be written.
-pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output) -> Result<Vec<Error>> {
+pub fn train(plan: &mut Plan, out: &Path, device: &Resolved, output: &Output) -> Result<Vec<Error>> {
     let todo = plan.todo();
     if todo.is_empty() {
         return Ok(Vec::new());
     }
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    // The first Ctrl-C has the runs in progress put down, the second ends the process. Where a caller has a handler of
-    // its own, that one stays.
-    let _ = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            process::exit(130);
-        }
-    });
-    let Sharing { jobs, threads: each } = Sharing::of(plan, &todo, device)?;
+    let interrupted = interrupt::flag();
+    let Sharing { jobs, threads: each, .. } = Sharing::of(plan, &todo, device)?;
     let threads = rayon::current_num_threads();
     output.remark(format_args!(
         "{} trainings, {jobs} at a time with {each} of {threads} threads each",
@@ -67,16 +63,20 @@ pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output)
     ));
     let expected: f64 = todo.iter().map(|&k| plan.trainings[k].seconds()[0]).sum();
     let bar = output.progress((expected * TICKS) as u64, "training");
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (next, done, crowded) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     let shared: &Plan = plan;
-    let work = |threads: usize| {
+    let work = |todo: &[usize], next: &AtomicUsize, threads: usize, alone: bool| {
         while let Some(&k) = todo.get(next.fetch_add(1, Ordering::SeqCst)) {
             if interrupted.load(Ordering::SeqCst) {
                 return;
             }
             let training = &shared.trainings[k];
             let mut progress = Progress { bar: &bar, interrupted: &interrupted, ticks: Ticks::new(training) };
-            let result = one(shared, training, device, threads, &mut progress);
+            let result = one(shared, training, threads, &mut progress);
+            if !alone && matches!(result, Err(Error::DeviceMemory { .. })) {
+                crowded.lock().unwrap_or_else(PoisonError::into_inner).push(k);
+                continue;
+            }
             progress.ticks.rest(&bar);
             let name = training.name(&shared.datasets);
             match &result {
@@ -102,9 +102,13 @@ pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output)
         .collect::<Result<_>>()?;
     thread::scope(|scope| {
         for pool in &pools {
-            scope.spawn(|| pool.install(|| work(pool.current_num_threads())));
+            scope.spawn(|| pool.install(|| work(&todo, &next, pool.current_num_threads(), jobs == 1)));
         }
     });
+    // What a GPU takes beside buffers, for code and recorded steps, is not known beforehand: a training that found too
+    // little of its memory left by others has all of it now.
+    let crowded = mem::take(&mut *crowded.lock().unwrap_or_else(PoisonError::into_inner));
+    pools[0].install(|| work(&crowded, &AtomicUsize::new(0), pools[0].current_num_threads(), true));
     bar.finish_and_clear();
     let mut failed = Vec::new();
     for (k, result) in done.into_inner().unwrap_or_else(PoisonError::into_inner) {
@@ -126,35 +130,36 @@ pub fn train(plan: &mut Plan, out: &Path, device: DeviceChoice, output: &Output)
 /// How trainings share the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sharing {
-    /// How many go side by side: one on a GPU; else as many as there are threads and memory for.
+    /// How many go side by side: as many as there are threads and memory for, also of a GPU.
     pub jobs: usize,
     /// Threads that each has at least.
     pub threads: usize,
+    /// Whether they share a GPU: then it is not known that several together are faster than one after the other.
+    pub on_gpu: bool,
 }
 
 impl Sharing {
-    /// For those at the positions `trainings` of the plan.
+    /// For those at the positions `trainings` of the plan; `device` is the one that the command was given.
     ///
     /// # Errors
-    /// If a device fails, or memory runs out.
-    pub fn of(plan: &Plan, trainings: &[usize], device: DeviceChoice) -> Result<Self> {
+    /// If the device fails, or memory runs out.
+    pub fn of(plan: &Plan, trainings: &[usize], device: &Resolved) -> Result<Self> {
         let threads = rayon::current_num_threads();
-        let alone = Sharing { jobs: 1, threads };
-        let Some(&first) = trainings.first() else { return Ok(alone) };
-        let first = &plan.trainings[first];
-        let placement = Placement::new(&plan.datasets[first.dataset].data, &first.config, device)?;
-        if placement.gpu_memory.is_some() {
-            return Ok(alone);
+        let [of_host, of_gpu] = plan.peak(trainings)?;
+        let fitting = |available: u64, peak: u64| (available / peak.max(1)) as usize;
+        let mut jobs = threads.min(trainings.len()).min(fitting(Memory::now().available, of_host));
+        if let Some(free) = device.free_memory()? {
+            jobs = jobs.min(MOST_ON_GPU).min(fitting(free, of_gpu));
         }
-        let fitting = Memory::now().available / plan.peak(trainings)?.max(1);
-        let jobs = threads.min(trainings.len()).min(fitting as usize).max(1);
-        Ok(Sharing { jobs, threads: threads / jobs })
+        let jobs = jobs.max(1);
+        Ok(Sharing { jobs, threads: threads / jobs, on_gpu: of_gpu > 0 })
     }
 
-    /// Seconds until the last of `todo` is done, expected and at most: whenever a job is free it takes the next.
+    /// Seconds until the last of `todo` is done, expected and at most: whenever a job is free it takes the next. On a
+    /// GPU as many as one after the other.
     pub fn wall_seconds(self, plan: &Plan, todo: &[usize]) -> [f64; 2] {
         [0, 1].map(|part| {
-            let mut busy = vec![0.0; self.jobs];
+            let mut busy = vec![0.0; if self.on_gpu { 1 } else { self.jobs }];
             for &k in todo {
                 if let Some(first) = busy.iter_mut().min_by(|a, b| f64::total_cmp(a, b)) {
                     *first += plan.trainings[k].seconds()[part];
@@ -175,13 +180,7 @@ pub fn with_threads(threads: usize) -> Result<rayon::ThreadPool> {
 }
 
 /// Trains one and marks it as finished.
-fn one(
-    plan: &Plan,
-    training: &Training,
-    device: DeviceChoice,
-    threads: usize,
-    progress: &mut Progress<'_>,
-) -> Result<Record> {
+fn one(plan: &Plan, training: &Training, threads: usize, progress: &mut Progress<'_>) -> Result<Record> {
     let (dataset, folder) = (&plan.datasets[training.dataset], &training.folder);
     let carved = dataset.carved(&training.config)?;
     let (data, carved) = match &carved {
@@ -193,7 +192,7 @@ fn one(
     if let Found::Finished(record) = cache::look(folder, &training.identity) {
         return Ok(record);
     }
-    let placement = Placement::new(data, &training.config, device)?;
+    let placement = Placement::new(data, &training.config, training.device)?;
     let mut trainer = Trainer::on(&placement.device, data, training.config.clone())?.carved(carved);
     let settings = training.config.to_toml()?;
     let mut writer = match (lock, begun(folder, &training.config)) {
@@ -255,7 +254,7 @@ impl Ticks {
     }
 
     fn rest(&mut self, bar: &ProgressBar) {
-        bar.inc(std::mem::take(&mut self.left));
+        bar.inc(mem::take(&mut self.left));
     }
 }
 
@@ -285,6 +284,7 @@ impl Observer for Watch<'_, '_> {
     fn improved(&mut self, model: &Model) -> Result<()> {
         self.writer.save(model)
     }
+
     /// The memory of a checkpoint and that of an evaluation are not needed at the same time.
     fn evaluating(&mut self) -> Result<()> {
         self.writer.finish_saving()

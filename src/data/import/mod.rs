@@ -23,7 +23,7 @@ use crate::error::Result;
 pub use files::{Source, find};
 pub use options::{ImportOptions, Observer, Progress};
 pub(crate) use pipeline::import_opened;
-pub use pipeline::{VERSION, import, import_sources};
+pub use pipeline::{VERSION, import, import_sources, remarks};
 pub use report::{BadLine, FileReport, ImportReport, Removed};
 pub use rows::Rows;
 pub use text::Head;

@@ -222,16 +222,16 @@ fn apply_filters(
     Ok((builder, removed))
 }
 
-/// What is legal and yet surprises.
-fn remarks(data: &Interactions, options: &ImportOptions) -> Vec<String> {
+/// What is legal in `data`, imported with `options`, and yet surprises.
+pub fn remarks(data: &Interactions, options: &ImportOptions) -> Vec<String> {
     let mut remarks = Vec::new();
     if options.min_rating.is_none()
         && let Some((least, most)) = ratings(data)
         && least < most
     {
         remarks.push(format!(
-            "ratings from {least} to {most}: each counts as an interaction; --min-rating keeps only those of at \
-             least a value"
+            "ratings from {least} to {most}: each counts as an interaction; `macr import --min-rating` keeps only \
+             those of at least a value"
         ));
     }
     let train = (data.by_user(Split::Train), data.by_item(Split::Train));
