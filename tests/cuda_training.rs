@@ -369,7 +369,7 @@ fn the_command_trains_on_the_device() {
     };
     let common = "train pairs.csv --objective macr --epochs 1 --batch-size 50 --k 5 --force";
     let Some(output) = train(&format!("{common} --device cuda")) else {
-        eprintln!("skipped: no C++ compiler");
+        eprintln!("skipped: no emulated device");
         return;
     };
     let words = String::from_utf8_lossy(&output.stderr);
@@ -402,7 +402,7 @@ fn trainings_side_by_side_give_the_bits_of_one_after_the_other() {
     };
     let world = "synth -o world.macr --users 60 --items 30 --interactions 400 --test-per-item 2";
     if run(world, None).is_none() {
-        eprintln!("skipped: no C++ compiler");
+        eprintln!("skipped: no emulated device");
         return;
     }
     let settings = "dim = 4\nbatch_size = 32\nepochs = 2\neval_every = 1\nk = 5\n";

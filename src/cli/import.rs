@@ -110,6 +110,13 @@ pub fn run(args: Args, output: &Output) -> Result<()> {
     Ok(())
 }
 
+/// Says what one should know of imported data.
+pub fn note(remarks: &[String], output: &Output) {
+    for remark in remarks {
+        output.remark(format_args!("note: {remark}"));
+    }
+}
+
 fn print(report: &ImportReport, data: &Interactions, path: &Path, output: &Output) {
     let how = if report.detected { "detected" } else { "as asked" };
     for file in &report.files {
@@ -149,9 +156,7 @@ fn print(report: &ImportReport, data: &Interactions, path: &Path, output: &Outpu
             counted(removed.items, "item")
         ));
     }
-    for remark in &report.remarks {
-        output.remark(format_args!("note: {remark}"));
-    }
+    note(&report.remarks, output);
     let splits: Vec<String> = Split::ALL
         .into_iter()
         .filter(|&split| data.count(split) > 0)

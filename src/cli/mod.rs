@@ -34,7 +34,7 @@ use std::{io::ErrorKind, path::Path};
 
 use crate::{
     config::Config,
-    data::{self, Interactions, source, synth::Spec},
+    data::{self, Interactions, import::ImportOptions, source, synth::Spec},
     device::{DeviceChoice, Resolved},
     error::{Error, Kind, Result},
     model::Model,
@@ -169,9 +169,7 @@ fn open_data(path: &Path, output: &Output) -> Result<Interactions> {
     bar.finish_and_clear();
     let found = opened?;
     if !source::is_interaction_file(path)? {
-        for remark in data::import::remarks(&found, &data::import::ImportOptions::default()) {
-            output.remark(format_args!("note: {remark}"));
-        }
+        import::note(&data::import::remarks(&found, &ImportOptions::default()), output);
     }
     Ok(found)
 }

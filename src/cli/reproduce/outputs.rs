@@ -497,8 +497,8 @@ impl<'a> Reporter<'a> {
                 .into(),
             "The user's gate is one positive constant for each user, and changes no ranking. A row of a batch has one \
              positive and one negative item, so L_U, which asks the gate for the mean of their labels, draws it to 1/2 and \
-             carries no signal of activity: a trend in Figure 10, rising or falling, comes through the main loss, and rows \
-             of Tables 3 and 5 that differ in L_U alone differ by little more than seeds do. L_I does carry popularity, \
+             carries no signal of activity: a trend in Figure 10, rising or falling, comes through the main loss. \
+             L_I does carry popularity, \
              since an item is as often a positive as it is popular."
                 .into(),
             "Published numbers are from the sources named below. A number that is not known to this project is shown as \
