@@ -1,4 +1,5 @@
 //! `adam` on the device: rules against the CPU's, exports against step-by-step sums in f64.
+#![cfg(feature = "cuda")]
 
 mod batches;
 mod emulator;

@@ -1,4 +1,5 @@
 //! `apply` on the device against sums and Adam in f64: touched rows, branches, totals; all else as it was.
+#![cfg(feature = "cuda")]
 
 mod batches;
 mod emulator;

@@ -1,4 +1,5 @@
 //! `gather` on the device against step-by-step sums in f64.
+#![cfg(feature = "cuda")]
 
 mod batches;
 mod emulator;

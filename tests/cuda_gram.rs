@@ -1,4 +1,5 @@
 //! `gram` on the device against products in f64.
+#![cfg(feature = "cuda")]
 
 mod batches;
 mod emulator;

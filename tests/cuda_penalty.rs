@@ -1,4 +1,5 @@
 //! `penalty` on the device against sums over samples and pairs in f64: the value, and what rows are pulled to.
+#![cfg(feature = "cuda")]
 
 mod batches;
 mod emulator;

@@ -1,4 +1,5 @@
 //! Whole LightGCN trainings on the device, through recorded and replayed sequences, against the CPU.
+#![cfg(feature = "cuda")]
 
 mod emulator;
 mod parameters;

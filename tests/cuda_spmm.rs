@@ -1,4 +1,5 @@
 //! `spmm` and `mark` on the device against sums and Adam in f64.
+#![cfg(feature = "cuda")]
 
 mod batches;
 mod emulator;

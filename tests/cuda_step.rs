@@ -1,4 +1,5 @@
 //! `step` on the device against the formulas in f64, from rows that lie in any slots.
+#![cfg(feature = "cuda")]
 
 mod batches;
 mod emulator;

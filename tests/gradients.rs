@@ -1,4 +1,5 @@
 //! Every objective of the registry: the first step of both engines against finite differences of the f64 oracle.
+#![cfg(feature = "cuda")]
 
 mod emulator;
 mod oracle;

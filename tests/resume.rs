@@ -1,4 +1,5 @@
 //! A training that was put down and taken up again gives the same bits as one that was not.
+#![cfg(feature = "cuda")]
 
 mod emulator;
 mod parameters;
