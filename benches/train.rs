@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use macr::{
-    Config,
+    Config, Interactions,
     backbone::{Backbone, LightGcn, Propagation},
     backend::{Backend, Settings, cpu::Cpu},
     objective::{self, BranchInput, BranchKind, Pairing},
@@ -25,6 +25,51 @@ struct Case {
     backbone: Backbone,
     branch_input: BranchInput,
     sampling: (SamplerKind, Negatives),
+}
+
+impl Case {
+    fn name(&self) -> String {
+        let Case { objective, pairing, storage, backbone, branch_input, sampling } = self;
+        let form = if *storage == Storage::F32 { String::new() } else { format!("/{storage}") };
+        let input = if *branch_input == BranchInput::Ego { "/ego" } else { "" };
+        let drawn = if *sampling == OF_DICE { "/margin" } else { "" };
+        format!("{backbone}/{objective}/{pairing}{form}{input}{drawn}")
+    }
+
+    /// A training that has gone on for a while.
+    fn engine<'a>(&self, data: &'a Interactions, batch: u32) -> Cpu<'a> {
+        let (alpha, beta, pairing) = (1e-3, 1e-3, self.pairing);
+        let config = Config { objective: self.objective.into(), alpha, beta, pairing, ..Config::default() };
+        let (kind, negatives) = self.sampling;
+        let sampler = Sampler::new(data, kind, negatives, batch, 1).expect("the batch fits");
+        let lightgcn = (self.backbone == Backbone::LightGcn)
+            .then(|| LightGcn::new(data, 2, batch, Propagation::Auto).expect("there is a way").0);
+        let settings = Settings {
+            dim: Shape::DIM,
+            storage: self.storage,
+            lightgcn,
+            adam: Adam::default(),
+            catch_up: CatchUp::Quadrature,
+            branch: BranchKind::Linear,
+            branch_input: self.branch_input,
+            l2: 1e-5,
+            seed: 1,
+        };
+        let objective = objective::build(&config, &sampler).expect("it is in the registry");
+        let size = (data.users(), data.items());
+        let mut engine = Cpu::new(size, sampler, objective, settings).expect("it fits");
+        // Rows of matrix factorisation fall behind at first; LightGCN's never do.
+        self.train(&mut engine, if lightgcn.is_some() { 5 } else { 500 });
+        engine
+    }
+
+    fn train(&self, engine: &mut Cpu<'_>, steps: u64) {
+        let done = match self.backbone {
+            Backbone::Mf => engine.repeat(steps, &minibatch),
+            Backbone::LightGcn => engine.repeat(steps, &propagated_minibatch),
+        };
+        done.expect("no device to fail");
+    }
 }
 
 /// As the authors of DICE draw: a pass over the interactions, with four negatives for each.
@@ -61,45 +106,12 @@ fn train(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("train/{}/{batch}", shape.name));
         group.throughput(Throughput::Elements(u64::from(batch)));
         group.sample_size(20).measurement_time(Duration::from_secs(4));
-        for Case { objective, pairing, storage, backbone, branch_input, sampling } in cases() {
-            let form = if storage == Storage::F32 { String::new() } else { format!("/{storage}") };
-            let input = if branch_input == BranchInput::Ego { "/ego" } else { "" };
-            let drawn = if sampling == OF_DICE { "/margin" } else { "" };
-            group.bench_function(format!("{backbone}/{objective}/{pairing}{form}{input}{drawn}"), |b| {
-                // In here, so that what is filtered out costs nothing.
-                let config = Config {
-                    objective: objective.into(),
-                    alpha: 1e-3,
-                    beta: 1e-3,
-                    pairing,
-                    ..Config::default()
-                };
-                let (kind, negatives) = sampling;
-                let sampler = Sampler::new(&data, kind, negatives, batch, 1).expect("the batch fits");
-                let lightgcn = (backbone == Backbone::LightGcn)
-                    .then(|| LightGcn::new(&data, 2, batch, Propagation::Auto).expect("there is a way").0);
-                let settings = Settings {
-                    dim: 64,
-                    storage,
-                    lightgcn,
-                    adam: Adam::default(),
-                    catch_up: CatchUp::Quadrature,
-                    branch: BranchKind::Linear,
-                    branch_input,
-                    l2: 1e-5,
-                    seed: 1,
-                };
-                let objective = objective::build(&config, &sampler).expect("it is in the registry");
-                let mut engine =
-                    Cpu::new((shape.users, shape.items), sampler, objective, settings).expect("it fits");
-                let sequence = if lightgcn.is_some() { propagated_minibatch } else { minibatch };
-                // Rows of matrix factorisation fall behind at first; LightGCN's never do.
-                engine
-                    .repeat(if lightgcn.is_some() { 5 } else { 500 }, &sequence)
-                    .expect("no device to fail");
+        for case in cases() {
+            group.bench_function(case.name(), |b| {
+                let mut engine = case.engine(&data, batch);
                 b.iter_custom(|steps| {
                     let start = Instant::now();
-                    engine.repeat(steps, &sequence).expect("no device to fail");
+                    case.train(&mut engine, steps);
                     start.elapsed()
                 });
             });
